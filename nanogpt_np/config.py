@@ -1,0 +1,150 @@
+"""The shape of a GPT: one frozen dataclass, the published sizes, and the way to and from `config.json`.
+
+Enter: numbers, or the JSON of the `transformers` library. Leave: a checked GPTConfig. Next room: tokenizer.py.
+"""
+
+from dataclasses import dataclass, replace
+
+from .errors import InputError
+
+ACTIVATIONS = ("gelu_new", "gelu")
+POSITIONS = ("learned", "sinusoidal")
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a GPT-2 (Radford et al. 2019, section 2.3); the defaults are GPT-2 124M.
+
+    `activation`: "gelu_new" (the tanh formula that GPT-2 uses) or "gelu" (with erf).
+    `positions`: "learned" (GPT-2) or "sinusoidal" (Vaswani et al. 2017, section 3.5; no parameters).
+    `dropout`: the share of values dropped in training, at GPT-2's three places; generation never drops.
+    `eos_id`: the id that ends a text (<|endoftext|>), or None.
+    Raises InputError where a number is impossible.
+    """
+
+    n_vocab: int = 50257
+    n_ctx: int = 1024
+    n_embd: int = 768
+    n_layer: int = 12
+    n_head: int = 12
+    activation: str = "gelu_new"
+    positions: str = "learned"
+    layer_norm_eps: float = 1e-5
+    tie_word_embeddings: bool = True
+    dropout: float = 0.0
+    eos_id: int | None = None
+
+    def __post_init__(self):
+        for name in ("n_vocab", "n_ctx", "n_embd", "n_layer", "n_head"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
+        if self.n_embd % self.n_head:
+            raise InputError(f"n_embd: expected a multiple of n_head = {self.n_head}, got {self.n_embd}")
+        if self.positions == "sinusoidal" and self.n_embd % 2:
+            raise InputError(f"n_embd: expected an even number for sinusoidal positions, got {self.n_embd}")
+        for name, allowed in (("activation", ACTIVATIONS), ("positions", POSITIONS)):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise InputError(f"dropout: expected a share from 0 to below 1, got {self.dropout!r}")
+        if not self.layer_norm_eps > 0.0:
+            raise InputError(f"layer_norm_eps: expected a positive number, got {self.layer_norm_eps!r}")
+        if self.eos_id is not None and not 0 <= self.eos_id < self.n_vocab:
+            raise InputError(f"eos_id: expected an id below n_vocab = {self.n_vocab}, got {self.eos_id!r}")
+
+    @property
+    def d_head(self):
+        """The width of one attention head."""
+        return self.n_embd // self.n_head
+
+    def replace(self, **changes):
+        """A copy with some fields changed: `config.replace(n_ctx=512)`."""
+        return replace(self, **changes)
+
+    def to_dict(self):
+        """The `config.json` of the `transformers` library for this shape, a dict ready for JSON."""
+        return {
+            "architectures": ["GPT2LMHeadModel"],
+            "model_type": "gpt2",
+            **{theirs: getattr(self, ours) for ours, theirs in _FIELDS.items()},
+            "n_ctx": self.n_ctx,
+            "n_inner": None,
+            "attn_pdrop": self.dropout,
+            "embd_pdrop": self.dropout,
+            "resid_pdrop": self.dropout,
+            "bos_token_id": self.eos_id,
+            "eos_token_id": self.eos_id,
+            "position_embedding": self.positions,
+        }
+
+    @classmethod
+    def from_dict(cls, raw):
+        """The shape that a `config.json` describes; InputError where it is not a GPT-2 this project can run."""
+        if not isinstance(raw, dict) or raw.get("model_type", "gpt2") != "gpt2":
+            got = raw.get("model_type") if isinstance(raw, dict) else type(raw).__name__
+            raise InputError(f"config: expected model_type 'gpt2', got {got!r}; only GPT-2 models can be opened")
+        for name, wanted in _FIXED.items():
+            if raw.get(name, wanted) != wanted:
+                raise InputError(f"config: expected {name} = {wanted!r}, got {raw[name]!r}; that variant is not supported")
+        fields = {ours: raw[theirs] for ours, theirs in _FIELDS.items() if raw.get(theirs) is not None}
+        if "n_positions" not in raw and "n_ctx" in raw:
+            fields["n_ctx"] = raw["n_ctx"]
+        n_embd = fields.get("n_embd", cls.n_embd)
+        if raw.get("n_inner") not in (None, 4 * n_embd):
+            raise InputError(f"config: expected n_inner = null or {4 * n_embd}, got {raw['n_inner']!r}")
+        return cls(
+            **fields,
+            dropout=float(raw.get("resid_pdrop") or 0.0),
+            eos_id=raw.get("eos_token_id"),
+            positions=raw.get("position_embedding", "learned"),
+        )
+
+
+# our field -> the field of transformers' GPT2Config
+_FIELDS = {
+    "n_vocab": "vocab_size",
+    "n_ctx": "n_positions",
+    "n_embd": "n_embd",
+    "n_layer": "n_layer",
+    "n_head": "n_head",
+    "activation": "activation_function",
+    "layer_norm_eps": "layer_norm_epsilon",
+    "tie_word_embeddings": "tie_word_embeddings",
+}
+
+# switches of GPT2Config that would change the arithmetic; only these values are GPT-2
+_FIXED = {
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "reorder_and_upcast_attn": False,
+    "add_cross_attention": False,
+}
+
+
+def _gpt3(n_layer, n_embd, n_head):
+    return GPTConfig(n_ctx=2048, n_layer=n_layer, n_embd=n_embd, n_head=n_head, eos_id=50256)
+
+
+def _gpt2(n_layer, n_embd, n_head):
+    return GPTConfig(n_layer=n_layer, n_embd=n_embd, n_head=n_head, eos_id=50256)
+
+
+# GPT-2: Radford et al. 2019, table 2, with the sizes of the published files.
+# GPT-3: Brown et al. 2020, table 2.1. Two rows do not multiply out as printed: "1.3B" lists 24 heads of 128 for
+# 2048 (16 fit), "13B" lists 5140 for 40 heads of 128 (5120 fits); both are given here as they can exist.
+# GPT-3's banded sparse attention in every other layer is not modelled: these run dense.
+PRESETS = {
+    "gpt2": _gpt2(12, 768, 12),
+    "gpt2-medium": _gpt2(24, 1024, 16),
+    "gpt2-large": _gpt2(36, 1280, 20),
+    "gpt2-xl": _gpt2(48, 1600, 25),
+    "gpt3-small": _gpt3(12, 768, 12),
+    "gpt3-medium": _gpt3(24, 1024, 16),
+    "gpt3-large": _gpt3(24, 1536, 16),
+    "gpt3-xl": _gpt3(24, 2048, 16),
+    "gpt3-2.7b": _gpt3(32, 2560, 32),
+    "gpt3-6.7b": _gpt3(32, 4096, 32),
+    "gpt3-13b": _gpt3(40, 5120, 40),
+    "gpt3-175b": _gpt3(96, 12288, 96),
+}

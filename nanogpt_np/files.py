@@ -1,0 +1,105 @@
+"""Writing to disk so that a reader finds the old file or the new one, never half of either.
+
+Enter: a path and what to write. Leave: a complete file under that path. Every room that writes goes through here.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from .errors import FileError
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Give a temporary path beside `path` to write to; on success flush it to disk and rename it over `path`.
+
+    If the body fails, the temporary file is removed and whatever stood under `path` before still stands.
+    Raises FileError where the disk refuses (full, read-only, no such folder).
+    """
+    path = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    part = Path(name)
+    try:
+        yield part
+        _sync(part)
+        part.chmod(0o666 & ~_umask())  # mkstemp gives 0600; the user expects the usual rights
+        os.replace(part, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_bytes(path, data):
+    """Write `data` (bytes) to `path`, whole or not at all."""
+    with replacing(path) as part:
+        part.write_bytes(data)
+
+
+def write_text(path, text):
+    """Write `text` (str, as UTF-8) to `path`, whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path, value):
+    """Write `value` as indented JSON to `path`, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_text(path):
+    """The text of a UTF-8 file, newlines as they stand in it; FileError names the first byte that is not UTF-8."""
+    data = read_bytes(path)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f"{path}: expected UTF-8 text, got byte 0x{data[error.start]:02x} at offset {error.start:,}; "
+            "convert the file first, for example with iconv"
+        ) from error
+
+
+def read_json(path):
+    """The value of a JSON file; FileError names the line that does not parse."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise FileError(f"{path}: expected JSON, got an error at line {error.lineno}: {error.msg}") from error
+
+
+def read_bytes(path):
+    """The bytes of a file; FileError where it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror or error}); check the name and its rights") from error
+
+
+def _cannot_write(path, error):
+    return FileError(f"{path}: cannot be written ({error.strerror or error}); free some space or choose another folder")
+
+
+def _sync(path):
+    """Ask the operating system to put a file (or a folder's list of names) on the disk itself."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags)
+    except OSError:
+        return  # a folder cannot be opened on Windows; the rename is still atomic there
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,100 @@
+"""The weights: a nested dict under the published checkpoint's own names.
+
+Enter: a GPTConfig. Leave: `params["h"][0]["attn"]["c_attn"]["weight"]`, stored in files as "h.0.attn.c_attn.weight".
+Weights keep the published layout [n_in, n_out], so a layer is `x @ weight + bias`. Next room: ops.py.
+"""
+
+import math
+
+import numpy as np
+
+from .errors import InputError
+
+
+def shapes(config):
+    """Every parameter of a model: name -> shape, in the order in which the forward pass meets them.
+
+    shapes(GPTConfig())["h.0.attn.c_attn.weight"] -> (768, 2304)
+    """
+    n_embd = config.n_embd
+    found = {"wte.weight": (config.n_vocab, n_embd)}
+    if config.positions == "learned":
+        found["wpe.weight"] = (config.n_ctx, n_embd)
+    for i in range(config.n_layer):
+        for name, shape in _block_shapes(n_embd).items():
+            found[f"h.{i}.{name}"] = shape
+    found["ln_f.weight"] = found["ln_f.bias"] = (n_embd,)
+    if not config.tie_word_embeddings:
+        found["lm_head.weight"] = (config.n_vocab, n_embd)
+    return found
+
+
+def _block_shapes(n_embd):
+    linear = {"attn.c_attn": (n_embd, 3 * n_embd), "attn.c_proj": (n_embd, n_embd)}
+    linear |= {"mlp.c_fc": (n_embd, 4 * n_embd), "mlp.c_proj": (4 * n_embd, n_embd)}
+    found = {"ln_1.weight": (n_embd,), "ln_1.bias": (n_embd,)}
+    for name, shape in linear.items():
+        if name == "mlp.c_fc":
+            found |= {"ln_2.weight": (n_embd,), "ln_2.bias": (n_embd,)}
+        found |= {f"{name}.weight": shape, f"{name}.bias": shape[1:]}
+    return found
+
+
+def init(config, rng, dtype=np.float32):
+    """Fresh weights as GPT-2 draws them: normal(0, 0.02), biases 0, layer norms 1.
+
+    The two projections that write to the residual stream are scaled by 1 / sqrt(2 n_layer)
+    (Radford et al. 2019, section 2.3). `rng` is a numpy Generator.
+    """
+    named = {}
+    for name, shape in shapes(config).items():
+        if name.endswith(".bias"):
+            named[name] = np.zeros(shape, dtype)
+        elif ".ln_" in f".{name}":
+            named[name] = np.ones(shape, dtype)
+        else:
+            std = 0.02 / math.sqrt(2 * config.n_layer) if name.endswith("c_proj.weight") else 0.02
+            named[name] = (rng.standard_normal(shape, dtype=np.float32) * std).astype(dtype)
+    return nest(named)
+
+
+def walk(params, prefix=""):
+    """Every (name, array) of a nested dict, in forward order: ("wte.weight", …), ("h.0.ln_1.weight", …), …"""
+    items = enumerate(params) if isinstance(params, list) else params.items()
+    for key, value in items:
+        name = f"{prefix}{key}"
+        if isinstance(value, (dict, list)):
+            yield from walk(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def nest(named):
+    """The nested dict of flat names; `h` becomes a list of blocks: nest({"ln_f.bias": b}) -> {"ln_f": {"bias": b}}"""
+    params = {}
+    for name, array in named.items():
+        *path, leaf = name.split(".")
+        place = params
+        for key in path:
+            place = place.setdefault(key, {})
+        place[leaf] = array
+    if "h" in params:
+        params["h"] = [params["h"][str(i)] for i in range(len(params["h"]))]
+    return params
+
+
+def count(params):
+    """How many numbers the parameters hold: 124,439,808 for GPT-2 124M."""
+    return sum(array.size for _, array in walk(params))
+
+
+def check(params, config):
+    """Raise InputError where names or shapes are not those of `config`."""
+    expected, got = shapes(config), {name: array.shape for name, array in walk(params)}
+    if missing := expected.keys() - got.keys():
+        raise InputError(f"parameters: expected {min(missing)}, which is missing ({len(missing)} in all)")
+    if extra := got.keys() - expected.keys():
+        raise InputError(f"parameters: got {min(extra)}, which this config does not have ({len(extra)} in all)")
+    for name, shape in expected.items():
+        if got[name] != shape:
+            raise InputError(f"{name}: expected shape {list(shape)}, got {list(got[name])}")
