@@ -3,6 +3,7 @@
 Enter: numbers, or the JSON of the `transformers` library. Leave: a checked GPTConfig. Next room: tokenizer.py.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from .errors import InputError
@@ -37,7 +38,7 @@ class GPTConfig:
     def __post_init__(self):
         for name in ("n_vocab", "n_ctx", "n_embd", "n_layer", "n_head"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not _is_whole(value) or value < 1:
                 raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
         if self.n_embd % self.n_head:
             raise InputError(f"n_embd: expected a multiple of n_head = {self.n_head}, got {self.n_embd}")
@@ -46,11 +47,13 @@ class GPTConfig:
         for name, allowed in (("activation", ACTIVATIONS), ("positions", POSITIONS)):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        if not 0.0 <= self.dropout < 1.0:
+        if not isinstance(self.tie_word_embeddings, bool):
+            raise InputError(f"tie_word_embeddings: expected true or false, got {self.tie_word_embeddings!r}")
+        if not _is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
             raise InputError(f"dropout: expected a share from 0 to below 1, got {self.dropout!r}")
-        if not self.layer_norm_eps > 0.0:
+        if not _is_number(self.layer_norm_eps) or not 0.0 < self.layer_norm_eps < math.inf:
             raise InputError(f"layer_norm_eps: expected a positive number, got {self.layer_norm_eps!r}")
-        if self.eos_id is not None and not 0 <= self.eos_id < self.n_vocab:
+        if self.eos_id is not None and not (_is_whole(self.eos_id) and 0 <= self.eos_id < self.n_vocab):
             raise InputError(f"eos_id: expected an id below n_vocab = {self.n_vocab}, got {self.eos_id!r}")
 
     @property
@@ -86,19 +89,30 @@ class GPTConfig:
             raise InputError(f"config: expected model_type 'gpt2', got {got!r}; only GPT-2 models can be opened")
         for name, wanted in _FIXED.items():
             if raw.get(name, wanted) != wanted:
-                raise InputError(f"config: expected {name} = {wanted!r}, got {raw[name]!r}; that variant is not supported")
+                got = raw[name]
+                raise InputError(f"config: expected {name} = {wanted!r}, got {got!r}; that variant is not supported")
         fields = {ours: raw[theirs] for ours, theirs in _FIELDS.items() if raw.get(theirs) is not None}
         if "n_positions" not in raw and "n_ctx" in raw:
             fields["n_ctx"] = raw["n_ctx"]
-        n_embd = fields.get("n_embd", cls.n_embd)
-        if raw.get("n_inner") not in (None, 4 * n_embd):
-            raise InputError(f"config: expected n_inner = null or {4 * n_embd}, got {raw['n_inner']!r}")
-        return cls(
+        config = cls(
             **fields,
-            dropout=float(raw.get("resid_pdrop") or 0.0),
-            eos_id=raw.get("eos_token_id"),
+            dropout=raw.get("resid_pdrop") or 0.0,
             positions=raw.get("position_embedding", "learned"),
         )
+        if raw.get("n_inner") not in (None, 4 * config.n_embd):
+            raise InputError(f"config: expected n_inner = null or {4 * config.n_embd}, got {raw['n_inner']!r}")
+        eos_id = raw.get("eos_token_id")
+        if _is_whole(eos_id) and eos_id >= config.n_vocab:
+            eos_id = None  # GPT2Config's default of 50256 beside a small vocabulary: an id that never comes
+        return config.replace(eos_id=eos_id)
+
+
+def _is_whole(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 # our field -> the field of transformers' GPT2Config

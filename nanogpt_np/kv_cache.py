@@ -1,0 +1,55 @@
+"""Keys and values of the tokens already seen, so that each new token costs one row instead of the whole text.
+
+Enter: each layer's new k and v. Leave: views of all k and v so far. Next room: model.py.
+"""
+
+import numpy as np
+
+from .errors import InputError
+
+
+class KVCache:
+    """Room for `n_ctx` positions of every layer, allocated once; memory is touched only as it fills.
+
+    `keys`, `values`: [n_layer, n_batch, n_head, n_ctx, d_head]; `length`: positions in use;
+    `mask`: bool [n_batch, n_ctx], False at padding.
+    """
+
+    def __init__(self, config, n_batch=1, n_ctx=None, dtype=np.float32):
+        n_ctx = n_ctx or config.n_ctx
+        shape = (config.n_layer, n_batch, config.n_head, n_ctx, config.d_head)
+        self.keys, self.values = np.empty(shape, dtype), np.empty(shape, dtype)
+        self.mask = np.ones((n_batch, n_ctx), bool)
+        self.n_ctx, self.length = n_ctx, 0
+
+    def reserve(self, n_new, mask=None):
+        """Take note of `n_new` coming positions (mask [n_batch, n_new]); InputError where they do not fit."""
+        if self.length + n_new > self.n_ctx:
+            raise InputError(
+                f"expected at most n_ctx = {self.n_ctx} positions, got {self.length} in the cache and {n_new} more; "
+                "shorten the text, or generate with overflow='slide'"
+            )
+        self.mask[:, self.length : self.length + n_new] = True if mask is None else mask
+
+    def append(self, layer, k, v):  # [n_batch, n_head, n_new, d_head] -> [n_batch, n_head, length + n_new, d_head]
+        """Store one layer's new keys and values behind the old ones; return views of all of them."""
+        end = self.length + k.shape[2]
+        self.keys[layer, :, :, self.length : end] = k
+        self.values[layer, :, :, self.length : end] = v
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def advance(self, n_new):
+        """All layers have stored their part: the new positions are now old ones."""
+        self.length += n_new
+
+    def select(self, rows):
+        """A cache that continues these rows of the batch (an index array; rows may repeat)."""
+        twin = object.__new__(KVCache)
+        twin.n_ctx, twin.length = self.n_ctx, self.length
+        twin.mask = self.mask[rows]
+        n_layer, _, *rest = self.keys.shape
+        twin.keys = np.empty((n_layer, len(rows), *rest), self.keys.dtype)
+        twin.values = np.empty_like(twin.keys)
+        twin.keys[:, :, :, : self.length] = self.keys[:, rows, :, : self.length]
+        twin.values[:, :, :, : self.length] = self.values[:, rows, :, : self.length]
+        return twin

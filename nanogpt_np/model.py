@@ -1,0 +1,165 @@
+"""The forward pass of a GPT-2, from ids to logits (Radford et al. 2019, section 2.3).
+
+Enter: ids [n_batch, n_seq], the nested params, a GPTConfig, and `ops`: the module that does the arithmetic
+(`nanogpt_np.ops`, or a faster twin of it). Leave: logits, and the named arrays of every step where asked.
+Each room returns `(out, acts)`; training/backward.py reads the acts in reverse. Next room: sampling.py.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .errors import InputError
+
+
+class AttentionActs(NamedTuple):
+    """What one attention saw; `probs_keep` is the dropout mask, None outside training."""
+
+    x: Any  # [n_batch, n_seq, n_embd], the block's x after ln_1
+    q: Any  # [n_batch, n_head, n_seq, d_head]
+    k: Any
+    v: Any
+    probs: Any  # [n_batch, n_head, n_seq, n_key]
+    merged: Any  # [n_batch, n_seq, n_embd]
+    probs_keep: Any = None
+
+
+class FFNActs(NamedTuple):
+    """What one feed-forward network saw."""
+
+    x: Any  # [n_batch, n_seq, n_embd], the residual stream after ln_2
+    pre_gelu: Any  # [n_batch, n_seq, 4*n_embd]
+    hidden: Any
+
+
+class BlockActs(NamedTuple):
+    """What one block saw: the residual stream on entry and between its two halves, and what each half added."""
+
+    x: Any
+    attn: AttentionActs
+    attn_out: Any
+    x_mid: Any
+    ffn: FFNActs
+    ffn_out: Any
+    attn_keep: Any = None
+    ffn_keep: Any = None
+
+
+class GPTActs(NamedTuple):
+    """What the whole model saw; `x` is the residual stream after the last block, `final` is x after ln_f."""
+
+    ids: Any
+    positions: Any
+    embedded: Any
+    blocks: list
+    x: Any
+    final: Any
+    embedded_keep: Any = None
+
+
+class Dropout(NamedTuple):
+    """How to drop in training: the share of values, and the generator that chooses them."""
+
+    rate: float
+    rng: np.random.Generator
+
+
+def gpt(ids, params, config, ops, *, mask=None, cache=None, last_only=False, keep_acts=False):
+    """-> logits [n_batch, n_seq, n_vocab] ([n_batch, 1, n_vocab] with `last_only`), acts (None unless `keep_acts`).
+
+    `mask` [n_batch, n_seq] is 0 at padding; positions count real tokens only. With a `cache`, `ids` continue
+    what it holds. InputError where the text is longer than the context.
+    """
+    final, acts = trunk(ids, params, config, ops, mask=mask, cache=cache, last_only=last_only, keep_acts=keep_acts)
+    return ops.unembed(final, unembedding(params)), acts
+
+
+def trunk(ids, params, config, ops, *, mask=None, cache=None, last_only=False, keep_acts=False, dropout=None):
+    """All of the model up to the logits -> the last layer norm's output [n_batch, n_seq, n_embd], acts."""
+    positions, visible = place(ids.shape, config, ops, mask, cache)
+    embedded = embed(ids, positions, params, config, ops)
+    x, embedded_keep = drop(embedded, dropout, ops)
+    blocks = []
+    for layer, block_params in enumerate(params["h"]):
+        x, acts = block(x, block_params, config, ops, visible, cache, layer, dropout)
+        if keep_acts:
+            blocks.append(acts)
+    if cache is not None:
+        cache.advance(ids.shape[1])
+    if last_only:
+        x = x[:, -1:]
+    final = ops.layer_norm(x, **params["ln_f"], eps=config.layer_norm_eps)
+    acts = GPTActs(ids, positions, embedded, blocks, x, final, embedded_keep) if keep_acts else None
+    return final, acts
+
+
+def place(shape, config, ops, mask, cache):
+    """-> positions [n_batch or 1, n_seq], and what each query may see (None: everything)."""
+    n_seq = shape[1]
+    start = 0 if cache is None else cache.length
+    if start + n_seq > config.n_ctx:
+        raise InputError(f"expected at most n_ctx = {config.n_ctx} tokens, got {start + n_seq}; shorten the text")
+    if cache is not None:
+        cache.reserve(n_seq, mask)
+        mask = cache.mask[:, : start + n_seq]
+    causal = ops.causal_mask(n_seq, start + n_seq)
+    if mask is None or np.all(mask):
+        return np.arange(start, start + n_seq)[None], (None if n_seq == 1 else causal)
+    real = np.asarray(mask, bool)
+    positions = np.maximum(np.cumsum(real, axis=1) - 1, 0)[:, start:]
+    return positions, causal & real[:, None, None, :]  # -> [n_batch, 1, n_query, n_key]
+
+
+def embed(ids, positions, params, config, ops):  # [n_batch, n_seq] -> [n_batch, n_seq, n_embd]
+    """A token is the sum of what it is (wte) and where it stands (wpe, or sines)."""
+    tokens = ops.embedding(ids, params["wte"]["weight"])
+    if config.positions == "sinusoidal":
+        return tokens + ops.sinusoidal_positions(positions, config.n_embd, tokens.dtype)
+    return tokens + ops.embedding(positions, params["wpe"]["weight"])
+
+
+def block(x, params, config, ops, visible, cache=None, layer=0, dropout=None):
+    """Pre-layer-norm block: x + attention(ln_1(x)), then that + ffn(ln_2(that))."""
+    normed = ops.layer_norm(x, **params["ln_1"], eps=config.layer_norm_eps)
+    attn_out, attn_acts = attention(normed, params["attn"], config, ops, visible, cache, layer, dropout)
+    dropped, attn_keep = drop(attn_out, dropout, ops)
+    x_mid = x + dropped
+    normed = ops.layer_norm(x_mid, **params["ln_2"], eps=config.layer_norm_eps)
+    ffn_out, ffn_acts = ffn(normed, params["mlp"], config, ops)
+    dropped, ffn_keep = drop(ffn_out, dropout, ops)
+    out = x_mid + dropped
+    return out, BlockActs(x, attn_acts, attn_out, x_mid, ffn_acts, ffn_out, attn_keep, ffn_keep)
+
+
+def attention(x, params, config, ops, visible, cache=None, layer=0, dropout=None):
+    """Each token asks (q), is asked (k), and hands over (v); n_head conversations at once."""
+    qkv = ops.linear(x, **params["c_attn"])  # -> [n_batch, n_seq, 3*n_embd]
+    q, k, v = (ops.split_heads(part, config.n_head) for part in np.split(qkv, 3, axis=-1))
+    if cache is not None:
+        k, v = cache.append(layer, k, v)  # -> [n_batch, n_head, n_key, d_head]
+    probs = ops.attention_probs(q, k, visible)  # -> [n_batch, n_head, n_seq, n_key]
+    dropped, probs_keep = drop(probs, dropout, ops)
+    merged = ops.merge_heads(ops.attention_mix(dropped, v))  # -> [n_batch, n_seq, n_embd]
+    out = ops.linear(merged, **params["c_proj"])
+    return out, AttentionActs(x, q, k, v, probs, merged, probs_keep)
+
+
+def ffn(x, params, config, ops):  # [n_batch, n_seq, n_embd] -> the same
+    """Widen four times, bend, narrow again: each token by itself."""
+    pre_gelu = ops.linear(x, **params["c_fc"])  # -> [n_batch, n_seq, 4*n_embd]
+    hidden = ops.gelu_new(pre_gelu) if config.activation == "gelu_new" else ops.gelu(pre_gelu)
+    out = ops.linear(hidden, **params["c_proj"])  # -> [n_batch, n_seq, n_embd]
+    return out, FFNActs(x, pre_gelu, hidden)
+
+
+def unembedding(params):
+    """The matrix that turns x into logits: `lm_head` if the model has one, else the token embedding again (tied)."""
+    return params["lm_head" if "lm_head" in params else "wte"]["weight"]
+
+
+def drop(x, dropout, ops):
+    """-> x with some values dropped, and which were kept; x itself and None outside training."""
+    if dropout is None:
+        return x, None
+    keep = dropout.rng.random(x.shape, dtype=np.float32) >= dropout.rate
+    return ops.dropout(x, keep, dropout.rate), keep

@@ -1,0 +1,106 @@
+"""The backward pass, room by room the mirror of model.py: read the two side by side.
+
+Enter: the gradient of a room's output and the acts it returned. Leave: the gradient of its input, and the gradients
+of its parameters as a dict of the same names. The chain rule itself stands in ops.py, one `_backward` per op.
+"""
+
+import numpy as np
+
+from .. import model
+
+
+def loss_and_grads(ids, targets, params, config, ops, *, n_counted=None, dropout=None):
+    """-> mean cross-entropy (nats per token, a float) and its gradient for every parameter, nested like `params`.
+
+    `ids`, `targets`: [n_batch, n_seq]; a target of ops.IGNORE (-100) does not count. `n_counted` is what the sum is
+    divided by: by default the targets that count here; for accumulation pass the number over all micro-batches,
+    then losses and gradients of the parts add up to those of the whole.
+    """
+    final, acts = model.trunk(ids, params, config, ops, keep_acts=True, dropout=dropout)
+    rows, targets = final.reshape(-1, config.n_embd), targets.reshape(-1)
+    weight = model.unembedding(params)
+    losses, log_z = ops.cross_entropy(rows, weight, targets)
+    n_counted = n_counted or max(int((targets != ops.IGNORE).sum()), 1)
+    dlosses = np.full(len(rows), 1.0 / n_counted, rows.dtype)
+    dfinal, dunembedding = ops.cross_entropy_backward(dlosses, rows, weight, targets, log_z)
+    grads = trunk_backward(dfinal.reshape(final.shape), acts, params, config, ops, dropout)
+    if "lm_head" in params:
+        grads["lm_head"] = {"weight": dunembedding}
+    else:
+        grads["wte"]["weight"] += dunembedding  # tied: the same matrix was used twice
+    return float(losses.sum(dtype=np.float64)) / n_counted, grads
+
+
+def trunk_backward(dfinal, acts, params, config, ops, dropout=None):
+    """-> the gradients of all parameters but the unembedding. Uses `acts.blocks` up: the list is empty afterwards."""
+    dx, dweight, dbias = ops.layer_norm_backward(dfinal, acts.x, **params["ln_f"], eps=config.layer_norm_eps)
+    grads = {"wte": None, "wpe": None, "h": [None] * config.n_layer, "ln_f": {"weight": dweight, "bias": dbias}}
+    for layer in reversed(range(config.n_layer)):
+        block_acts = acts.blocks.pop()  # read for the last time: its arrays are freed while the next block works
+        dx, grads["h"][layer] = block_backward(dx, block_acts, params["h"][layer], config, ops, dropout)
+    dx = drop_backward(dx, acts.embedded_keep, dropout, ops)
+    return grads | embed_backward(dx, acts, params, config, ops)
+
+
+def embed_backward(dx, acts, params, config, ops):
+    """Undo `wte[ids] + wpe[positions]`; a position was used by every text of the batch."""
+    grads = {"wte": {"weight": ops.embedding_backward(dx, acts.ids, params["wte"]["weight"])}}
+    if config.positions == "learned":
+        positions = np.broadcast_to(acts.positions, acts.ids.shape)
+        grads["wpe"] = {"weight": ops.embedding_backward(dx, positions, params["wpe"]["weight"])}
+    return grads
+
+
+def block_backward(dout, acts, params, config, ops, dropout=None):
+    """Undo `x_mid = x + attention(ln_1(x)); out = x_mid + ffn(ln_2(x_mid))`: a sum hands its gradient to both sides."""
+    grads = {}
+    dhalf = drop_backward(dout, acts.ffn_keep, dropout, ops)
+    dnormed, grads["mlp"] = ffn_backward(dhalf, acts.ffn, params["mlp"], config, ops)
+    dx, grads["ln_2"] = layer_norm_backward(dnormed, acts.x_mid, params["ln_2"], config, ops)
+    dx += dout
+    dhalf = drop_backward(dx, acts.attn_keep, dropout, ops)
+    dnormed, grads["attn"] = attention_backward(dhalf, acts.attn, params["attn"], config, ops, dropout)
+    dx_in, grads["ln_1"] = layer_norm_backward(dnormed, acts.x, params["ln_1"], config, ops)
+    dx_in += dx
+    return dx_in, {name: grads[name] for name in params}
+
+
+def attention_backward(dout, acts, params, config, ops, dropout=None):
+    """Undo `out = linear(merge(probs @ v))` with `probs = softmax(q k^T)` and `q, k, v = split(linear(x))`."""
+    grads = {}
+    dmerged, grads["c_proj"] = linear_backward(dout, acts.merged, params["c_proj"], ops)
+    dmixed = ops.split_heads(dmerged, config.n_head)
+    dropped = acts.probs if dropout is None else ops.dropout(acts.probs, acts.probs_keep, dropout.rate)
+    ddropped, dv = ops.attention_mix_backward(dmixed, dropped, acts.v)
+    dprobs = drop_backward(ddropped, acts.probs_keep, dropout, ops)
+    dq, dk = ops.attention_probs_backward(dprobs, acts.q, acts.k, acts.probs)
+    dqkv = np.concatenate([ops.merge_heads(part) for part in (dq, dk, dv)], axis=-1)
+    dx, grads["c_attn"] = linear_backward(dqkv, acts.x, params["c_attn"], ops)
+    return dx, {name: grads[name] for name in params}
+
+
+def ffn_backward(dout, acts, params, config, ops):
+    """Undo `out = linear(gelu(linear(x)))`."""
+    grads = {}
+    dhidden, grads["c_proj"] = linear_backward(dout, acts.hidden, params["c_proj"], ops)
+    gelu_backward = ops.gelu_new_backward if config.activation == "gelu_new" else ops.gelu_backward
+    dpre_gelu = gelu_backward(dhidden, acts.pre_gelu)
+    dx, grads["c_fc"] = linear_backward(dpre_gelu, acts.x, params["c_fc"], ops)
+    return dx, {name: grads[name] for name in params}
+
+
+def linear_backward(dout, x, params, ops):
+    """-> dx, {"weight": …, "bias": …}"""
+    dx, dweight, dbias = ops.linear_backward(dout, x, **params)
+    return dx, {"weight": dweight, "bias": dbias}
+
+
+def layer_norm_backward(dout, x, params, config, ops):
+    """-> dx, {"weight": …, "bias": …}"""
+    dx, dweight, dbias = ops.layer_norm_backward(dout, x, **params, eps=config.layer_norm_eps)
+    return dx, {"weight": dweight, "bias": dbias}
+
+
+def drop_backward(dx, keep, dropout, ops):
+    """Undo model.drop."""
+    return dx if dropout is None else ops.dropout_backward(dx, keep, dropout.rate)

@@ -1,0 +1,93 @@
+"""From text files to batches of ids.
+
+Enter: paths of UTF-8 files, documents separated by <|endoftext|>. Leave: for any step, ids and targets
+[n_batch, n_ctx]. Which windows a step sees follows from the seed and the step alone, so there is nothing to save
+but the step. Next room: optim.py.
+"""
+
+import hashlib
+
+import numpy as np
+
+from .. import files
+from ..errors import InputError
+
+END = "<|endoftext|>"
+
+
+def read_documents(paths):
+    """The documents of all files, in order; InputError where a file holds none."""
+    documents = []
+    for path in paths:
+        found = [part.strip("\n") for part in files.read_text(path).split(END)]
+        found = [part for part in found if part.strip()]
+        if not found:
+            raise InputError(f"{path}: expected text, got an empty file; name a file with something to learn from")
+        documents += found
+    return documents
+
+
+def split_held_out(documents, share):
+    """-> training documents, held-out documents: every (1/share)-th document is held out, counted from the last.
+
+    split_held_out(["a", "b", "c", "d"], 0.5) -> ["a", "c"], ["b", "d"]
+    Where there are too few documents for that, the last `share` of the last document's characters is held out.
+    """
+    if share <= 0.0:
+        return documents, []
+    every = round(1.0 / share)
+    if len(documents) >= every:
+        kept = [text for i, text in enumerate(documents) if (i + 1) % every]
+        return kept, documents[every - 1 :: every]
+    *kept, last = documents
+    cut = len(last) - max(int(len(last) * share), 1)
+    return [text for text in [*kept, last[:cut]] if text], [last[cut:]]
+
+
+def encode_documents(documents, tokenizer):
+    """One row of ids: <|endoftext|> before every document and at the very end (where the vocabulary has it)."""
+    end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    dtype = np.uint16 if tokenizer.n_vocab <= 1 << 16 else np.uint32
+    parts = [np.array(end + ids, dtype) for ids in tokenizer.encode_batch(documents)]
+    return np.concatenate([*parts, np.array(end, dtype)])
+
+
+def fingerprint(paths):
+    """sha256 over the bytes of the files, so that a resumed run can tell whether its data changed."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(files.read_bytes(path))
+    return digest.hexdigest()
+
+
+class Windows:
+    """Cuts a long row of ids into windows of n_ctx + 1; every epoch has its own offset and its own order.
+
+    InputError where the text is shorter than one window.
+    """
+
+    def __init__(self, ids, n_ctx, seed):
+        if len(ids) < n_ctx + 1:
+            raise InputError(
+                f"expected at least n_ctx + 1 = {n_ctx + 1} tokens to train on, got {len(ids)}; "
+                "use more text or a smaller --n-ctx"
+            )
+        self.ids, self.n_ctx, self.seed = ids, n_ctx, seed
+        # an offset below n_ctx must still leave this many windows, each with one target more
+        self.n_windows = max((len(ids) - 1) // n_ctx - 1, 1)
+        self._order = (None, None)
+
+    def batch(self, first, n_batch):
+        """-> ids, targets [n_batch, n_ctx]: the `n_batch` windows from number `first` on, over all epochs."""
+        starts = np.array([self._start(first + i) for i in range(n_batch)])
+        rows = self.ids[starts[:, None] + np.arange(self.n_ctx + 1)].astype(np.int64)
+        return rows[:, :-1], rows[:, 1:]
+
+    def _start(self, number):
+        epoch, i = divmod(number, self.n_windows)
+        if self._order[0] != epoch:
+            rng = np.random.default_rng([self.seed, epoch])
+            spare = len(self.ids) - 1 - self.n_windows * self.n_ctx
+            starts = rng.integers(spare + 1) + self.n_ctx * rng.permutation(self.n_windows)
+            self._order = (epoch, starts)
+        return self._order[1][i]

@@ -1,0 +1,65 @@
+"""How well does a model predict text it has not seen?
+
+Enter: documents and a model. Leave: nats per token, and bits per byte, which compares across vocabularies.
+Next room: state.py.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import model
+
+
+class Evaluation(NamedTuple):
+    """A measured loss: `nats` in all over `n_tokens` predicted tokens that spell `n_bytes` bytes of UTF-8."""
+
+    nats: float
+    n_tokens: int
+    n_bytes: int
+
+    @property
+    def loss(self):
+        """Mean cross-entropy in nats per token."""
+        return self.nats / self.n_tokens
+
+    @property
+    def bits_per_byte(self):
+        """Bits needed per byte of text; the <|endoftext|> tokens cost bits and add no bytes."""
+        return self.nats / math.log(2.0) / self.n_bytes
+
+    def __str__(self):
+        return f"{self.loss:.4f} nats per token, {self.bits_per_byte:.4f} bits per byte"
+
+
+def evaluate(ids, n_bytes, params, config, ops, batch_size=16):
+    """Predict every id but the first once, in windows of n_ctx that do not overlap -> Evaluation.
+
+    `ids`: [n], one row, as encode_documents makes it; `n_bytes`: the bytes of the documents alone.
+    """
+    nats = 0.0
+    for inputs, targets in _windows(ids, config.n_ctx, batch_size):
+        final, _ = model.trunk(inputs, params, config, ops)
+        rows = final.reshape(-1, config.n_embd)
+        losses, _ = ops.cross_entropy(rows, model.unembedding(params), targets.reshape(-1))
+        nats += float(losses.sum(dtype=np.float64))
+    return Evaluation(nats, len(ids) - 1, n_bytes)
+
+
+def count_bytes(documents):
+    """The UTF-8 bytes of some texts."""
+    return sum(len(text.encode("utf-8")) for text in documents)
+
+
+def _windows(ids, n_ctx, batch_size):
+    """Batches of full windows, then the shorter rest by itself."""
+    ids = np.asarray(ids, np.int64)
+    n_full = (len(ids) - 1) // n_ctx
+    starts = np.arange(n_full) * n_ctx
+    for first in range(0, n_full, batch_size):
+        rows = ids[starts[first : first + batch_size, None] + np.arange(n_ctx + 1)]
+        yield rows[:, :-1], rows[:, 1:]
+    rest = ids[n_full * n_ctx :][None]
+    if rest.shape[1] > 1:
+        yield rest[:, :-1], rest[:, 1:]

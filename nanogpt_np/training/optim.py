@@ -1,0 +1,83 @@
+"""From gradients to the next weights: clipping, the learning-rate schedule, AdamW.
+
+Enter: params and grads, nested alike. Leave: params changed in place. Next room: evaluate.py.
+"""
+
+import math
+
+import numpy as np
+
+from .. import params as P
+
+
+def clip_(grads, max_norm):
+    """Scale all gradients in place so that their common length is at most `max_norm`; -> the length before.
+
+    Pascanu et al. 2013, algorithm 1. The sum of squares is taken in float64.
+    """
+    norm = math.sqrt(sum(float(np.vdot(grad, grad)) for _, grad in P.walk(grads)))
+    if norm > max_norm:
+        for _, grad in P.walk(grads):
+            grad *= max_norm / norm
+    return norm
+
+
+def add_(grads, more):
+    """Add the gradients of another micro-batch in place."""
+    for (_, grad), (_, part) in zip(P.walk(grads), P.walk(more), strict=True):
+        grad += part
+
+
+def warmup_cosine(step, n_steps, lr, min_lr, n_warmup):
+    """The learning rate of `step` (from 0): a straight line up to `lr`, then half a cosine down to `min_lr`.
+
+    Loshchilov & Hutter 2017 (SGDR), equation 5, with one period; GPT-3 (Brown et al. 2020, appendix B) uses the same.
+    """
+    if step < n_warmup:
+        return lr * (step + 1) / n_warmup
+    progress = min((step - n_warmup) / max(n_steps - 1 - n_warmup, 1), 1.0)
+    return min_lr + 0.5 * (lr - min_lr) * (1.0 + math.cos(math.pi * progress))
+
+
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2); only matrices decay.
+
+    `m`, `v`: running means of the gradient and of its square, nested like params. `n_steps`: steps taken.
+    """
+
+    def __init__(self, params, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1):
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        self.m = P.nest({name: np.zeros_like(array) for name, array in P.walk(params)})
+        self.v = P.nest({name: np.zeros_like(array) for name, array in P.walk(params)})
+        self.n_steps = 0
+
+    def step(self, params, grads, lr):
+        """Change `params` in place by one step against `grads`."""
+        self.n_steps += 1
+        for (_, p), (_, g), (_, m), (_, v) in zip(
+            P.walk(params), P.walk(_ordered(grads, params)), P.walk(self.m), P.walk(self.v), strict=True
+        ):
+            if p.ndim >= 2:
+                p *= 1.0 - lr * self.weight_decay
+            _adam_(p, g, m, v, lr, self.betas, self.eps, self.n_steps)
+
+
+def _adam_(p, g, m, v, lr, betas, eps, n_steps):
+    """m and v follow g and g^2; both start at zero, which the division by 1 - beta^t makes good."""
+    beta1, beta2 = betas
+    m += (1.0 - beta1) * (g - m)
+    v *= beta2
+    v += (1.0 - beta2) * (g * g)
+    size = np.sqrt(v)
+    size *= 1.0 / math.sqrt(1.0 - beta2**n_steps)
+    size += eps
+    p -= (lr / (1.0 - beta1**n_steps)) * m / size
+
+
+def _ordered(grads, params):
+    """`grads` with its keys in the order of `params`, so that walking both meets the same names."""
+    if isinstance(params, dict):
+        return {key: _ordered(grads[key], params[key]) for key in params}
+    if isinstance(params, list):
+        return [_ordered(g, p) for g, p in zip(grads, params, strict=True)]
+    return grads
