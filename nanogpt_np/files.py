@@ -28,14 +28,31 @@ def replacing(path):
     part = Path(name)
     try:
         yield part
+        settle(part, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def settle(part, path):
+    """Flush a finished temporary file to disk and rename it over `path`; FileError where the disk refuses."""
+    part, path = Path(part), Path(path)
+    try:
         _sync(part)
         part.chmod(0o666 & ~_umask())  # mkstemp gives 0600; the user expects the usual rights
         os.replace(part, path)
         _sync(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    finally:
-        part.unlink(missing_ok=True)
+
+
+def make_folder(path):
+    """Make a folder and those above it, where they are missing; FileError where the disk refuses."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
 
 
 def write_bytes(path, data):
@@ -68,10 +85,13 @@ def read_text(path):
 
 def read_json(path):
     """The value of a JSON file; FileError names the line that does not parse."""
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise FileError(f"{path}: expected JSON, got an error at line {error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, nesting of thousands of levels
+        raise FileError(f"{path}: expected JSON, got {type(error).__name__}: {str(error)[:80]}") from error
 
 
 def read_bytes(path):

@@ -32,9 +32,9 @@ def loss_and_grads(ids, targets, params, config, ops, *, n_counted=None, dropout
 
 
 def trunk_backward(dfinal, acts, params, config, ops, dropout=None):
-    """-> the gradients of all parameters but the unembedding. Uses `acts.blocks` up: the list is empty afterwards."""
+    """-> the gradients of all parameters but `lm_head`. Uses `acts.blocks` up: the list is empty afterwards."""
     dx, dweight, dbias = ops.layer_norm_backward(dfinal, acts.x, **params["ln_f"], eps=config.layer_norm_eps)
-    grads = {"wte": None, "wpe": None, "h": [None] * config.n_layer, "ln_f": {"weight": dweight, "bias": dbias}}
+    grads = {"h": [None] * config.n_layer, "ln_f": {"weight": dweight, "bias": dbias}}
     for layer in reversed(range(config.n_layer)):
         block_acts = acts.blocks.pop()  # read for the last time: its arrays are freed while the next block works
         dx, grads["h"][layer] = block_backward(dx, block_acts, params["h"][layer], config, ops, dropout)
@@ -62,7 +62,7 @@ def block_backward(dout, acts, params, config, ops, dropout=None):
     dnormed, grads["attn"] = attention_backward(dhalf, acts.attn, params["attn"], config, ops, dropout)
     dx_in, grads["ln_1"] = layer_norm_backward(dnormed, acts.x, params["ln_1"], config, ops)
     dx_in += dx
-    return dx_in, {name: grads[name] for name in params}
+    return dx_in, grads
 
 
 def attention_backward(dout, acts, params, config, ops, dropout=None):
@@ -76,7 +76,7 @@ def attention_backward(dout, acts, params, config, ops, dropout=None):
     dq, dk = ops.attention_probs_backward(dprobs, acts.q, acts.k, acts.probs)
     dqkv = np.concatenate([ops.merge_heads(part) for part in (dq, dk, dv)], axis=-1)
     dx, grads["c_attn"] = linear_backward(dqkv, acts.x, params["c_attn"], ops)
-    return dx, {name: grads[name] for name in params}
+    return dx, grads
 
 
 def ffn_backward(dout, acts, params, config, ops):
@@ -86,7 +86,7 @@ def ffn_backward(dout, acts, params, config, ops):
     gelu_backward = ops.gelu_new_backward if config.activation == "gelu_new" else ops.gelu_backward
     dpre_gelu = gelu_backward(dhidden, acts.pre_gelu)
     dx, grads["c_fc"] = linear_backward(dpre_gelu, acts.x, params["c_fc"], ops)
-    return dx, {name: grads[name] for name in params}
+    return dx, grads
 
 
 def linear_backward(dout, x, params, ops):

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import model
+from ..errors import InputError
+from . import data
 
 
 class Evaluation(NamedTuple):
@@ -45,6 +47,21 @@ def evaluate(ids, n_bytes, params, config, ops, batch_size=16):
         losses, _ = ops.cross_entropy(rows, model.unembedding(params), targets.reshape(-1))
         nats += float(losses.sum(dtype=np.float64))
     return Evaluation(nats, len(ids) - 1, n_bytes)
+
+
+def evaluate_files(gpt, paths, held_out=None):
+    """How well a GPT predicts text files -> Evaluation.
+
+    `held_out`: only the documents that training with this share sets aside; None: all of them.
+    InputError where the model has no tokenizer, or there is no text.
+    """
+    if gpt.tokenizer is None:
+        raise InputError("eval: expected a model with vocabulary files, got one without; add vocab.json and merges.txt")
+    documents = data.read_documents(paths)
+    if held_out is not None:
+        _, documents = data.split_held_out(documents, held_out)
+    ids = data.encode_documents(documents, gpt.tokenizer)
+    return evaluate(ids, count_bytes(documents), gpt.params, gpt.config, gpt.ops)
 
 
 def count_bytes(documents):

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..model import Dropout
 from ..tokenizer import Tokenizer
 from . import backward, data, evaluate, optim, report, state
-from .options import create_directory
+from .options import check_directory, create_directory
 
 
 def train(options, ops, resume=False, progress=True):
@@ -28,15 +28,17 @@ def train(options, ops, resume=False, progress=True):
     used. Ctrl-C finishes the step, saves and returns.
     """
     kept, held_out = data.split_held_out(data.read_documents(options.data), options.held_out)
-    if not resume:
-        create_directory(options)
     out = Path(options.out)
+    if not resume:
+        check_directory(out)
     tokenizer = find_tokenizer(options, kept, resume, progress)
     config = options.config(tokenizer)
     windows = data.Windows(data.encode_documents(kept, tokenizer), config.n_ctx, options.seed)
     held_out_ids = data.encode_documents(held_out, tokenizer) if held_out else None
     n_bytes = evaluate.count_bytes(held_out)
-    tokenizer.save(out)
+    if not resume:
+        create_directory(options)
+        tokenizer.save(out)
     run = Run(options, out, config, tokenizer, windows, held_out_ids, n_bytes, ops)
     if progress:
         sizes = f"{P.count(run.params):,} parameters, {len(windows.ids):,} tokens to train on"
@@ -92,6 +94,8 @@ class Run:
                 if time.perf_counter() - self.saved_at > 60.0 * options.checkpoint_minutes:
                     self.save()
         self.save()
+        if self.step == options.steps and evaluation is None:  # resumed after its end
+            evaluation = self.evaluate()
         if progress:
             self.say_end(evaluation)
         return evaluation
@@ -131,7 +135,8 @@ class Run:
         row = {"step": self.step, "tokens": tokens, "lr": lr, "train_loss": loss, "grad_norm": norm, "seconds": seconds}
         if evaluation:
             row |= {"held_out_loss": evaluation.loss, "held_out_bits_per_byte": evaluation.bits_per_byte}
-            bar.write(f"step {self.step}: held-out {evaluation}")
+            if not bar.disable:
+                bar.write(f"step {self.step}: held-out {evaluation}")
         self.log.add(**row)
         bar.set_postfix_str(f"loss {loss:.3f}, {tokens / seconds:,.0f} tokens/s")
 

@@ -24,8 +24,9 @@ def clip_(grads, max_norm):
 
 def add_(grads, more):
     """Add the gradients of another micro-batch in place."""
-    for (_, grad), (_, part) in zip(P.walk(grads), P.walk(more), strict=True):
-        grad += part
+    more = dict(P.walk(more))
+    for name, grad in P.walk(grads):
+        grad += more[name]
 
 
 def warmup_cosine(step, n_steps, lr, min_lr, n_warmup):
@@ -42,24 +43,23 @@ def warmup_cosine(step, n_steps, lr, min_lr, n_warmup):
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2); only matrices decay.
 
-    `m`, `v`: running means of the gradient and of its square, nested like params. `n_steps`: steps taken.
+    `m`, `v`: running means of the gradient and of its square, by parameter name. `n_steps`: steps taken.
     """
 
     def __init__(self, params, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1):
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
-        self.m = P.nest({name: np.zeros_like(array) for name, array in P.walk(params)})
-        self.v = P.nest({name: np.zeros_like(array) for name, array in P.walk(params)})
+        self.m = {name: np.zeros_like(array) for name, array in P.walk(params)}
+        self.v = {name: np.zeros_like(array) for name, array in P.walk(params)}
         self.n_steps = 0
 
     def step(self, params, grads, lr):
         """Change `params` in place by one step against `grads`."""
         self.n_steps += 1
-        for (_, p), (_, g), (_, m), (_, v) in zip(
-            P.walk(params), P.walk(_ordered(grads, params)), P.walk(self.m), P.walk(self.v), strict=True
-        ):
+        grads = dict(P.walk(grads))
+        for name, p in P.walk(params):
             if p.ndim >= 2:
                 p *= 1.0 - lr * self.weight_decay
-            _adam_(p, g, m, v, lr, self.betas, self.eps, self.n_steps)
+            _adam_(p, grads[name], self.m[name], self.v[name], lr, self.betas, self.eps, self.n_steps)
 
 
 def _adam_(p, g, m, v, lr, betas, eps, n_steps):
@@ -72,12 +72,3 @@ def _adam_(p, g, m, v, lr, betas, eps, n_steps):
     size *= 1.0 / math.sqrt(1.0 - beta2**n_steps)
     size += eps
     p -= (lr / (1.0 - beta1**n_steps)) * m / size
-
-
-def _ordered(grads, params):
-    """`grads` with its keys in the order of `params`, so that walking both meets the same names."""
-    if isinstance(params, dict):
-        return {key: _ordered(grads[key], params[key]) for key in params}
-    if isinstance(params, list):
-        return [_ordered(g, p) for g, p in zip(grads, params, strict=True)]
-    return grads

@@ -79,22 +79,22 @@ class TrainOptions:
         )
 
 
-def create_directory(options):
-    """Make the folder `options.out` and note in it what the run is; InputError where other things are there."""
-    out = Path(options.out)
+def check_directory(out):
+    """InputError where a new run must not write: another run is there, or files that are not ours."""
     if (out / NAME).exists():
         raise InputError(f"{out}: already holds a training run; go on with --resume, or choose another --out")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: expected a folder to write to, got a file; choose another --out")
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: expected an empty folder or none, got one with other files; choose another --out")
+
+
+def create_directory(options):
+    """Make the folder `options.out` and note in it what the run is."""
     data_sha256 = data.fingerprint(options.data)
     about = {"options": dataclasses.asdict(options), "data_sha256": data_sha256, "version": __version__}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: expected a folder that can be made, got: {error.strerror}; choose another") from error
-    files.write_json(out / NAME, about)
+    files.make_folder(Path(options.out))
+    files.write_json(Path(options.out) / NAME, about)
 
 
 def resume_options(out, data_paths=None):

@@ -1,0 +1,81 @@
+"""A loop at the terminal: you write some text, the model goes on, you write more, and so on.
+
+Enter: a GPT and two streams. Leave: text, as it is made. GPT-2 was not taught to answer questions: it continues
+what stands there, so the whole conversation is one growing text.
+"""
+
+from .errors import InputError
+
+HELP = """\
+Write the beginning of a text and press Enter; the model goes on. What you write next is added to the same text.
+  /new        begin a new text          /again    let the model try its last part again
+  /more       go on without adding      /text     show the whole text
+  /help       show this                 /quit     leave (or Ctrl-D); Ctrl-C stops the model in mid-sentence"""
+
+
+def chat(gpt, settings, read=input, write=print):
+    """Run the loop until /quit or the end of the input; `settings` are keyword arguments of GPT.stream.
+
+    `read(prompt)` returns a line or raises EOFError; `write` is like print. InputError for a model without vocabulary.
+    """
+    if gpt.tokenizer is None:
+        raise InputError("chat: expected a model with vocabulary files, got one without; add vocab.json and merges.txt")
+    write(HELP)
+    settings = dict(settings)
+    text, before, seed = "", "", settings.pop("seed", None)
+    while True:
+        try:
+            line = read("\n> ")
+        except EOFError:
+            write()
+            return
+        except KeyboardInterrupt:  # one Ctrl-C too many must not cost the text
+            write("\n/quit or Ctrl-D leaves")
+            continue
+        command = line.strip()
+        if command == "/quit":
+            return
+        if command in ("/help", "/text"):
+            write(HELP if command == "/help" else text)
+            continue
+        if command == "/new":
+            text = before = ""
+            continue
+        if command.startswith("/") and command not in ("/more", "/again"):
+            write(f"unknown command {command}; /help shows them")
+            continue
+        if command in ("/more", "/again") and not text:
+            write("there is no text yet; write its beginning")
+            continue
+        start = before if command == "/again" else text if command == "/more" else join(text, line)
+        if not start:
+            continue
+        try:
+            said = reply(gpt, start, seed, settings, write)
+        except InputError as error:  # the line is not taken; what stood there before still stands
+            write(str(error))
+            continue
+        text, before = start + said, start
+        seed = None if seed is None else seed + 1  # the same seed throughout would make /again say the same
+
+
+def reply(gpt, text, seed, settings, write):
+    """Stream one continuation -> what was written; Ctrl-C ends it early."""
+    said = ""
+    ids = gpt.tokenizer.encode(text)
+    if len(ids) > gpt.config.n_ctx // 2:  # leave room to go on in; the cut may go through a character
+        text = gpt.tokenizer.decode(ids[-(gpt.config.n_ctx // 2) :]).lstrip("\ufffd")
+    try:
+        pieces = gpt.stream(text, seed=seed, overflow="slide", **settings)
+        for piece in pieces:
+            write(piece, end="", flush=True)
+            said += piece
+    except KeyboardInterrupt:
+        pass
+    write()
+    return said
+
+
+def join(text, line):
+    """Add a line to the text; a space where two words would otherwise touch: join("One", "day") -> "One day" """
+    return f"{text} {line}" if text and line and not text[-1].isspace() and not line[0].isspace() else text + line

@@ -1,0 +1,134 @@
+"""GPT: config, params, tokenizer and ops in one handle. Thin: every method is a call into a room, none does arithmetic.
+
+Enter: a model's name, a directory, or the parts. Leave: logits, text, or a directory. Next room: training/.
+"""
+
+import numpy as np
+
+from . import checkpoint, download, model
+from . import generate as generation
+from . import ops as numpy_ops
+from . import params as P
+from .errors import InputError
+from .sampling import Sampling
+
+OPS = {"auto": numpy_ops, "numpy": numpy_ops}
+
+
+class GPT:
+    """A model ready to run: `gpt.config`, `gpt.params`, `gpt.tokenizer` (None without vocabulary files), `gpt.ops`."""
+
+    def __init__(self, config, params, tokenizer=None, ops=numpy_ops):
+        P.check(params, config)
+        self.config, self.params, self.tokenizer, self.ops = config, params, tokenizer, find_ops(ops)
+
+    @classmethod
+    def from_pretrained(cls, name_or_directory, ops="auto"):
+        """Open a registered model ("stories", "poems", "gpt2", …) or any directory in the layout of `transformers`.
+
+        `ops`: "auto", "numpy", or a module with the functions of nanogpt_np.ops. Errors: FileError says where files
+        were looked for and what to do.
+        """
+        ops = find_ops(ops)
+        config, params, tokenizer = checkpoint.load(download.resolve(name_or_directory))
+        return cls(config, params, tokenizer, ops)
+
+    @classmethod
+    def from_config(cls, config, seed=0, tokenizer=None, ops="auto"):
+        """A new model with random weights: GPT.from_config(PRESETS["gpt2"])."""
+        return cls(config, P.init(config, np.random.default_rng(seed)), tokenizer, ops)
+
+    def __call__(self, ids, *, mask=None, cache=None, last_only=False, keep_acts=False):
+        """-> logits float32 [n_batch, n_seq, n_vocab]; with `keep_acts` (logits, acts).
+
+        `ids`: [n_seq] or [n_batch, n_seq] whole numbers; `mask`: the same shape, 0 at left padding; `cache`: a
+        KVCache that `ids` continue; `last_only`: only the last position's logits, [n_batch, 1, n_vocab].
+        InputError for ids outside the vocabulary and for more than n_ctx positions.
+        """
+        ids = self._check_ids(ids)
+        if mask is not None:
+            mask = np.atleast_2d(_rectangle(mask, "mask")).astype(bool)
+            if mask.shape != ids.shape:
+                raise InputError(f"mask: expected the shape of ids, {list(ids.shape)}, got {list(mask.shape)}")
+        if cache is not None and cache.keys.shape[1] != len(ids):
+            raise InputError(f"cache: expected one made for n_batch = {len(ids)}, got {cache.keys.shape[1]}")
+        logits, acts = model.gpt(
+            ids, self.params, self.config, self.ops, mask=mask, cache=cache, last_only=last_only, keep_acts=keep_acts
+        )
+        return (logits, acts) if keep_acts else logits
+
+    def generate(
+        self, prompt, max_new_tokens=None, *, temperature=1.0, top_k=None, top_p=None, min_p=None,
+        repetition_penalty=1.0, banned_ids=(), seed=None, stop=(), num_return_sequences=1, overflow="error",
+        ignore_eos=False,
+    ):  # fmt: skip
+        """The continuation of a prompt, without the prompt: text for text, ids for a list of ids.
+
+        A list of prompts, or num_return_sequences above 1, gives a list. temperature=0 is greedy; sampling.Sampling
+        and generate.Request explain the rest. The same seed gives the same text.
+        """
+        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, _as_tuple(banned_ids))
+        request = generation.Request(
+            max_new_tokens, sampling, seed, _as_tuple(stop), num_return_sequences, overflow, ignore_eos
+        )
+        prompts = [prompt] if _is_one(prompt) else list(prompt)
+        texts = generation.generate(prompts, self.params, self.config, self.ops, self.tokenizer, request)
+        return texts[0] if _is_one(prompt) and num_return_sequences == 1 else texts
+
+    def stream(
+        self, prompt, max_new_tokens=None, *, temperature=1.0, top_k=None, top_p=None, min_p=None,
+        repetition_penalty=1.0, banned_ids=(), seed=None, stop=(), overflow="error", ignore_eos=False,
+    ):  # fmt: skip
+        """Like `generate` for one prompt, but yields each piece of text (or id) as soon as it is certain."""
+        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, _as_tuple(banned_ids))
+        request = generation.Request(max_new_tokens, sampling, seed, _as_tuple(stop), 1, overflow, ignore_eos)
+        if not _is_one(prompt):
+            raise InputError("stream: expected one prompt, got several; use generate for a batch")
+        return generation.stream(prompt, self.params, self.config, self.ops, self.tokenizer, request)
+
+    def save(self, directory, dtype="float32"):
+        """Write config.json, model.safetensors and the vocabulary files; `dtype`: "float32" or "float16"."""
+        checkpoint.save(directory, self.config, self.params, self.tokenizer, dtype)
+
+    def __repr__(self):
+        c = self.config
+        shape = f"n_layer={c.n_layer}, n_head={c.n_head}, n_embd={c.n_embd}, n_ctx={c.n_ctx}, n_vocab={c.n_vocab}"
+        return f"GPT({P.count(self.params):,} parameters: {shape}; ops={self.ops.__name__})"
+
+    def _check_ids(self, ids):
+        ids = np.atleast_2d(_rectangle(ids, "ids"))
+        if ids.ndim != 2 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
+            raise InputError(f"ids: expected whole numbers [n_batch, n_seq], got {ids.dtype} {list(ids.shape)}")
+        if ids.min() < 0 or ids.max() >= self.config.n_vocab:
+            raise InputError(f"ids: expected 0 to {self.config.n_vocab - 1}, got {ids.min()} to {ids.max()}")
+        return ids
+
+
+def find_ops(ops):
+    """The module that does the arithmetic: a name of OPS, or a module itself."""
+    if not isinstance(ops, str):
+        return ops
+    if ops not in OPS:
+        raise InputError(f"ops: expected one of {', '.join(OPS)}, or a module, got {ops!r}")
+    return OPS[ops]
+
+
+def _rectangle(rows, name):
+    try:
+        return np.asarray(rows)
+    except ValueError as error:
+        raise InputError(f"{name}: expected rows of equal length, got a ragged list; pad left and pass mask") from error
+
+
+def _is_one(prompt):
+    """Is this one prompt (text, or a list of ids), rather than several? What is neither counts as one."""
+    if isinstance(prompt, np.ndarray):
+        return prompt.ndim < 2
+    return not (isinstance(prompt, (list, tuple)) and prompt and isinstance(prompt[0], (str, list, tuple, np.ndarray)))
+
+
+def _as_tuple(value):
+    """One thing, several, or None, as a tuple: _as_tuple("\n") -> ("\n",)"""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, (str, int, np.integer)) else tuple(value)
