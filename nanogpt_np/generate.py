@@ -133,7 +133,7 @@ def plan_length(prompts, config, request):
     if request.max_new_tokens > room and request.overflow == "error":
         raise InputError(
             f"expected prompt and new tokens to fit n_ctx = {config.n_ctx}, got {longest} + {request.max_new_tokens}; "
-            "ask for fewer new tokens, or use overflow='slide'"
+            f"ask for at most {room} new tokens, or use overflow='slide'"
         )
     return request.max_new_tokens
 
@@ -198,7 +198,8 @@ def events(prompts, params, config, ops, tokenizer, request):
         raise InputError("stop: expected ids, got strings; this model has no vocabulary files")
     encoded = [encode_prompt(prompt, config, tokenizer) for prompt in prompts]
     if tokenizer is not None and tokenizer.n_vocab < config.n_vocab:  # rows that only pad wte to a round number
-        banned = (*request.sampling.banned_ids, *range(tokenizer.n_vocab, config.n_vocab))
+        unknown = set(range(tokenizer.n_vocab, config.n_vocab)) - request.stop_ids(config)
+        banned = (*request.sampling.banned_ids, *sorted(unknown))
         request = replace(request, sampling=replace(request.sampling, banned_ids=banned))
     steps = stream_ids(encoded, params, config, ops, request)
     return _spell(steps, len(prompts) * request.num_return_sequences, tokenizer, request)

@@ -50,8 +50,8 @@ class GPT:
             mask = np.atleast_2d(_rectangle(mask, "mask")).astype(bool)
             if mask.shape != ids.shape:
                 raise InputError(f"mask: expected the shape of ids, {list(ids.shape)}, got {list(mask.shape)}")
-        if cache is not None and cache.keys.shape[1] != len(ids):
-            raise InputError(f"cache: expected one made for n_batch = {len(ids)}, got {cache.keys.shape[1]}")
+        if cache is not None:
+            self._check_cache(cache, len(ids))
         logits, acts = model.gpt(
             ids, self.params, self.config, self.ops, mask=mask, cache=cache, last_only=last_only, keep_acts=keep_acts
         )
@@ -102,6 +102,13 @@ class GPT:
         if ids.min() < 0 or ids.max() >= self.config.n_vocab:
             raise InputError(f"ids: expected 0 to {self.config.n_vocab - 1}, got {ids.min()} to {ids.max()}")
         return ids
+
+    def _check_cache(self, cache, n_batch):
+        n_layer, n_rows, n_head, _, d_head = cache.keys.shape
+        if n_rows != n_batch:
+            raise InputError(f"cache: expected one made for n_batch = {n_batch}, got {n_rows}")
+        if (n_layer, n_head, d_head) != (self.config.n_layer, self.config.n_head, self.config.d_head):
+            raise InputError("cache: expected one made for this model, got another's; make it with KVCache(gpt.config)")
 
 
 def find_ops(ops):

@@ -34,7 +34,7 @@ def ban(logits, ids):
 
 def temperature(logits, t):
     """Divide by `t`: below 1 the likely become likelier, above 1 all become more equal."""
-    return logits / t
+    return logits / float(t)  # a NumPy float64 would make float64 of float32
 
 
 def top_k(logits, k):

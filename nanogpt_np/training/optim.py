@@ -13,13 +13,19 @@ from .. import params as P
 def clip_(grads, max_norm):
     """Scale all gradients in place so that their common length is at most `max_norm`; -> the length before.
 
-    Pascanu et al. 2013, algorithm 1. The sum of squares is taken in float64.
+    Pascanu et al. 2013, algorithm 1.
     """
-    norm = math.sqrt(sum(float(np.vdot(grad, grad)) for _, grad in P.walk(grads)))
+    norm = math.sqrt(sum(sum_of_squares(grad) for _, grad in P.walk(grads)))
     if norm > max_norm:
         for _, grad in P.walk(grads):
             grad *= max_norm / norm
     return norm
+
+
+def sum_of_squares(array, chunk=1 << 16):
+    """In float64, as among millions of float32 squares the small ones would be lost; in pieces, to save memory."""
+    flat = array.reshape(-1)
+    return sum(float(np.square(flat[i : i + chunk], dtype=np.float64).sum()) for i in range(0, flat.size, chunk))
 
 
 def add_(grads, more):

@@ -1,0 +1,87 @@
+"""What the maker of the goldens and the tests must both know: sizes, seeded weights and ids, fixed places to look at.
+
+NumPy only, and nothing of nanogpt_np. The wide model's 54 million weights are not stored: both sides draw them here.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Sizes(NamedTuple):
+    """The sizes of a GPT-2; `tied` says whether the output layer is the token embedding."""
+
+    n_vocab: int
+    n_ctx: int
+    n_embd: int
+    n_layer: int
+    n_head: int
+    tied: bool = True
+
+
+TINY = Sizes(n_vocab=97, n_ctx=32, n_embd=32, n_layer=2, n_head=4)
+WIDE = Sizes(n_vocab=50257, n_ctx=1024, n_embd=768, n_layer=2, n_head=12)
+
+TINY_SEED, TINY_STD = 20190214, 0.15  # wider than 0.02, so that 32 columns already give attention with some contrast
+WIDE_SEED, WIDE_STD = 20200528, 0.02  # GPT-2's own
+TINY_LR, WIDE_LR = 1e-3, 1e-4
+N_STEPS = 10
+ADAMW = {"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
+CLIP_NORM = 1.0
+N_PLACES = 64
+
+
+def shapes(sizes):
+    """Name -> shape of every weight, in forward order; an untied output layer comes last."""
+    n = sizes.n_embd
+    found = {"wte.weight": (sizes.n_vocab, n), "wpe.weight": (sizes.n_ctx, n)}
+    for i in range(sizes.n_layer):
+        for layer, shape in (
+            ("ln_1", (n,)),
+            ("attn.c_attn", (n, 3 * n)),
+            ("attn.c_proj", (n, n)),
+            ("ln_2", (n,)),
+            ("mlp.c_fc", (n, 4 * n)),
+            ("mlp.c_proj", (4 * n, n)),
+        ):
+            found[f"h.{i}.{layer}.weight"] = shape
+            found[f"h.{i}.{layer}.bias"] = shape[-1:]
+    found["ln_f.weight"] = found["ln_f.bias"] = (n,)
+    if not sizes.tied:
+        found["lm_head.weight"] = (sizes.n_vocab, n)
+    return found
+
+
+def weights(sizes, seed, std):
+    """Name -> float32 weight. Layer norms are 1 + 0.1 normal and biases `std` normal, so that each of them counts."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    named = {}
+    for name, shape in shapes(sizes).items():
+        named[name] = rng.standard_normal(shape, dtype=np.float32)
+        named[name] *= np.float32(0.1 if ".ln_" in f".{name}" and name.endswith("weight") else std)
+        if ".ln_" in f".{name}" and name.endswith("weight"):
+            named[name] += np.float32(1)
+    return named
+
+
+def tokens(sizes, seed, shape):
+    """Seeded token ids, int64."""
+    return np.random.Generator(np.random.PCG64(seed)).integers(0, sizes.n_vocab, shape)
+
+
+def places(array):
+    """Flat indices worth comparing: half drawn at random (seeded by the size), half where the magnitude is largest.
+
+    The very largest is always among them, so max|array| can be read from the values kept.
+    """
+    flat = np.abs(array).ravel()
+    half = N_PLACES // 2
+    drawn = np.random.Generator(np.random.PCG64(flat.size)).integers(0, flat.size, half)
+    largest = np.argsort(flat, kind="stable")[-half:] if flat.size < 10**6 else np.argpartition(flat, -half)[-half:]
+    return np.resize(np.concatenate([np.sort(largest), drawn]), N_PLACES)
+
+
+def digest(array):
+    """Three numbers about a whole array, summed in float64: [sum, sum of magnitudes, Euclidean norm]."""
+    flat = np.asarray(array, dtype=np.float64).ravel()
+    return np.array([flat.sum(), np.abs(flat).sum(), np.sqrt(flat @ flat)])
