@@ -4,7 +4,11 @@ Enter: a GPT and two streams. Leave: text, as it is made. GPT-2 was not taught t
 what stands there, so the whole conversation is one growing text.
 """
 
+import re
+
 from .errors import InputError
+
+UNSPACED = re.compile("[\u2e80-\u9fff\uff00-\uffef]")  # Chinese and Japanese are written without spaces
 
 HELP = """\
 Write the beginning of a text and press Enter; the model goes on. What you write next is added to the same text.
@@ -20,6 +24,7 @@ def chat(gpt, settings, read=input, write=print):
     """
     if gpt.tokenizer is None:
         raise InputError("chat: expected a model with vocabulary files, got one without; add vocab.json and merges.txt")
+    gpt.stream([0], overflow="slide", **settings)  # settings that cannot be used show now, not after the first line
     write(HELP)
     settings = dict(settings)
     text, before, seed = "", "", settings.pop("seed", None)
@@ -39,7 +44,7 @@ def chat(gpt, settings, read=input, write=print):
             write(HELP if command == "/help" else text)
             continue
         if command == "/new":
-            text = before = ""
+            text = ""
             continue
         if command.startswith("/") and command not in ("/more", "/again"):
             write(f"unknown command {command}; /help shows them")
@@ -78,4 +83,6 @@ def reply(gpt, text, seed, settings, write):
 
 def join(text, line):
     """Add a line to the text; a space where two words would otherwise touch: join("One", "day") -> "One day" """
-    return f"{text} {line}" if text and line and not text[-1].isspace() and not line[0].isspace() else text + line
+    if not text or not line or text[-1].isspace() or line[0].isspace() or line[0] in ",.;:!?)":
+        return text + line
+    return text + line if UNSPACED.search(text[-1] + line[0]) else f"{text} {line}"

@@ -99,6 +99,8 @@ def evaluate(args):
     from .gpt import GPT
     from .training.evaluate import evaluate_files
 
+    if args.held_out is not None and not 0.0 < args.held_out < 1.0:
+        raise InputError(f"--held-out: expected a share above 0, below 1, got {args.held_out}")
     result = evaluate_files(_open(GPT, args), args.data, args.held_out)
     print(f"{result} ({result.n_tokens:,} tokens, {result.n_bytes:,} bytes)")
 
@@ -210,12 +212,14 @@ def _sampling(args):
 
 def _train_option(p, field):
     """One command-line option from one field of TrainOptions."""
-    flag = "--" + field.name.replace("_", "-")
+    flag, help = "--" + field.name.replace("_", "-"), field.metadata["help"]
+    if field.default is not None:
+        help += f" (default {field.default})"
     if field.type is bool:
-        p.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=f"default {field.default}")
+        p.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=help)
     else:
         kind = field.type if field.type in (int, float) else float if "float" in str(field.type) else str
-        p.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=f"default {field.default}")
+        p.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=help)
 
 
 def _open(gpt_class, args):

@@ -123,8 +123,10 @@ def test_same_ids_as_tiktoken_on_whole_files(gpt2, reference, name):
 
 
 def test_same_ids_as_tiktoken_around_every_code_point(gpt2, reference):
-    # Planes 0 to 3 and 14 hold everything that is assigned; the others are sampled.
-    points = [*range(0xD800), *range(0xE000, 0x40000), *range(0x40000, 0xE0000, 97), *range(0xE0000, 0xE1000)]
+    # Every assigned character. What is a letter changes with the version of Unicode, and `regex` and tiktoken follow
+    # it at their own pace: characters that this Python does not know yet are new to one of them, and left out.
+    points = [point for point in range(0x110000) if unicodedata.category(chr(point)) not in ("Cn", "Co", "Cs")]
+    points += [*range(0xE000, 0xF900, 13), *range(0xF0000, 0x10FFFE, 997)]  # private use, sampled
     for start in range(0, len(points), 1024):
         text = "".join(f"a{chr(point)} {chr(point)}1" for point in points[start : start + 1024])
         assert gpt2.encode(text) == reference.encode_ordinary(text), f"from U+{points[start]:04X}"
@@ -142,7 +144,7 @@ HARD_PIECES = st.one_of(
     st.text("\x00\x01\x1b\x7f\x80\x9f\xad\ue000\uf8ff\U000f0000\U0010ffff\ufffd\ufffe", max_size=4),
     st.text("!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~¡¿–—…§¶", max_size=4),
     st.sampled_from([END, "<|", "|>", "<|endoftext", " ", "  ", "\n\n", "\r\n", "\t", "a", "The", " the", "0000"]),
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+    st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=5),
 )
 HARD_TEXT = st.lists(HARD_PIECES, min_size=1, max_size=6).map("".join)
 

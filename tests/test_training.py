@@ -231,6 +231,14 @@ def test_diverging_run_stops(tmp_path):
         train(options(tmp_path, lr=1e30, clip=1e30, warmup=0, steps=50), ops, progress=False)
 
 
+@pytest.mark.parametrize(
+    "name, value", [("steps", 0), ("held_out", 0.9), ("lr", 0.0), ("warmup", -1), ("seed", -1), ("dtype", "float99")]
+)
+def test_options_that_make_no_sense(name, value):
+    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')}: expected .*, got {value!r}"):
+        TrainOptions(["text"], "out", **{name: value})
+
+
 def test_split_held_out():
     documents = [str(i) for i in range(100)]
     kept, held_out = data.split_held_out(documents, 0.02)

@@ -16,52 +16,60 @@ from . import data
 NAME = "training.json"
 
 
+def _option(default, help):
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
 @dataclass
 class TrainOptions:
     """Everything that decides how a run goes; the same options and data give the same weights.
 
-    `lr` rises over `warmup` steps and falls along a cosine to `min_lr` (a tenth of `lr` where None).
-    A step sees batch_size * accumulate windows of n_ctx tokens. `dtype` is how the weights are stored at the end.
-    `tokenizer`: a directory with a vocabulary, or "gpt2"; where None, one of n_vocab tokens is trained.
+    Each field is an option of `nanogpt-np train`; InputError where a number makes no sense.
     """
 
     data: list[str]
     out: str
-    tokenizer: str | None = None
-    n_vocab: int = 4096
-    n_ctx: int = 256
-    n_embd: int = 256
-    n_layer: int = 6
-    n_head: int = 8
-    positions: str = "learned"
-    activation: str = "gelu_new"
-    tie_word_embeddings: bool = True
-    dropout: float = 0.0
-    steps: int = 2000
-    batch_size: int = 8
-    accumulate: int = 1
-    lr: float = 1e-3
-    min_lr: float | None = None
-    warmup: int = 100
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.99
-    clip: float = 1.0
-    seed: int = 0
-    held_out: float = 0.02
-    eval_every: int = 250
-    log_every: int = 10
-    checkpoint_minutes: float = 5.0
-    dtype: str = "float32"
+    tokenizer: str | None = _option(None, "a directory with a vocabulary, or gpt2 (default: train one on the text)")
+    n_vocab: int = _option(4096, "tokens in the vocabulary to train")
+    n_ctx: int = _option(256, "positions: how far back the model can look")
+    n_embd: int = _option(256, "width of the residual stream")
+    n_layer: int = _option(6, "blocks")
+    n_head: int = _option(8, "attention heads per block")
+    positions: str = _option("learned", "learned or sinusoidal")
+    activation: str = _option("gelu_new", "gelu_new (GPT-2's) or gelu (exact)")
+    tie_word_embeddings: bool = _option(True, "use the token embedding again to make logits")
+    dropout: float = _option(0.0, "share of values dropped in training")
+    steps: int = _option(2000, "optimizer steps")
+    batch_size: int = _option(8, "windows of n_ctx tokens read at once")
+    accumulate: int = _option(1, "batches per step, when memory is short")
+    lr: float = _option(1e-3, "highest learning rate, reached after --warmup steps")
+    min_lr: float | None = _option(None, "learning rate at the end of the cosine (default: a tenth of --lr)")
+    warmup: int = _option(100, "steps to reach --lr")
+    weight_decay: float = _option(0.1, "decay of matrices per unit of learning rate")
+    beta1: float = _option(0.9, "AdamW: memory of the gradient")
+    beta2: float = _option(0.99, "AdamW: memory of its square")
+    clip: float = _option(1.0, "longest gradient; longer ones are shortened")
+    seed: int = _option(0, "decides weights, order of the data and dropout")
+    held_out: float = _option(0.02, "share of the documents that is only measured, never learned")
+    eval_every: int = _option(250, "steps between measurements on the held-out text")
+    log_every: int = _option(10, "steps between rows of log.csv")
+    checkpoint_minutes: float = _option(5.0, "minutes between checkpoints")
+    dtype: str = _option("float32", "how the weights are stored: float32 or float16")
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "accumulate", "eval_every", "log_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')}: expected at least 1, got {getattr(self, name)}")
-        if not 0.0 <= self.held_out < 1.0:
-            raise InputError(f"--held-out: expected a share from 0 to below 1, got {self.held_out}")
-        if not self.lr > 0.0:
-            raise InputError(f"--lr: expected a positive number, got {self.lr}")
+        for name, expected, holds in (
+            ("held-out", "a share from 0 to 0.5", 0.0 <= self.held_out <= 0.5),
+            ("lr", "a positive number", self.lr > 0.0),
+            ("warmup", "at least 0", self.warmup >= 0),
+            ("seed", "at least 0", self.seed >= 0),
+            ("dtype", "float32 or float16", self.dtype in ("float32", "float16")),
+        ):
+            if not holds:
+                got = getattr(self, name.replace("-", "_"))
+                raise InputError(f"--{name}: expected {expected}, got {got!r}")
 
     def config(self, tokenizer):
         """The shape of the model to train."""
