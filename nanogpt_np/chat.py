@@ -28,40 +28,44 @@ def chat(gpt, settings, read=input, write=print):
     write(HELP)
     settings = dict(settings)
     text, before, seed = "", "", settings.pop("seed", None)
-    while True:
-        try:
-            line = read("\n> ")
-        except EOFError:
-            write()
-            return
-        except KeyboardInterrupt:  # one Ctrl-C too many must not cost the text
-            write("\n/quit or Ctrl-D leaves")
-            continue
-        command = line.strip()
-        if command == "/quit":
-            return
-        if command in ("/help", "/text"):
-            write(HELP if command == "/help" else text)
-            continue
-        if command == "/new":
+    while (line := read_line(read, write)) is not None and line.strip() != "/quit":
+        start, told = begin(line, text, before)
+        if told:
+            write(told)
+        if line.strip() == "/new":
             text = ""
-            continue
-        if command.startswith("/") and command not in ("/more", "/again"):
-            write(f"unknown command {command}; /help shows them")
-            continue
-        if command in ("/more", "/again") and not text:
-            write("there is no text yet; write its beginning")
-            continue
-        start = before if command == "/again" else text if command == "/more" else join(text, line)
         if not start:
             continue
         try:
-            said = reply(gpt, start, seed, settings, write)
+            text, before = start + reply(gpt, start, seed, settings, write), start
         except InputError as error:  # the line is not taken; what stood there before still stands
             write(str(error))
-            continue
-        text, before = start + said, start
-        seed = None if seed is None else seed + 1  # the same seed throughout would make /again say the same
+        else:
+            seed = None if seed is None else seed + 1  # the same seed throughout would make /again say the same
+
+
+def read_line(read, write):
+    """The next line, or None at the end of the input."""
+    while True:
+        try:
+            return read("\n> ")
+        except EOFError:
+            write()
+            return None
+        except KeyboardInterrupt:  # one Ctrl-C too many must not cost the text
+            write("\n/quit or Ctrl-D leaves")
+
+
+def begin(line, text, before):
+    """-> what the model is to go on from ("": nothing), and what to tell the user ("": nothing)."""
+    command = line.strip()
+    if command in ("/more", "/again"):
+        start = before if command == "/again" else text
+        return (start, "") if text else ("", "there is no text yet; write its beginning")
+    if command.startswith("/"):
+        answers = {"/help": HELP, "/text": text, "/new": ""}
+        return "", answers.get(command, f"unknown command {command}; /help shows them")
+    return join(text, line), ""
 
 
 def reply(gpt, text, seed, settings, write):

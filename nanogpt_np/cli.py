@@ -99,8 +99,6 @@ def evaluate(args):
     from .gpt import GPT
     from .training.evaluate import evaluate_files
 
-    if args.held_out is not None and not 0.0 < args.held_out < 1.0:
-        raise InputError(f"--held-out: expected a share above 0, below 1, got {args.held_out}")
     result = evaluate_files(_open(GPT, args), args.data, args.held_out)
     print(f"{result} ({result.n_tokens:,} tokens, {result.n_bytes:,} bytes)")
 

@@ -276,7 +276,7 @@ def test_eval_errors(fail, trained, text_file, tmp_path):
     assert "required: --data" in fail("eval", "--model", trained)
     assert "not-there.txt" in fail("eval", "--model", trained, "--data", tmp_path / "not-there.txt")
     for share in ("0", "-1", "1.5", "5", "nan"):
-        assert "--held-out: expected a share above 0, below 1" in fail(
+        assert "--held-out: expected a share above 0, at most 0.5" in fail(
             "eval", "--model", trained, "--data", text_file, "--held-out", share
         )
 

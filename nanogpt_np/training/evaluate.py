@@ -57,6 +57,8 @@ def evaluate_files(gpt, paths, held_out=None):
     """
     if gpt.tokenizer is None:
         raise InputError("eval: expected a model with vocabulary files, got one without; add vocab.json and merges.txt")
+    if held_out is not None and not 0.0 < held_out <= 0.5:
+        raise InputError(f"--held-out: expected a share above 0, at most 0.5, got {held_out}")
     documents = data.read_documents(paths)
     if held_out is not None:
         _, documents = data.split_held_out(documents, held_out)
