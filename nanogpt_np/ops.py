@@ -231,6 +231,24 @@ def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096):
     return dx, dweight
 
 
+# ---------------------------------------------------------------- learning
+
+
+def adam_step_(p, g, m, v, lr, betas, eps, n_steps):
+    """Move p in place against its gradient g (Kingma & Ba 2015, algorithm 1); `n_steps` counts this one.
+
+    m and v follow g and g^2; both start at zero, which the division by 1 - beta^n_steps makes good.
+    """
+    beta1, beta2 = betas
+    m += (1.0 - beta1) * (g - m)
+    v *= beta2
+    v += (1.0 - beta2) * (g * g)
+    size = np.sqrt(v)
+    size *= 1.0 / math.sqrt(1.0 - beta2**n_steps)
+    size += eps
+    p -= (lr / (1.0 - beta1**n_steps)) * m / size
+
+
 def _targets_within(targets, start, n):
     """Rows whose target lies in [start, start + n), and its column there."""
     rows = np.nonzero((targets >= start) & (targets < start + n))[0]

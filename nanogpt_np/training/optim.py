@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from .. import ops
 from .. import params as P
 
 
@@ -58,23 +59,11 @@ class AdamW:
         self.v = {name: np.zeros_like(array) for name, array in P.walk(params)}
         self.n_steps = 0
 
-    def step(self, params, grads, lr):
+    def step(self, params, grads, lr, ops=ops):
         """Change `params` in place by one step against `grads`."""
         self.n_steps += 1
         grads = dict(P.walk(grads))
         for name, p in P.walk(params):
             if p.ndim >= 2:
                 p *= 1.0 - lr * self.weight_decay
-            _adam_(p, grads[name], self.m[name], self.v[name], lr, self.betas, self.eps, self.n_steps)
-
-
-def _adam_(p, g, m, v, lr, betas, eps, n_steps):
-    """m and v follow g and g^2; both start at zero, which the division by 1 - beta^t makes good."""
-    beta1, beta2 = betas
-    m += (1.0 - beta1) * (g - m)
-    v *= beta2
-    v += (1.0 - beta2) * (g * g)
-    size = np.sqrt(v)
-    size *= 1.0 / math.sqrt(1.0 - beta2**n_steps)
-    size += eps
-    p -= (lr / (1.0 - beta1**n_steps)) * m / size
+            ops.adam_step_(p, grads[name], self.m[name], self.v[name], lr, self.betas, self.eps, self.n_steps)

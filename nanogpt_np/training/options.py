@@ -54,6 +54,7 @@ class TrainOptions:
     eval_every: int = _option(250, "steps between measurements on the held-out text")
     log_every: int = _option(10, "steps between rows of log.csv")
     checkpoint_minutes: float = _option(5.0, "minutes between checkpoints")
+    ops: str = _option("numpy", "who does the arithmetic: numpy, or numba (compiled, faster)")
     dtype: str = _option("float32", "how the weights are stored: float32 or float16")
 
     def __post_init__(self):
@@ -65,6 +66,7 @@ class TrainOptions:
             ("lr", "a positive number", self.lr > 0.0),
             ("warmup", "at least 0", self.warmup >= 0),
             ("seed", "at least 0", self.seed >= 0),
+            ("ops", "numpy or numba", self.ops in ("numpy", "numba")),
             ("dtype", "float32 or float16", self.dtype in ("float32", "float16")),
         ):
             if not holds:

@@ -1,0 +1,370 @@
+"""The names and signatures of ops.py, in Numba: one pass over memory where NumPy takes several, on all cores.
+
+Enter and leave: as in ops.py, which is the definition; float32 runs here, any other dtype is handed to ops.py.
+Each kernel is a private `_name_kernel` under a wrapper that allocates. Loops are cut into pieces that do not depend on
+the number of threads, so neither do the results. The first call compiles (about a second a kernel) and is kept on disk.
+"""
+
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import config, njit, prange, types
+from numba.extending import intrinsic
+
+from . import ops
+
+# matrix products, where BLAS already wins, and what is too small to matter
+from .ops import (
+    IGNORE,
+    attention_mix,
+    attention_mix_backward,
+    causal_mask,
+    dropout,
+    dropout_backward,
+    embedding,
+    embedding_backward,
+    gelu,
+    gelu_backward,
+    linear,
+    linear_backward,
+    merge_heads,
+    sinusoidal_positions,
+    softmax,
+    softmax_backward,
+    split_heads,
+    unembed,
+    unembed_backward,
+)
+
+__all__ = [
+    "IGNORE", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs", "attention_probs_backward",
+    "causal_mask", "cross_entropy", "cross_entropy_backward", "dropout", "dropout_backward", "embedding",
+    "embedding_backward", "gelu", "gelu_backward", "gelu_new", "gelu_new_backward", "layer_norm", "layer_norm_backward",
+    "linear", "linear_backward", "merge_heads", "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores",
+    "split_heads", "unembed", "unembed_backward",
+]  # fmt: skip
+
+# everything that "fast" allows except "there are no infinities and no NaN": masks are made of infinities
+FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
+PIECE = 1 << 14  # numbers (64 KB) that one turn of a parallel loop takes
+N_PARTS = 16  # partial sums over rows, added up in this order whatever the number of threads
+
+ZERO, HALF, ONE, TWO, THREE = (np.float32(value) for value in (0.0, 0.5, 1.0, 2.0, 3.0))
+GELU_SCALE = np.float32(2.0 * math.sqrt(2.0 / math.pi))
+GELU_CUBE = np.float32(0.044715)
+
+# exp(x) = 2^n exp(r): n = round(x / ln 2), r = x - n ln 2 in two parts, exp(r) by Cephes' polynomial (Moshier, expf)
+LOWEST, HIGHEST = np.float32(-87.0), np.float32(88.0)
+LOG2_E, LN2_HIGH, LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
+E0, E1, E2, E3, E4, E5 = (
+    np.float32(value)
+    for value in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+)
+
+if config.DISABLE_JIT:  # kernels run as plain Python, for stepping through
+
+    def _power_of_two(n):
+        return np.float32(2.0) ** n
+
+else:
+
+    @intrinsic
+    def _power_of_two(typingctx, n):
+        """2^n by putting n into a float's exponent bits; Numba has no other way to say so, and this one vectorizes."""
+
+        def codegen(context, builder, signature, args):
+            i32 = ir.IntType(32)
+            exponent = builder.add(builder.fptosi(args[0], i32), ir.Constant(i32, 127))
+            return builder.bitcast(builder.shl(exponent, ir.Constant(i32, 23)), ir.FloatType())
+
+        return types.float32(types.float32), codegen
+
+
+@njit(fastmath=FAST, inline="always")
+def _exp(x):
+    """exp of a float32, within 1e-7 relative; what lies below -87 gives exp(-87)."""
+    x = min(max(x, LOWEST), HIGHEST)
+    n = np.floor(x * LOG2_E + HALF)
+    r = x - n * LN2_HIGH - n * LN2_LOW
+    y = ((((E0 * r + E1) * r + E2) * r + E3) * r + E4) * r + E5
+    return (y * r * r + r + ONE) * _power_of_two(n)
+
+
+def _is_float32(*arrays):
+    return all(array.dtype == np.float32 for array in arrays)
+
+
+# ---------------------------------------------------------------- gelu
+
+
+def gelu_new(x):
+    """See ops.gelu_new; x (1 + tanh(u)) / 2 is x / (1 + exp(-2u))."""
+    if not _is_float32(x):
+        return ops.gelu_new(x)
+    x = np.ascontiguousarray(x)
+    out = np.empty_like(x)
+    _gelu_new_kernel(x.reshape(-1), out.reshape(-1))
+    return out
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _gelu_new_kernel(x, out):
+    for piece in prange((x.size + PIECE - 1) // PIECE):
+        for i in range(piece * PIECE, min(x.size, (piece + 1) * PIECE)):
+            value = x[i]
+            out[i] = value / (ONE + _exp(-GELU_SCALE * value * (ONE + GELU_CUBE * value * value)))
+
+
+def gelu_new_backward(dout, x):
+    """See ops.gelu_new_backward; with s = 1 / (1 + exp(-2u)) the derivative is s + x s (1 - s) 2u'."""
+    if not _is_float32(dout, x):
+        return ops.gelu_new_backward(dout, x)
+    dout, x = np.ascontiguousarray(dout), np.ascontiguousarray(x)
+    dx = np.empty_like(x)
+    _gelu_new_backward_kernel(dout.reshape(-1), x.reshape(-1), dx.reshape(-1))
+    return dx
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _gelu_new_backward_kernel(dout, x, dx):
+    for piece in prange((x.size + PIECE - 1) // PIECE):
+        for i in range(piece * PIECE, min(x.size, (piece + 1) * PIECE)):
+            value = x[i]
+            cube = GELU_CUBE * value * value
+            s = ONE / (ONE + _exp(-GELU_SCALE * value * (ONE + cube)))
+            dx[i] = dout[i] * (s + value * s * (ONE - s) * GELU_SCALE * (ONE + THREE * cube))
+
+
+# ---------------------------------------------------------------- layer norm
+
+
+def layer_norm(x, weight, bias, eps=1e-5):
+    """See ops.layer_norm."""
+    if not _is_float32(x, weight, bias):
+        return ops.layer_norm(x, weight, bias, eps)
+    x = np.ascontiguousarray(x)
+    out = np.empty_like(x)
+    width = x.shape[-1]
+    _layer_norm_kernel(x.reshape(-1, width), weight, bias, np.float32(eps), out.reshape(-1, width))
+    return out
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _layer_norm_kernel(x, weight, bias, eps, out):
+    n_rows, width = x.shape
+    n_piece = max(PIECE // width, 1)
+    for piece in prange((n_rows + n_piece - 1) // n_piece):
+        for i in range(piece * n_piece, min(n_rows, (piece + 1) * n_piece)):
+            mean, rstd = _mean_and_rstd(x[i], eps)
+            for j in range(width):
+                out[i, j] = (x[i, j] - mean) * rstd * weight[j] + bias[j]
+
+
+@njit(fastmath=FAST, inline="always")
+def _mean_and_rstd(row, eps):
+    total = ZERO
+    for j in range(row.size):
+        total += row[j]
+    mean = total / np.float32(row.size)
+    total = ZERO
+    for j in range(row.size):
+        total += (row[j] - mean) * (row[j] - mean)
+    return mean, ONE / np.float32(math.sqrt(total / np.float32(row.size) + eps))
+
+
+def layer_norm_backward(dout, x, weight, bias, eps=1e-5):
+    """See ops.layer_norm_backward."""
+    if not _is_float32(dout, x, weight):
+        return ops.layer_norm_backward(dout, x, weight, bias, eps)
+    width = x.shape[-1]
+    dout, rows = np.ascontiguousarray(dout).reshape(-1, width), np.ascontiguousarray(x).reshape(-1, width)
+    dx = np.empty_like(rows)
+    parts = np.zeros((2, N_PARTS, width), np.float32)
+    _layer_norm_backward_kernel(dout, rows, weight, np.float32(eps), dx, parts)
+    dweight, dbias = parts.sum(axis=1)
+    return dx.reshape(x.shape), dweight, dbias
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _layer_norm_backward_kernel(dout, x, weight, eps, dx, parts):
+    n_rows, width = x.shape
+    n_piece = (n_rows + N_PARTS - 1) // N_PARTS
+    for part in prange(N_PARTS):
+        dweight, dbias = parts[0, part], parts[1, part]
+        for i in range(part * n_piece, min(n_rows, (part + 1) * n_piece)):
+            mean, rstd = _mean_and_rstd(x[i], eps)
+            along_one, along_normed = ZERO, ZERO
+            for j in range(width):
+                dnormed = dout[i, j] * weight[j]
+                along_one += dnormed
+                along_normed += dnormed * (x[i, j] - mean) * rstd
+            along_one /= np.float32(width)
+            along_normed /= np.float32(width)
+            for j in range(width):
+                normed = (x[i, j] - mean) * rstd
+                dweight[j] += dout[i, j] * normed
+                dbias[j] += dout[i, j]
+                dx[i, j] = (dout[i, j] * weight[j] - along_one - normed * along_normed) * rstd
+
+
+# ---------------------------------------------------------------- attention
+
+
+def softmax_scores(scores, visible, scale):
+    """See ops.softmax_scores."""
+    if not _is_float32(scores) or scores.ndim < 2:
+        return ops.softmax_scores(scores, visible, scale)
+    scores = np.ascontiguousarray(scores)
+    n_query, n_key = scores.shape[-2:]
+    stacked = scores.reshape(-1, n_query, n_key)
+    if visible is None:
+        visible = np.ones((1, n_query, n_key), bool)
+    elif visible.ndim == 2:
+        visible = np.ascontiguousarray(np.broadcast_to(visible, (n_query, n_key)))[None]
+    else:  # one mask per text, the same for its heads
+        visible = np.ascontiguousarray(np.broadcast_to(visible, (*visible.shape[:-2], n_query, n_key)))
+        visible = visible.reshape(-1, n_query, n_key)
+    if len(stacked) % len(visible):
+        return ops.softmax_scores(scores, visible, scale)
+    probs = np.empty_like(stacked)
+    _softmax_scores_kernel(stacked, visible, np.float32(scale), probs)
+    return probs.reshape(scores.shape)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _softmax_scores_kernel(scores, visible, scale, probs):
+    n_stack, n_query, n_key = scores.shape
+    n_heads = n_stack // len(visible)
+    n_piece = max(PIECE // n_key, 1)
+    n_rows = n_stack * n_query
+    for piece in prange((n_rows + n_piece - 1) // n_piece):
+        for row in range(piece * n_piece, min(n_rows, (piece + 1) * n_piece)):
+            stack, query = row // n_query, row % n_query
+            _softmax_row(scores[stack, query], visible[stack // n_heads, query], scale, probs[stack, query])
+
+
+@njit(fastmath=FAST, inline="always")
+def _softmax_row(scores, visible, scale, probs):
+    top = np.float32(-math.inf)
+    for j in range(scores.size):
+        value = scores[j] * scale if visible[j] else np.float32(-math.inf)
+        top = max(top, value)
+    total = ZERO
+    for j in range(scores.size):
+        e = _exp(scores[j] * scale - top) if visible[j] else ZERO
+        probs[j] = e
+        total += e
+    share = ONE / total if total > ZERO else ZERO
+    for j in range(scores.size):
+        probs[j] *= share
+
+
+def attention_probs(q, k, visible):
+    """See ops.attention_probs."""
+    return softmax_scores(q @ k.swapaxes(-1, -2), visible, 1.0 / math.sqrt(q.shape[-1]))
+
+
+def attention_probs_backward(dprobs, q, k, probs):
+    """See ops.attention_probs_backward."""
+    if not _is_float32(dprobs, probs):
+        return ops.attention_probs_backward(dprobs, q, k, probs)
+    dprobs, probs = np.ascontiguousarray(dprobs), np.ascontiguousarray(probs)
+    n_key = probs.shape[-1]
+    dscores = np.empty_like(probs)
+    scale = np.float32(1.0 / math.sqrt(q.shape[-1]))
+    _softmax_backward_kernel(dprobs.reshape(-1, n_key), probs.reshape(-1, n_key), scale, dscores.reshape(-1, n_key))
+    return dscores @ k, dscores.swapaxes(-1, -2) @ q
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _softmax_backward_kernel(dout, out, scale, dx):
+    n_rows, width = out.shape
+    n_piece = max(PIECE // width, 1)
+    for piece in prange((n_rows + n_piece - 1) // n_piece):
+        for i in range(piece * n_piece, min(n_rows, (piece + 1) * n_piece)):
+            along = ZERO
+            for j in range(width):
+                along += dout[i, j] * out[i, j]
+            for j in range(width):
+                dx[i, j] = out[i, j] * (dout[i, j] - along) * scale
+
+
+# ---------------------------------------------------------------- loss
+
+
+def cross_entropy(x, weight, targets, chunk=4096):
+    """See ops.cross_entropy."""
+    if not _is_float32(x, weight):
+        return ops.cross_entropy(x, weight, targets, chunk)
+    top = np.full(len(x), -math.inf, np.float32)
+    total, picked = np.zeros(len(x), np.float32), np.zeros(len(x), np.float32)
+    for start in range(0, len(weight), chunk):
+        logits = x @ weight[start : start + chunk].T
+        _log_sum_exp_kernel(logits, targets - start, top, total, picked)
+    log_z = top + np.log(total)
+    return np.where(targets == IGNORE, np.float32(0), log_z - picked), log_z
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _log_sum_exp_kernel(logits, columns, top, total, picked):
+    n_rows, width = logits.shape
+    for i in prange(n_rows):
+        if 0 <= columns[i] < width:
+            picked[i] = logits[i, columns[i]]
+        higher = top[i]
+        for j in range(width):
+            higher = max(higher, logits[i, j])
+        added = ZERO
+        for j in range(width):
+            added += _exp(logits[i, j] - higher)
+        total[i] = added + (total[i] * _exp(top[i] - higher) if total[i] > ZERO else ZERO)
+        top[i] = higher
+
+
+def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096):
+    """See ops.cross_entropy_backward."""
+    if not _is_float32(x, weight, log_z):
+        return ops.cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk)
+    dlosses = np.where(targets == IGNORE, 0, dlosses).astype(np.float32)
+    dx, dweight = np.zeros_like(x), np.empty_like(weight)
+    for start in range(0, len(weight), chunk):
+        part = weight[start : start + chunk]
+        dlogits = x @ part.T
+        _dlogits_kernel(dlogits, targets - start, log_z, dlosses)
+        dx += dlogits @ part
+        dweight[start : start + chunk] = dlogits.T @ x
+    return dx, dweight
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _dlogits_kernel(logits, columns, log_z, dlosses):
+    n_rows, width = logits.shape
+    for i in prange(n_rows):
+        for j in range(width):
+            logits[i, j] = _exp(logits[i, j] - log_z[i]) * dlosses[i]
+        if 0 <= columns[i] < width:
+            logits[i, columns[i]] -= dlosses[i]
+
+
+# ---------------------------------------------------------------- optimizer
+
+
+def adam_step_(p, g, m, v, lr, betas, eps, n_steps):
+    """See ops.adam_step_."""
+    if not _is_float32(p, g, m, v) or not all(array.flags.c_contiguous for array in (p, g, m, v)):
+        return ops.adam_step_(p, g, m, v, lr, betas, eps, n_steps)
+    beta1, beta2 = betas
+    rate, root = lr / (1.0 - beta1**n_steps), 1.0 / math.sqrt(1.0 - beta2**n_steps)
+    constants = np.array([beta1, beta2, rate, root, eps], np.float32)
+    _adam_step_kernel(p.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), constants)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _adam_step_kernel(p, g, m, v, constants):
+    beta1, beta2, rate, root, eps = constants[0], constants[1], constants[2], constants[3], constants[4]
+    for piece in prange((p.size + PIECE - 1) // PIECE):
+        for i in range(piece * PIECE, min(p.size, (piece + 1) * PIECE)):
+            m[i] += (ONE - beta1) * (g[i] - m[i])
+            v[i] = beta2 * v[i] + (ONE - beta2) * g[i] * g[i]
+            p[i] -= rate * m[i] / (np.float32(math.sqrt(v[i])) * root + eps)
