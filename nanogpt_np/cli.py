@@ -42,8 +42,10 @@ def generate(args):
     prompt = _read_stdin().removesuffix("\n") if args.prompt == "-" else args.prompt  # as the shell's $(...) does
     gpt = _open(GPT, args)
     settings = _sampling(args) | {"seed": args.seed, "overflow": args.overflow}
-    if args.num_return_sequences != 1:
-        texts = gpt.generate(prompt, num_return_sequences=args.num_return_sequences, **settings)
+    several = {name: getattr(args, name) for name in ("num_return_sequences", "num_beams", "length_penalty")}
+    if any(value != 1 for value in several.values()):
+        texts = gpt.generate(prompt, **several, **settings)
+        texts = [texts] if isinstance(texts, str) else texts
         print(f"\n{'-' * 40}\n".join(prompt + text for text in texts))
         return
     pieces = gpt.stream(prompt, **settings)
@@ -76,7 +78,7 @@ def tokenize(args):
 
 def train(args):
     """`nanogpt-np train`"""
-    from . import ops
+    from .gpt import find_ops
     from .training.loop import train
     from .training.options import TrainOptions, resume_options
 
@@ -91,7 +93,7 @@ def train(args):
         raise InputError("train: expected --data FILE, got none; name one or more text files")
     else:
         options = TrainOptions(**given)
-    train(options, ops, resume=args.resume)
+    train(options, find_ops(options.ops), resume=args.resume)
 
 
 def evaluate(args):
@@ -130,6 +132,10 @@ def _generate_parser(commands):
     p.add_argument("prompt", nargs="?", default="Once upon a time", help="the beginning; - reads standard input")
     _sampling_options(p)
     p.add_argument("--num-return-sequences", type=int, default=1, metavar="INT", help="how many continuations")
+    p.add_argument("--num-beams", type=int, default=1, metavar="INT",
+                   help="search with so many beams for the likeliest text, and draw nothing (default 1: draw)")
+    p.add_argument("--length-penalty", type=float, default=1.0, metavar="FLOAT",
+                   help="with beams: higher favours longer texts (default 1)")
     p.add_argument("--overflow", choices=("error", "slide"), default="error",
                    help="when the context is full: stop with an error, or forget the older half (default error)")
 
@@ -190,11 +196,11 @@ def _command(commands, name, run, help, example):
 def _sampling_options(p):
     """The options that generate and chat share."""
     p.add_argument("--model", default="stories", metavar="NAME", help="a model's name or directory (default stories)")
-    p.add_argument("--ops", default="auto", metavar="NAME", help="who does the arithmetic: auto, numpy")
+    p.add_argument("--ops", default="auto", metavar="NAME", help="who does the arithmetic: auto, numpy, numba")
     p.add_argument("--max-new-tokens", type=int, metavar="INT", help="default: up to 200, as far as the context goes")
-    p.add_argument("--temperature", type=float, default=0.8, metavar="FLOAT", help="0 is greedy (default 0.8)")
+    p.add_argument("--temperature", type=float, metavar="FLOAT", help="0 is greedy (default 0.8)")
     p.add_argument("--top-k", type=int, metavar="INT", help="choose among the k likeliest tokens")
-    p.add_argument("--top-p", type=float, default=0.95, metavar="FLOAT",
+    p.add_argument("--top-p", type=float, metavar="FLOAT",
                    help="choose among the likeliest that together have this probability (default 0.95)")
     p.add_argument("--min-p", type=float, metavar="FLOAT",
                    help="leave out tokens below this share of the best one's probability")
@@ -205,7 +211,8 @@ def _sampling_options(p):
 
 def _sampling(args):
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop")
-    return {name: getattr(args, name) for name in names}
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return given if getattr(args, "num_beams", 1) > 1 else {"temperature": 0.8, "top_p": 0.95} | given
 
 
 def _train_option(p, field):

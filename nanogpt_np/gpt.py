@@ -5,14 +5,14 @@ Enter: a model's name, a directory, or the parts. Leave: logits, text, or a dire
 
 import numpy as np
 
-from . import checkpoint, download, model
+from . import beams, checkpoint, download, model
 from . import generate as generation
 from . import ops as numpy_ops
 from . import params as P
 from .errors import InputError
 from .sampling import Sampling
 
-OPS = {"auto": numpy_ops, "numpy": numpy_ops}
+OPS = ("auto", "numpy", "numba")
 
 
 class GPT:
@@ -26,8 +26,8 @@ class GPT:
     def from_pretrained(cls, name_or_directory, ops="auto"):
         """Open a registered model ("stories", "poems", "gpt2", …) or any directory in the layout of `transformers`.
 
-        `ops`: "auto", "numpy", or a module with the functions of nanogpt_np.ops. Errors: FileError says where files
-        were looked for and what to do.
+        `ops`: "numpy", "numba" (compiled, for training and long prompts), "auto" (numpy, which starts at once), or a
+        module with the functions of nanogpt_np.ops. Errors: FileError says where files were looked for.
         """
         ops = find_ops(ops)
         config, params, tokenizer = checkpoint.load(download.resolve(name_or_directory))
@@ -60,19 +60,22 @@ class GPT:
     def generate(
         self, prompt, max_new_tokens=None, *, temperature=1.0, top_k=None, top_p=None, min_p=None,
         repetition_penalty=1.0, banned_ids=(), seed=None, stop=(), num_return_sequences=1, overflow="error",
-        ignore_eos=False,
+        ignore_eos=False, num_beams=1, length_penalty=1.0, early_stopping=False,
     ):  # fmt: skip
         """The continuation of a prompt, without the prompt: text for text, ids for a list of ids.
 
         A list of prompts, or num_return_sequences above 1, gives a list. temperature=0 is greedy; sampling.Sampling
-        and generate.Request explain the rest. The same seed gives the same text.
+        and generate.Request explain the rest. The same seed gives the same text. num_beams above 1 draws nothing and
+        searches for the likeliest text (beams.Beams).
         """
+        how = beams.Beams(num_beams, length_penalty, early_stopping)
         sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, _as_tuple(banned_ids))
         request = generation.Request(
             max_new_tokens, sampling, seed, _as_tuple(stop), num_return_sequences, overflow, ignore_eos
         )
         prompts = [prompt] if _is_one(prompt) else list(prompt)
-        texts = generation.generate(prompts, self.params, self.config, self.ops, self.tokenizer, request)
+        parts = (prompts, self.params, self.config, self.ops, self.tokenizer, request)
+        texts = generation.generate(*parts) if num_beams == 1 else beams.generate(*parts, how)
         return texts[0] if _is_one(prompt) and num_return_sequences == 1 else texts
 
     def stream(
@@ -117,7 +120,11 @@ def find_ops(ops):
         return ops
     if ops not in OPS:
         raise InputError(f"ops: expected one of {', '.join(OPS)}, or a module, got {ops!r}")
-    return OPS[ops]
+    if ops == "numba":
+        from . import kernels  # half a second to import, and to compile the first time
+
+        return kernels
+    return numpy_ops
 
 
 def _rectangle(rows, name):

@@ -1,8 +1,8 @@
 """Make the golden files with PyTorch and transformers: `python -m tests.goldens.make` from the project's root.
 
-Enter: seeded weights and ids (recipe.py). Leave: tiny.npz, wide.npz, sampling.npz, real_attention.npz. Nothing of
-nanogpt_np is used here: the references come from someone else's GPT-2. Each is computed in float64; the same in
-float32 is run beside it, only to measure how far single precision by itself wanders (stored as "noise").
+Enter: seeded weights and ids (recipe.py). Leave: tiny.npz, wide.npz, sampling.npz, beams.npz, real_attention.npz.
+Nothing of nanogpt_np is used here: the references come from someone else's GPT-2. Each is computed in float64; the
+same in float32 is run beside it, only to measure how far single precision by itself wanders (stored as "noise").
 Afterwards, where nanogpt_np can be imported, interchange.py lets each side open what the other saved.
 """
 
@@ -16,7 +16,7 @@ import transformers
 from transformers.generation import logits_process
 
 from . import recipe
-from .reference import build, cross_entropy, everything, forward
+from .reference import beam_search, build, cross_entropy, everything, forward, score
 
 HERE = Path(__file__).parent
 
@@ -177,6 +177,31 @@ def sampling():
     return file | {"chain": out.numpy()}
 
 
+def beams():
+    """Every beam search of the recipe on a left-padded batch: ids, transformers' float32 scores, the same in float64.
+
+    Besides, one search with logits processors. The prompts' seed is chosen so that the settings give different ids.
+    """
+    sizes = recipe.TINY._replace(tied=False)
+    model = build(sizes, recipe.weights(sizes, recipe.TINY_SEED, recipe.TINY_STD))
+    prompts, mask = recipe.tokens(sizes, 25, (4, 7)), np.ones((4, 7), dtype=np.int64)
+    mask[1, :2] = mask[2, :4] = mask[3, :6] = 0
+    real = [prompt[kept] for prompt, kept in zip(prompts, mask == 1, strict=True)]
+    found = [beam_search(model, prompts, mask, setting) for setting in recipe.BEAMS]
+    exact = [
+        [
+            score(model, real[row // recipe.BEAMS_RETURNED], new[new >= 0], setting.length_penalty)
+            for row, new in enumerate(ids)
+        ]
+        for setting, (ids, _) in zip(recipe.BEAMS, found, strict=True)
+    ]
+    setting, unpadded = recipe.BEAMS_PROCESSED, np.ones_like(mask)  # transformers would penalise the padding too
+    ids, scores = beam_search(model, prompts, unpadded, setting, recipe.BEAMS_PENALTY, recipe.BEAMS_BANNED)
+    file = {"prompts": prompts, "mask": mask, "processed/ids": ids.astype(np.int16), "processed/scores": scores}
+    file |= {"ids": np.array([ids for ids, _ in found], dtype=np.int16)}
+    return file | {"scores": np.array([scores for _, scores in found]), "exact_scores": np.array(exact)}
+
+
 def real_attention(reference):
     """A cut of the real GPT-2's attention: one head of each layer, its published scores and our own probabilities.
 
@@ -200,12 +225,14 @@ def main():
         default=HERE.parents[2] / "shared" / "reference",
         help="the folder of gpt2_124m_prompt0.npz; where it is absent, real_attention.npz stays as it is",
     )
-    parser.add_argument("--only", nargs="*", default=["tiny", "wide", "sampling", "real_attention", "interchange"])
+    parser.add_argument(
+        "--only", nargs="*", default=["tiny", "wide", "sampling", "beams", "real_attention", "interchange"]
+    )
     args = parser.parse_args()
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(0)
     made_with = np.array([f"{library.__name__} {library.__version__}" for library in (torch, transformers, np)])
-    makers = {"tiny": tiny, "wide": wide, "sampling": sampling}
+    makers = {"tiny": tiny, "wide": wide, "sampling": sampling, "beams": beams}
     if (args.reference / "gpt2_124m_prompt0.npz").exists():
         makers["real_attention"] = lambda: real_attention(args.reference)
     for name in [name for name in makers if name in args.only]:

@@ -31,6 +31,26 @@ CLIP_NORM = 1.0
 N_PLACES = 64
 
 
+class BeamSetting(NamedTuple):
+    """One beam search; `stop_ids` end a hypothesis."""
+
+    num_beams: int
+    length_penalty: float
+    early_stopping: bool
+    stop_ids: tuple
+
+
+BEAMS_NEW, BEAMS_RETURNED = 12, 2  # tokens asked for, sequences returned per prompt
+BEAMS = [  # 13, 23, 47 and 50 are ids that the untied tiny model likes, so that hypotheses end early, late and never
+    BeamSetting(n, penalty, early, stop)
+    for stop in ((13,), (47,), (23, 50))
+    for n in (2, 3, 5)
+    for penalty in (0.5, 1.0, 2.0)
+    for early in (False, True)
+] + [BeamSetting(n, 1.0, False, ()) for n in (2, 3, 5)]
+BEAMS_PROCESSED, BEAMS_PENALTY, BEAMS_BANNED = BeamSetting(3, 1.0, False, (23,)), 1.3, [13, 50]
+
+
 def shapes(sizes):
     """Name -> shape of every weight, in forward order; an untied output layer comes last."""
     n = sizes.n_embd

@@ -135,3 +135,36 @@ def everything(sizes, weights, tokens, lr, dtype, activation="gelu_new"):
     """Forward, loss, gradients and ten steps of one model in one dtype."""
     model = build(sizes, weights, dtype, activation)
     return forward(model, tokens[:, :-1], sizes) | gradients(model, tokens) | train(model, tokens, lr)
+
+
+def beam_search(model, ids, mask, setting, repetition_penalty=None, suppress_tokens=None):
+    """transformers' own: new ids [n_prompts * n_returned, n_new] with -1 behind the end, and their float32 scores."""
+    out = model.generate(
+        torch.from_numpy(ids),
+        attention_mask=torch.from_numpy(mask),
+        num_beams=setting.num_beams,
+        length_penalty=setting.length_penalty,
+        early_stopping=setting.early_stopping,
+        eos_token_id=list(setting.stop_ids) or None,
+        num_return_sequences=recipe.BEAMS_RETURNED,
+        max_new_tokens=recipe.BEAMS_NEW,
+        do_sample=False,
+        pad_token_id=0,
+        return_dict_in_generate=True,
+        output_scores=True,
+        repetition_penalty=repetition_penalty,
+        suppress_tokens=suppress_tokens,
+    )
+    n_new = (out.beam_indices >= 0).sum(dim=1).numpy()  # generate pads with an id like any other; this tells the end
+    new = np.full((len(n_new), recipe.BEAMS_NEW), -1)
+    for row, sequence, n in zip(new, out.sequences.numpy(), n_new, strict=True):
+        row[:n] = sequence[ids.shape[1] : ids.shape[1] + n]
+    return new, out.sequences_scores.numpy()
+
+
+def score(model, prompt, new, length_penalty):
+    """The score of one sequence by its definition, in the model's own precision, without padding, cache or beams."""
+    with torch.no_grad():
+        logits = model(torch.from_numpy(np.concatenate([prompt, new])[None]), use_cache=False).logits[0]
+    log_probs = torch.log_softmax(logits, dim=-1)[len(prompt) - 1 : -1]
+    return log_probs[torch.arange(len(new)), torch.from_numpy(new)].sum().item() / len(new) ** length_penalty
