@@ -5,7 +5,7 @@ Nothing is drawn. What counts, and when the search ends, is as in `generate(num_
 transformers 5. Next room: checkpoint.py.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -72,10 +72,7 @@ def generate(prompts, params, config, ops, tokenizer, request, how):
     """
     encoded = [encode_prompt(prompt, config, tokenizer) for prompt in prompts]
     stop_ids = request.stop_ids(config)
-    if tokenizer is not None and tokenizer.n_vocab < config.n_vocab:  # rows that only pad wte to a round number
-        unknown = set(range(tokenizer.n_vocab, config.n_vocab)) - stop_ids
-        banned = (*request.sampling.banned_ids, *sorted(unknown))
-        request = replace(request, sampling=replace(request.sampling, banned_ids=banned))
+    request = request.without_unknown_ids(config, tokenizer)
     texts = []
     for prompt, best in zip(prompts, search(encoded, params, config, ops, request, how), strict=True):
         for hypothesis in best:

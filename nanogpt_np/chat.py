@@ -11,10 +11,12 @@ from .errors import InputError
 UNSPACED = re.compile("[\u2e80-\u9fff\uff00-\uffef]")  # Chinese and Japanese are written without spaces
 
 HELP = """\
-Write the beginning of a text and press Enter; the model goes on. What you write next is added to the same text.
-  /new        begin a new text          /again    let the model try its last part again
-  /more       go on without adding      /text     show the whole text
-  /help       show this                 /quit     leave (or Ctrl-D); Ctrl-C stops the model in mid-sentence"""
+Write the beginning of a text and press Enter; the model goes on.
+What you write next is added to the same text.
+  /new    begin a new text        /again  try the model's last part again
+  /more   go on without adding    /text   show the whole text
+  /help   show this               /quit   leave (or Ctrl-D)
+Ctrl-C stops the model in mid-sentence."""
 
 
 def chat(gpt, settings, read=input, write=print):

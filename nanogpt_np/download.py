@@ -5,7 +5,6 @@ weights/models.json, says which models ship with the project and where the other
 user's cache folder, or in the folder that NANOGPT_NP_HOME names. Next room: gpt.py.
 """
 
-import contextlib
 import difflib
 import os
 import re
@@ -160,7 +159,7 @@ def download(name, force=False, progress=True, registry=None, home=None):
     if not force and not _lacking(model, target):
         return target  # before the lock: a folder that others filled may be read-only
     files.make_folder(target)
-    with _locked(target / ".lock", name):
+    with files.locked(target / ".lock", f"{name}: another process is downloading it to {target}; wait for it"):
         for file_name in model.files if force else _lacking(model, target):
             file = model.files[file_name]
             fetch(file.url, target / file_name, file.n_bytes, file.sha256, progress, _by_hand(model, target))
@@ -184,34 +183,6 @@ def _by_hand(model, target):
         f"files are looked for in {_either(model.places)}; without a connection, fetch {', '.join(model.files)} "
         f"from {source} by other means and put them into {target}"
     )
-
-
-@contextlib.contextmanager
-def _locked(path, name):
-    """Keep other processes out of a model's folder; the operating system lets go when the process ends, however."""
-    try:
-        file = open(path, "a+b")
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
-    with file:
-        try:
-            _lock(file)
-        except OSError:
-            raise FileError(f"{name}: another process is downloading it to {path.parent}; wait for it") from None
-        yield
-
-
-def _lock(file):
-    """Take the lock of an open file, or raise OSError at once; closing the file gives it back."""
-    if os.name == "nt":
-        import msvcrt
-
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _either(places):

@@ -47,6 +47,37 @@ def settle(part, path):
         raise _cannot_write(path, error) from error
 
 
+@contextlib.contextmanager
+def locked(path, busy):
+    """Keep other processes out of what `path` stands for; the operating system lets go when the process ends.
+
+    The file is made where it is missing, and not changed. FileError with the text `busy` where another has the lock.
+    """
+    try:
+        file = open(path, "a+b")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    with file:
+        try:
+            _lock(file)
+        except OSError:
+            raise FileError(busy) from None
+        yield
+
+
+def _lock(file):
+    """Take the lock of an open file, or raise OSError at once; closing the file gives it back."""
+    if os.name == "nt":
+        import msvcrt
+
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def make_folder(path):
     """Make a folder and those above it, where they are missing; FileError where the disk refuses."""
     try:

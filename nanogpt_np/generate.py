@@ -57,6 +57,14 @@ class Request:
         ids = {int(item) for item in self.stop if not isinstance(item, str)}
         return ids if self.ignore_eos or config.eos_id is None else ids | {config.eos_id}
 
+    def without_unknown_ids(self, config, tokenizer):
+        """The request with those ids banned that only pad wte to a round number: the tokenizer cannot spell them."""
+        if tokenizer is None or tokenizer.n_vocab >= config.n_vocab:
+            return self
+        unknown = set(range(tokenizer.n_vocab, config.n_vocab)) - self.stop_ids(config)
+        banned = (*self.sampling.banned_ids, *sorted(unknown))
+        return replace(self, sampling=replace(self.sampling, banned_ids=banned))
+
     def stop_strings(self):
         """The strings that end a sequence."""
         return [item for item in self.stop if isinstance(item, str)]
@@ -197,10 +205,7 @@ def events(prompts, params, config, ops, tokenizer, request):
     if request.stop_strings() and tokenizer is None:
         raise InputError("stop: expected ids, got strings; this model has no vocabulary files")
     encoded = [encode_prompt(prompt, config, tokenizer) for prompt in prompts]
-    if tokenizer is not None and tokenizer.n_vocab < config.n_vocab:  # rows that only pad wte to a round number
-        unknown = set(range(tokenizer.n_vocab, config.n_vocab)) - request.stop_ids(config)
-        banned = (*request.sampling.banned_ids, *sorted(unknown))
-        request = replace(request, sampling=replace(request.sampling, banned_ids=banned))
+    request = request.without_unknown_ids(config, tokenizer)
     steps = stream_ids(encoded, params, config, ops, request)
     return _spell(steps, len(prompts) * request.num_return_sequences, tokenizer, request)
 

@@ -409,8 +409,8 @@ def test_a_failing_renewal_keeps_the_old_file(server, fetch, part):
 def test_two_processes_at_once(server, fetch, part):
     part.parent.mkdir(parents=True)
     code = (
-        "import sys, pathlib; from nanogpt_np.download import _locked\n"
-        "with _locked(pathlib.Path(sys.argv[1]), 'm'): print('locked', flush=True); sys.stdin.read()"
+        "import sys, pathlib; from nanogpt_np.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1]), 'busy'): print('locked', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(part.parent / ".lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

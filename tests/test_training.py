@@ -96,6 +96,19 @@ def test_killed_run_resumes_bit_for_bit(tmp_path):
     assert steps[0] == steps[1]
 
 
+def test_two_processes_do_not_train_in_one_place(tmp_path, capsys):
+    text = write_stories(tmp_path / "stories.txt")
+    flags = "--n-vocab 280 --n-ctx 16 --n-embd 16 --n-layer 1 --n-head 2 --steps 100000".split()
+    command = [sys.executable, "-m", "nanogpt_np.cli", "train", "--data", text, "--out", str(tmp_path / "run"), *flags]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "run" / "log.csv").exists():
+        time.sleep(0.01)
+    status, said = run_cli(capsys, "--resume", "--out", tmp_path / "run")
+    process.kill()
+    process.wait()
+    assert status == 2 and "another process is training here" in said
+
+
 def test_interrupt_finishes_the_step_and_saves(tmp_path):
     text = write_stories(tmp_path / "stories.txt")
     flags = "--n-vocab 280 --n-ctx 16 --n-embd 16 --n-layer 1 --n-head 2 --steps 100000 --checkpoint-minutes 99"

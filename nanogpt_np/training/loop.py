@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .. import checkpoint
+from .. import checkpoint, files
 from .. import params as P
 from ..errors import InputError
 from ..model import Dropout
 from ..tokenizer import Tokenizer
 from . import backward, data, evaluate, optim, report, state
+from .options import NAME as RUN
 from .options import check_directory, create_directory
 
 
@@ -38,17 +39,17 @@ def train(options, ops, resume=False, progress=True):
     n_bytes = evaluate.count_bytes(held_out)
     if not resume:
         create_directory(options)
-        tokenizer.save(out)
-    run = Run(options, out, config, tokenizer, windows, held_out_ids, n_bytes, ops)
-    if progress:
-        sizes = f"{P.count(run.params):,} parameters, {len(windows.ids):,} tokens to train on"
-        print(f"{sizes}, {n_bytes:,} bytes held out")
-    return run.go(progress)
+    with files.locked(out / RUN, f"{out}: another process is training here; wait for it, or stop it"):
+        run = Run(options, out, config, tokenizer, windows, held_out_ids, n_bytes, ops)
+        if progress:
+            sizes = f"{P.count(run.params):,} parameters, {len(windows.ids):,} tokens to train on"
+            print(f"{sizes}, {n_bytes:,} bytes held out")
+        return run.go(progress)
 
 
 def find_tokenizer(options, documents, resume, progress):
     """The run's tokenizer: the one it began with, the one the options name, or one trained on `documents` alone."""
-    if resume and (Path(options.out) / "vocab.json").exists():
+    if resume and state.exists(Path(options.out)):
         return Tokenizer.load(options.out)
     if options.tokenizer == "gpt2":
         return Tokenizer.gpt2()
@@ -73,6 +74,8 @@ class Run:
             if about["tokenizer"] != tokenizer.fingerprint:
                 raise InputError(f"{out}: the weights were trained with another vocabulary; start a new run")
             self.step = about["step"]
+        else:
+            tokenizer.save(out)
         self.log = report.Log.load(out / "log.csv", self.step)
         self.began = time.perf_counter() - self.log.seconds
         self.saved_at = time.perf_counter()

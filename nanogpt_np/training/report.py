@@ -62,7 +62,7 @@ def plot(log, path, title):
     tokens, losses = log.series("tokens", "held_out_loss")
     if tokens:
         axes.plot([n / 1e6 for n in tokens], losses, "o-", color="#c1440e", markersize=4, label="held-out text")
-        axes.annotate(f"{losses[-1]:.3f}", (tokens[-1] / 1e6, losses[-1]), xytext=(0, -16),
+        axes.annotate(f"{losses[-1]:.3f}", (tokens[-1] / 1e6, losses[-1]), xytext=(0, 8),
                       textcoords="offset points", ha="right", color="#c1440e")
     axes.set(xlabel="tokens seen (millions)", ylabel="loss (nats per token)", title=title)
     axes.grid(alpha=0.3)
