@@ -1,8 +1,10 @@
-"""The names and signatures of ops.py, in Numba: one pass over memory where NumPy takes several, on all cores.
+"""The names and signatures of ops.py, in Numba: one pass over memory where NumPy takes several.
 
 Enter and leave: as in ops.py, which is the definition; float32 runs here, any other dtype is handed to ops.py.
-Each kernel is a private `_name_kernel` under a wrapper that allocates. Loops are cut into pieces that do not depend on
-the number of threads, so neither do the results. The first call compiles (about a second a kernel) and is kept on disk.
+Each kernel is a private `_name_kernel` under a wrapper that allocates. The products of a few rows use all cores; what
+runs between BLAS's products uses one, because BLAS's own threads spin for a while after their work, and a second pool
+of threads beside them lost more than it gained. Sums are cut in a fixed way: the number of threads changes no bit.
+The first call of a kernel compiles it (about a second); the result is kept on disk.
 """
 
 import math
@@ -14,9 +16,10 @@ from numba.extending import intrinsic
 
 from . import ops
 
-# matrix products, where BLAS already wins, and what is too small to matter
+# matrix products of many rows, where BLAS already wins, and what is too small to matter
 from .ops import (
     IGNORE,
+    adam_step_,
     attention_mix,
     attention_mix_backward,
     causal_mask,
@@ -26,14 +29,12 @@ from .ops import (
     embedding_backward,
     gelu,
     gelu_backward,
-    linear,
     linear_backward,
     merge_heads,
     sinusoidal_positions,
     softmax,
     softmax_backward,
     split_heads,
-    unembed,
     unembed_backward,
 )
 
@@ -47,8 +48,8 @@ __all__ = [
 
 # everything that "fast" allows except "there are no infinities and no NaN": masks are made of infinities
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
-PIECE = 1 << 14  # numbers (64 KB) that one turn of a parallel loop takes
 N_PARTS = 16  # partial sums over rows, added up in this order whatever the number of threads
+FEW_ROWS = 8  # up to so many rows a product waits for the weights, not for arithmetic, and BLAS reads them too slowly
 
 ZERO, HALF, ONE, TWO, THREE = (np.float32(value) for value in (0.0, 0.5, 1.0, 2.0, 3.0))
 GELU_SCALE = np.float32(2.0 * math.sqrt(2.0 / math.pi))
@@ -81,7 +82,7 @@ else:
         return types.float32(types.float32), codegen
 
 
-@njit(fastmath=FAST, inline="always")
+@njit(fastmath=FAST, error_model="numpy", inline="always")
 def _exp(x):
     """exp of a float32, within 1e-7 relative; what lies below -87 gives exp(-87)."""
     x = min(max(x, LOWEST), HIGHEST)
@@ -93,6 +94,76 @@ def _exp(x):
 
 def _is_float32(*arrays):
     return all(array.dtype == np.float32 for array in arrays)
+
+
+# ---------------------------------------------------------------- matrix products of a few rows (decoding)
+
+
+def linear(x, weight, bias):
+    """See ops.linear; a few rows are multiplied while the weights stream by once, from first to last."""
+    n_rows = x.size // weight.shape[0]
+    if n_rows > FEW_ROWS or not _is_float32(x, weight, bias) or not weight.flags.c_contiguous:
+        return ops.linear(x, weight, bias)
+    rows = np.ascontiguousarray(x).reshape(n_rows, -1)
+    out = np.empty((n_rows, weight.shape[1]), np.float32)
+    parts = np.empty((N_PARTS, *out.shape), np.float32)
+    _linear_kernel(rows, weight, bias, parts, out)
+    return out.reshape(*x.shape[:-1], weight.shape[1])
+
+
+@njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
+def _linear_kernel(x, weight, bias, parts, out):
+    n_in, n_out = weight.shape
+    n_piece = (n_in + N_PARTS - 1) // N_PARTS
+    for part in prange(N_PARTS):
+        for row in range(len(x)):
+            parts[part, row] = ZERO
+        first, end = part * n_piece, min(n_in, (part + 1) * n_piece)
+        for i in range(first, end - 3, 4):  # four at once: sums are loaded and stored a quarter as often
+            for row in range(len(x)):
+                _add_four(parts[part, row], x[row], weight, i)
+        for i in range(max(first, end - (end - first) % 4), end):
+            for row in range(len(x)):
+                for j in range(n_out):
+                    parts[part, row, j] += x[row, i] * weight[i, j]
+    for row in range(len(x)):
+        for piece in prange((n_out + 511) // 512):
+            for j in range(piece * 512, min(n_out, (piece + 1) * 512)):
+                total = bias[j]
+                for part in range(N_PARTS):
+                    total += parts[part, row, j]
+                out[row, j] = total
+
+
+@njit(fastmath=FAST, error_model="numpy", inline="always")
+def _add_four(sums, x, weight, i):
+    a, b, c, d = x[i], x[i + 1], x[i + 2], x[i + 3]
+    row_a, row_b, row_c, row_d = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
+    for j in range(sums.size):
+        sums[j] += a * row_a[j] + b * row_b[j] + c * row_c[j] + d * row_d[j]
+
+
+def unembed(x, weight):
+    """See ops.unembed."""
+    n_rows = x.size // weight.shape[1]
+    if n_rows > FEW_ROWS or not _is_float32(x, weight) or not weight.flags.c_contiguous:
+        return ops.unembed(x, weight)
+    out = np.empty((n_rows, len(weight)), np.float32)
+    _unembed_kernel(np.ascontiguousarray(x).reshape(n_rows, -1), weight, out)
+    return out.reshape(*x.shape[:-1], len(weight))
+
+
+@njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
+def _unembed_kernel(x, weight, out):
+    n_vocab, width = weight.shape
+    for piece in prange((n_vocab + 255) // 256):
+        for token in range(piece * 256, min(n_vocab, (piece + 1) * 256)):
+            column = weight[token]
+            for row in range(len(x)):
+                total = ZERO
+                for j in range(width):
+                    total += x[row, j] * column[j]
+                out[row, token] = total
 
 
 # ---------------------------------------------------------------- gelu
@@ -108,12 +179,11 @@ def gelu_new(x):
     return out
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@njit(fastmath=FAST, error_model="numpy", cache=True)
 def _gelu_new_kernel(x, out):
-    for piece in prange((x.size + PIECE - 1) // PIECE):
-        for i in range(piece * PIECE, min(x.size, (piece + 1) * PIECE)):
-            value = x[i]
-            out[i] = value / (ONE + _exp(-GELU_SCALE * value * (ONE + GELU_CUBE * value * value)))
+    for i in range(x.size):
+        value = x[i]
+        out[i] = value / (ONE + _exp(-GELU_SCALE * value * (ONE + GELU_CUBE * value * value)))
 
 
 def gelu_new_backward(dout, x):
@@ -126,14 +196,13 @@ def gelu_new_backward(dout, x):
     return dx
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@njit(fastmath=FAST, error_model="numpy", cache=True)
 def _gelu_new_backward_kernel(dout, x, dx):
-    for piece in prange((x.size + PIECE - 1) // PIECE):
-        for i in range(piece * PIECE, min(x.size, (piece + 1) * PIECE)):
-            value = x[i]
-            cube = GELU_CUBE * value * value
-            s = ONE / (ONE + _exp(-GELU_SCALE * value * (ONE + cube)))
-            dx[i] = dout[i] * (s + value * s * (ONE - s) * GELU_SCALE * (ONE + THREE * cube))
+    for i in range(x.size):
+        value = x[i]
+        cube = GELU_CUBE * value * value
+        s = ONE / (ONE + _exp(-GELU_SCALE * value * (ONE + cube)))
+        dx[i] = dout[i] * (s + value * s * (ONE - s) * GELU_SCALE * (ONE + THREE * cube))
 
 
 # ---------------------------------------------------------------- layer norm
@@ -150,18 +219,16 @@ def layer_norm(x, weight, bias, eps=1e-5):
     return out
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@njit(fastmath=FAST, error_model="numpy", cache=True)
 def _layer_norm_kernel(x, weight, bias, eps, out):
     n_rows, width = x.shape
-    n_piece = max(PIECE // width, 1)
-    for piece in prange((n_rows + n_piece - 1) // n_piece):
-        for i in range(piece * n_piece, min(n_rows, (piece + 1) * n_piece)):
-            mean, rstd = _mean_and_rstd(x[i], eps)
-            for j in range(width):
-                out[i, j] = (x[i, j] - mean) * rstd * weight[j] + bias[j]
+    for i in range(n_rows):
+        mean, rstd = _mean_and_rstd(x[i], eps)
+        for j in range(width):
+            out[i, j] = (x[i, j] - mean) * rstd * weight[j] + bias[j]
 
 
-@njit(fastmath=FAST, inline="always")
+@njit(fastmath=FAST, error_model="numpy", inline="always")
 def _mean_and_rstd(row, eps):
     total = ZERO
     for j in range(row.size):
@@ -180,17 +247,17 @@ def layer_norm_backward(dout, x, weight, bias, eps=1e-5):
     width = x.shape[-1]
     dout, rows = np.ascontiguousarray(dout).reshape(-1, width), np.ascontiguousarray(x).reshape(-1, width)
     dx = np.empty_like(rows)
-    parts = np.zeros((2, N_PARTS, width), np.float32)
+    parts = np.zeros((2, N_PARTS, width), np.float32)  # short sums, then their sum: less rounding than one long one
     _layer_norm_backward_kernel(dout, rows, weight, np.float32(eps), dx, parts)
     dweight, dbias = parts.sum(axis=1)
     return dx.reshape(x.shape), dweight, dbias
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@njit(fastmath=FAST, error_model="numpy", cache=True)
 def _layer_norm_backward_kernel(dout, x, weight, eps, dx, parts):
     n_rows, width = x.shape
     n_piece = (n_rows + N_PARTS - 1) // N_PARTS
-    for part in prange(N_PARTS):
+    for part in range(N_PARTS):
         dweight, dbias = parts[0, part], parts[1, part]
         for i in range(part * n_piece, min(n_rows, (part + 1) * n_piece)):
             mean, rstd = _mean_and_rstd(x[i], eps)
@@ -232,19 +299,16 @@ def softmax_scores(scores, visible, scale):
     return probs.reshape(scores.shape)
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@njit(fastmath=FAST, error_model="numpy", cache=True)
 def _softmax_scores_kernel(scores, visible, scale, probs):
-    n_stack, n_query, n_key = scores.shape
+    n_stack, n_query, _ = scores.shape
     n_heads = n_stack // len(visible)
-    n_piece = max(PIECE // n_key, 1)
-    n_rows = n_stack * n_query
-    for piece in prange((n_rows + n_piece - 1) // n_piece):
-        for row in range(piece * n_piece, min(n_rows, (piece + 1) * n_piece)):
-            stack, query = row // n_query, row % n_query
+    for stack in range(n_stack):
+        for query in range(n_query):
             _softmax_row(scores[stack, query], visible[stack // n_heads, query], scale, probs[stack, query])
 
 
-@njit(fastmath=FAST, inline="always")
+@njit(fastmath=FAST, error_model="numpy", inline="always")
 def _softmax_row(scores, visible, scale, probs):
     top = np.float32(-math.inf)
     for j in range(scores.size):
@@ -277,17 +341,15 @@ def attention_probs_backward(dprobs, q, k, probs):
     return dscores @ k, dscores.swapaxes(-1, -2) @ q
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@njit(fastmath=FAST, error_model="numpy", cache=True)
 def _softmax_backward_kernel(dout, out, scale, dx):
     n_rows, width = out.shape
-    n_piece = max(PIECE // width, 1)
-    for piece in prange((n_rows + n_piece - 1) // n_piece):
-        for i in range(piece * n_piece, min(n_rows, (piece + 1) * n_piece)):
-            along = ZERO
-            for j in range(width):
-                along += dout[i, j] * out[i, j]
-            for j in range(width):
-                dx[i, j] = out[i, j] * (dout[i, j] - along) * scale
+    for i in range(n_rows):
+        along = ZERO
+        for j in range(width):
+            along += dout[i, j] * out[i, j]
+        for j in range(width):
+            dx[i, j] = out[i, j] * (dout[i, j] - along) * scale
 
 
 # ---------------------------------------------------------------- loss
@@ -306,10 +368,10 @@ def cross_entropy(x, weight, targets, chunk=4096):
     return np.where(targets == IGNORE, np.float32(0), log_z - picked), log_z
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@njit(fastmath=FAST, error_model="numpy", cache=True)
 def _log_sum_exp_kernel(logits, columns, top, total, picked):
     n_rows, width = logits.shape
-    for i in prange(n_rows):
+    for i in range(n_rows):
         if 0 <= columns[i] < width:
             picked[i] = logits[i, columns[i]]
         higher = top[i]
@@ -337,34 +399,11 @@ def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096):
     return dx, dweight
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@njit(fastmath=FAST, error_model="numpy", cache=True)
 def _dlogits_kernel(logits, columns, log_z, dlosses):
     n_rows, width = logits.shape
-    for i in prange(n_rows):
+    for i in range(n_rows):
         for j in range(width):
             logits[i, j] = _exp(logits[i, j] - log_z[i]) * dlosses[i]
         if 0 <= columns[i] < width:
             logits[i, columns[i]] -= dlosses[i]
-
-
-# ---------------------------------------------------------------- optimizer
-
-
-def adam_step_(p, g, m, v, lr, betas, eps, n_steps):
-    """See ops.adam_step_."""
-    if not _is_float32(p, g, m, v) or not all(array.flags.c_contiguous for array in (p, g, m, v)):
-        return ops.adam_step_(p, g, m, v, lr, betas, eps, n_steps)
-    beta1, beta2 = betas
-    rate, root = lr / (1.0 - beta1**n_steps), 1.0 / math.sqrt(1.0 - beta2**n_steps)
-    constants = np.array([beta1, beta2, rate, root, eps], np.float32)
-    _adam_step_kernel(p.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), constants)
-
-
-@njit(parallel=True, fastmath=FAST, cache=True)
-def _adam_step_kernel(p, g, m, v, constants):
-    beta1, beta2, rate, root, eps = constants[0], constants[1], constants[2], constants[3], constants[4]
-    for piece in prange((p.size + PIECE - 1) // PIECE):
-        for i in range(piece * PIECE, min(p.size, (piece + 1) * PIECE)):
-            m[i] += (ONE - beta1) * (g[i] - m[i])
-            v[i] = beta2 * v[i] + (ONE - beta2) * g[i] * g[i]
-            p[i] -= rate * m[i] / (np.float32(math.sqrt(v[i])) * root + eps)

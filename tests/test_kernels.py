@@ -52,6 +52,15 @@ def test_pieces_of_a_block(shape, dtype):
     close(kernels.layer_norm_backward(dout, x, weight, bias), ops.layer_norm_backward(dout, x, weight, bias))
 
 
+@pytest.mark.parametrize("n_rows", [1, 2, 8, 9])
+@pytest.mark.parametrize("n_in, n_out", [(1, 1), (3, 5), (67, 130), (256, 1024)])
+def test_matrix_products_of_a_few_rows(n_rows, n_in, n_out):
+    x, weight, bias = normal(n_rows, 1, n_in), normal(n_in, n_out, seed=1), normal(n_out, seed=2)
+    close(kernels.linear(x, weight, bias), ops.linear(x, weight, bias))
+    vocabulary = normal(n_out, n_in, seed=3)
+    close(kernels.unembed(x, vocabulary), ops.unembed(x, vocabulary))
+
+
 def test_gelu_far_out():
     x = np.array([-np.inf, -1e4, -50, -10, 0, 10, 50, 1e4], np.float32)
     np.testing.assert_allclose(kernels.gelu_new(x[1:]), ops.gelu_new(x[1:]), atol=1e-6)
