@@ -112,6 +112,14 @@ def download(args):
     print(download(args.name, force=args.force))
 
 
+def bench(args):
+    """`nanogpt-np bench`"""
+    from .bench import BenchOptions, bench
+
+    names = ("size", "threads", "runs", "new_tokens", "data")
+    bench(BenchOptions(tuple(args.suites), **{name: getattr(args, name) for name in names}), args.json)
+
+
 def parser():
     """The whole command line."""
     top = argparse.ArgumentParser(prog="nanogpt-np", description="GPT-2 in plain NumPy: generate, train, look inside.")
@@ -122,6 +130,7 @@ def parser():
     _tokenize_parser(commands)
     _train_parser(commands)
     _eval_parser(commands)
+    _bench_parser(commands)
     _download_parser(commands)
     return top
 
@@ -175,6 +184,20 @@ def _eval_parser(commands):
     p.add_argument("--data", nargs="+", required=True, metavar="FILE", help="UTF-8 text, as for train")
     p.add_argument("--held-out", type=float, default=None, metavar="SHARE",
                    help="measure only the part that train --held-out SHARE sets aside (default: all of the text)")
+
+
+def _bench_parser(commands):
+    p = _command(commands, "bench", bench, "measure this project beside every other that is installed",
+                 "nanogpt-np bench decode --runs 5 --json bench.json")
+    p.add_argument("suites", nargs="*", metavar="decode|prefill|train|tokenize|start",
+                   help="what to measure (default: all of it, but training only at the smaller shape)")
+    p.add_argument("--size", metavar="NAME", help="the model's shape: gpt2, stories, small, tiny "
+                   "(default gpt2; train: small and gpt2; start: the shipped stories and gpt2)")
+    p.add_argument("--threads", type=int, metavar="INT", help="for every engine alike (default: all CPUs allowed)")
+    p.add_argument("--runs", type=int, default=5, metavar="INT", help="rounds, after one to warm up (default 5)")
+    p.add_argument("--new-tokens", type=int, default=100, metavar="INT", help="for decode (default 100)")
+    p.add_argument("--data", metavar="FILE", help="the text for tokenize (default: this package's source)")
+    p.add_argument("--json", metavar="FILE", help="write everything that was measured there too")
 
 
 def _download_parser(commands):

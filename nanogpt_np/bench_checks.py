@@ -1,0 +1,116 @@
+"""From answers to rows, and whether everyone computed the same: who did not is named, and not compared.
+
+Enter: the runs of a race. Leave: rows; those whose ids, losses or text are not ours have lost their values.
+Next room: bench.py.
+"""
+
+import math
+
+from . import params as P
+from .bench_report import Row, summary
+
+LOSS_TOLERANCE = 1e-3  # relative; float32 sums in another order differ by 1e-6, a wrong step by far more
+
+
+def make_rows(runs, value, ours):
+    """One Row per engine that races; `value(answer)` is the number of a round, `ours` names our engines."""
+    rows = []
+    for engine, run in runs.items():
+        values = [] if run.error else [value(answer) for answer in run.answers]
+        row = Row(engine, "ours" if engine in ours else "peer", values, run.about)
+        row.note = f"failed: {run.error}" if run.error else ""
+        peaks = [answer["peak_bytes"] for answer in run.answers if answer.get("peak_bytes")]
+        row.peak_mib = max(peaks) / 2**20 if peaks else None
+        rows.append(row)
+    return rows
+
+
+def bytes_per_weight(engine):
+    """What an engine reads per weight, by its name: 1 for int8, else 4. Scales and biases are not counted."""
+    return 1 if "int8" in engine else 4
+
+
+def check_ids(rows, runs):
+    """Everyone must say the first engine's ids; int8 weights may say others, and the note tells how many fit."""
+    reference = rows[0]
+    for row in rows[1:]:
+        if not (reference.values and row.values):
+            continue
+        expected = runs[reference.engine].answers[0]["ids"]
+        same = min(n_common(expected, answer["ids"]) for answer in runs[row.engine].answers)
+        if bytes_per_weight(row.engine) < 4:
+            row.note = f"says the first {same} of {len(expected)} ids as float32 does; random weights, so no measure"
+        elif same < len(expected):
+            reject(row, f"its ids are not those of {reference.engine} from number {same + 1} on")
+
+
+def n_common(expected, got):
+    """How many ids agree before the first that does not; n_common([1, 2, 3], [1, 2, 4]) -> 2"""
+    if len(got) != len(expected):
+        return 0
+    return next((i for i, (a, b) in enumerate(zip(expected, got, strict=True)) if a != b), len(expected))
+
+
+def check_losses(rows, runs):
+    """The same weights, batches and optimizer give the same losses, step after step."""
+    reference = rows[0]
+    for row in rows[1:]:
+        if not (reference.values and row.values):
+            continue
+        losses = [[answer["loss"] for answer in runs[r.engine].answers] for r in (reference, row)]
+        for step, (expected, got) in enumerate(zip(*losses, strict=True), start=2):
+            if not math.isclose(expected, got, rel_tol=LOSS_TOLERANCE):
+                reject(row, f"its loss in step {step} is {got:.4f}, that of {reference.engine} {expected:.4f}")
+                break
+
+
+def check_equal(rows, runs, key, what):
+    """One answer that must be the same for all."""
+    reference = rows[0]
+    for row in rows[1:]:
+        if not (reference.values and row.values):
+            continue
+        expected = runs[reference.engine].answers[0][key]
+        if any(answer[key] != expected for answer in runs[row.engine].answers):
+            reject(row, f"not the same {what} as {reference.engine}")
+
+
+def reject(row, why):
+    """Take a row out of the comparison."""
+    row.values, row.note = [], f"not compared: {why}"
+
+
+def weight_count(config):
+    """How many weights one new token needs: every matrix once, but of the positions one row."""
+    shapes = P.shapes(config)
+    n_looked_up = 0 if config.tie_word_embeddings else config.n_vocab * config.n_embd
+    return sum(math.prod(shape) for name, shape in shapes.items() if name != "wpe.weight") - n_looked_up
+
+
+def add_limits(rows, bandwidth, config):
+    """Say what share of the memory's speed each row reached; -> rows, with the limits themselves at the end.
+
+    A token cannot take less time than reading all weights once; keys and values are not counted.
+    """
+    if bandwidth.error:
+        return rows
+    rates = [answer["n_bytes"] / answer["seconds"][0] for answer in bandwidth.answers]
+    limits = []
+    for n_bytes, kind in ((4, "float32"), (1, "int8")):
+        here = [row for row in rows if bytes_per_weight(row.engine) == n_bytes and row.values]
+        if not here:
+            continue
+        limit = Row(f"limit of {kind}", "limit", [rate / (n_bytes * weight_count(config)) for rate in rates])
+        for row in here:
+            row.of_limit = summary(row.values)["median"] / summary(limit.values)["median"]
+        limits.append(limit)
+    return [*rows, *limits]
+
+
+def describe_bandwidth(bandwidth):
+    """Words for the note below a table."""
+    if bandwidth.error:
+        return f"read bandwidth: not measured, {bandwidth.error}"
+    rate = summary([answer["n_bytes"] / answer["seconds"][0] / 1e9 for answer in bandwidth.answers])
+    spread = f"{rate['median']:.1f} GB/s ({rate['min']:.1f} – {rate['max']:.1f})"
+    return f"limit: all weights once per token at {spread}: {bandwidth.about}, in the same rounds"

@@ -1,0 +1,171 @@
+"""Our side of the benchmark: the random model that everyone opens, our engines, and how fast memory can be read.
+
+Enter: settings and requests as bench_peers.py hands them on. Leave: ids or a loss, and seconds. Everything is called
+as a user would call it. Next room: bench_peers.py.
+"""
+
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__, checkpoint, files
+from .config import PRESETS, GPTConfig
+from .gpt import GPT, OPS
+from .tokenizer import END_OF_TEXT, GPT2_MERGES, Tokenizer
+from .tokenizer_vocab import byte_to_unicode, read_merges
+from .training import backward, optim
+
+ENGINES = [name for name in OPS if name != "auto"]  # the first is the definition
+SIZES = {
+    "tiny": GPTConfig(n_vocab=512, n_ctx=64, n_embd=32, n_layer=2, n_head=2, eos_id=511),
+    "small": GPTConfig(n_vocab=4096, n_ctx=256, n_embd=256, n_layer=4, n_head=8, eos_id=4095),
+    "stories": GPTConfig(n_vocab=4096, n_ctx=256, n_embd=256, n_layer=6, n_head=8, eos_id=4095),
+    "gpt2": PRESETS["gpt2"],
+}
+LR, BETAS, WEIGHT_DECAY, MAX_NORM = 1e-4, (0.9, 0.95), 0.1, 1.0  # the same optimizer for everyone
+LIVELY = 5.0
+
+
+def peak_bytes():
+    """The most memory this process has held (resident); None where the system does not say.
+
+    Linux: VmHWM of this program alone, as ru_maxrss begins with what the parent had held before it started us.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+class Maker:
+    """Writes the random model that everyone opens."""
+
+    about = "random weights, seed 0"
+
+    def __init__(self, settings):
+        self.directory = settings["directory"]
+
+    def run(self, request):
+        """{"size": a name of SIZES, "lively": true or false} -> {}"""
+        config = SIZES[request["size"]]
+        gpt = GPT.from_config(config, tokenizer=cut_vocabulary(config.n_vocab), ops="numpy")
+        if request["lively"]:
+            enliven(gpt.params)
+        checkpoint.save(self.directory, gpt.config, gpt.params, gpt.tokenizer)
+        return {}
+
+
+def enliven(params):
+    """Scale positions, attention and block outputs up, in place: fresh weights only say their last id again.
+
+    The arithmetic costs the same, and an engine that leaves something out no longer says the same ids by chance.
+    """
+    params["wpe"]["weight"] *= LIVELY
+    for block in params["h"]:
+        for part in (block["attn"]["c_attn"], block["attn"]["c_proj"], block["mlp"]["c_proj"]):
+            part["weight"] *= LIVELY
+
+
+def cut_vocabulary(n_vocab):
+    """GPT-2's vocabulary, cut to the first merges: all 50,257 give Tokenizer.gpt2()."""
+    merges = read_merges(GPT2_MERGES)[: n_vocab - 257]
+    tokens = [*byte_to_unicode().values(), *(left + right for left, right in merges), END_OF_TEXT]
+    return Tokenizer({token: i for i, token in enumerate(tokens)}, merges)
+
+
+class Ours:
+    """This project with one of its ops, through the public `GPT.stream`."""
+
+    def __init__(self, engine, settings):
+        self.gpt = GPT.from_pretrained(settings["directory"], ops=engine)
+        self.about = f"nanogpt_np {__version__}; GPT.stream, ops {self.gpt.ops.__name__.split('.')[-1]}"
+
+    def run(self, request):
+        """Greedy, end of text ignored."""
+        return timed(self.gpt.stream(request["ids"], request["n_new"], temperature=0, ignore_eos=True))
+
+
+def timed(tokens):
+    """Draw all ids from an iterator -> the ids, and the seconds that each took."""
+    ids, stamps = [], [time.perf_counter()]
+    for token in tokens:
+        ids.append(int(token))
+        stamps.append(time.perf_counter())
+    return {"ids": ids, "seconds": [b - a for a, b in pairwise(stamps)]}
+
+
+def batch(request, n_vocab):  # -> inputs, targets: [n_batch, n_seq]
+    """The batch of one step: random ids, the same for everyone."""
+    rng = np.random.default_rng(request["step"])
+    ids = rng.integers(0, n_vocab, (request["n_batch"], request["n_seq"] + 1))
+    return ids[:, :-1], ids[:, 1:]
+
+
+class OurTrainer:
+    """This project's step: loss and gradients, clipping, AdamW."""
+
+    def __init__(self, engine, settings):
+        raw = files.read_json(Path(settings["directory"]) / checkpoint.CONFIG)
+        gpt = GPT.from_config(GPTConfig.from_dict(raw), ops=engine)  # as training makes them; equal to the file's
+        self.config, self.params, self.ops = gpt.config, gpt.params, gpt.ops
+        self.optimizer = optim.AdamW(self.params, betas=BETAS, weight_decay=WEIGHT_DECAY)
+        self.about = "float32, loss + backward + clip + AdamW"
+
+    def run(self, request):
+        """One step on the batch of that number."""
+        ids, targets = batch(request, self.config.n_vocab)
+        began = time.perf_counter()
+        loss, grads = backward.loss_and_grads(ids, targets, self.params, self.config, self.ops)
+        optim.clip_(grads, MAX_NORM)
+        self.optimizer.step(self.params, grads, LR, self.ops)
+        return {"loss": loss, "seconds": [time.perf_counter() - began]}
+
+
+# ---------------------------------------------------------------- bandwidth: {} -> {"seconds", "n_bytes"}
+
+
+class Bandwidth:
+    """How fast this machine reads memory: the sum of 512 MiB of float32, by Numba, in all threads; best of four."""
+
+    about = "the sum of 512 MiB of float32, by Numba in all threads, best of four"
+
+    def __init__(self, settings):
+        import numba
+
+        numba.set_num_threads(settings["threads"])
+        self.array = np.ones(1 << 27, np.float32)
+        self.sum = _parallel_sum()
+        self.sum(self.array)
+
+    def run(self, request):
+        """Read it all four times."""
+        seconds = []
+        for _ in range(4):
+            began = time.perf_counter()
+            self.sum(self.array)
+            seconds.append(time.perf_counter() - began)
+        return {"seconds": [min(seconds)], "n_bytes": self.array.nbytes}
+
+
+def _parallel_sum():
+    from numba import njit, prange
+
+    @njit(parallel=True, fastmath=True)  # the array holds ones: no infinities, any order
+    def parallel_sum(array):
+        n_parts = 64
+        size = array.size // n_parts
+        total = np.float32(0)
+        for part in prange(n_parts):
+            total += array[part * size : (part + 1) * size].sum()
+        return total
+
+    return parallel_sum
