@@ -10,11 +10,11 @@ The first call of a kernel compiles it (about a second); the result is kept on d
 import math
 
 import numpy as np
-from llvmlite import ir
-from numba import config, njit, prange, types
-from numba.extending import intrinsic
+from numba import njit
 
 from . import ops
+from .kernel_math import FAST, N_PARTS, ONE, THREE, ZERO, exp, is_float32
+from .kernel_products import linear, unembed
 
 # matrix products of many rows, where BLAS already wins, and what is too small to matter
 from .ops import (
@@ -46,124 +46,8 @@ __all__ = [
     "split_heads", "unembed", "unembed_backward",
 ]  # fmt: skip
 
-# everything that "fast" allows except "there are no infinities and no NaN": masks are made of infinities
-FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
-N_PARTS = 16  # partial sums over rows, added up in this order whatever the number of threads
-FEW_ROWS = 8  # up to so many rows a product waits for the weights, not for arithmetic, and BLAS reads them too slowly
-
-ZERO, HALF, ONE, TWO, THREE = (np.float32(value) for value in (0.0, 0.5, 1.0, 2.0, 3.0))
 GELU_SCALE = np.float32(2.0 * math.sqrt(2.0 / math.pi))
 GELU_CUBE = np.float32(0.044715)
-
-# exp(x) = 2^n exp(r): n = round(x / ln 2), r = x - n ln 2 in two parts, exp(r) by Cephes' polynomial (Moshier, expf)
-LOWEST, HIGHEST = np.float32(-87.0), np.float32(88.0)
-LOG2_E, LN2_HIGH, LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
-E0, E1, E2, E3, E4, E5 = (
-    np.float32(value)
-    for value in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
-)
-
-if config.DISABLE_JIT:  # kernels run as plain Python, for stepping through
-
-    def _power_of_two(n):
-        return np.float32(2.0) ** n
-
-else:
-
-    @intrinsic
-    def _power_of_two(typingctx, n):
-        """2^n by putting n into a float's exponent bits; Numba has no other way to say so, and this one vectorizes."""
-
-        def codegen(context, builder, signature, args):
-            i32 = ir.IntType(32)
-            exponent = builder.add(builder.fptosi(args[0], i32), ir.Constant(i32, 127))
-            return builder.bitcast(builder.shl(exponent, ir.Constant(i32, 23)), ir.FloatType())
-
-        return types.float32(types.float32), codegen
-
-
-@njit(fastmath=FAST, error_model="numpy", inline="always")
-def _exp(x):
-    """exp of a float32, within 1e-7 relative; what lies below -87 gives exp(-87)."""
-    x = min(max(x, LOWEST), HIGHEST)
-    n = np.floor(x * LOG2_E + HALF)
-    r = x - n * LN2_HIGH - n * LN2_LOW
-    y = ((((E0 * r + E1) * r + E2) * r + E3) * r + E4) * r + E5
-    return (y * r * r + r + ONE) * _power_of_two(n)
-
-
-def _is_float32(*arrays):
-    return all(array.dtype == np.float32 for array in arrays)
-
-
-# ---------------------------------------------------------------- matrix products of a few rows (decoding)
-
-
-def linear(x, weight, bias):
-    """See ops.linear; a few rows are multiplied while the weights stream by once, from first to last."""
-    n_rows = x.size // weight.shape[0]
-    if n_rows > FEW_ROWS or not _is_float32(x, weight, bias) or not weight.flags.c_contiguous:
-        return ops.linear(x, weight, bias)
-    rows = np.ascontiguousarray(x).reshape(n_rows, -1)
-    out = np.empty((n_rows, weight.shape[1]), np.float32)
-    parts = np.empty((N_PARTS, *out.shape), np.float32)
-    _linear_kernel(rows, weight, bias, parts, out)
-    return out.reshape(*x.shape[:-1], weight.shape[1])
-
-
-@njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
-def _linear_kernel(x, weight, bias, parts, out):
-    n_in, n_out = weight.shape
-    n_piece = (n_in + N_PARTS - 1) // N_PARTS
-    for part in prange(N_PARTS):
-        for row in range(len(x)):
-            parts[part, row] = ZERO
-        first, end = part * n_piece, min(n_in, (part + 1) * n_piece)
-        for i in range(first, end - 3, 4):  # four at once: sums are loaded and stored a quarter as often
-            for row in range(len(x)):
-                _add_four(parts[part, row], x[row], weight, i)
-        for i in range(max(first, end - (end - first) % 4), end):
-            for row in range(len(x)):
-                for j in range(n_out):
-                    parts[part, row, j] += x[row, i] * weight[i, j]
-    for row in range(len(x)):
-        for piece in prange((n_out + 511) // 512):
-            for j in range(piece * 512, min(n_out, (piece + 1) * 512)):
-                total = bias[j]
-                for part in range(N_PARTS):
-                    total += parts[part, row, j]
-                out[row, j] = total
-
-
-@njit(fastmath=FAST, error_model="numpy", inline="always")
-def _add_four(sums, x, weight, i):
-    a, b, c, d = x[i], x[i + 1], x[i + 2], x[i + 3]
-    row_a, row_b, row_c, row_d = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
-    for j in range(sums.size):
-        sums[j] += a * row_a[j] + b * row_b[j] + c * row_c[j] + d * row_d[j]
-
-
-def unembed(x, weight):
-    """See ops.unembed."""
-    n_rows = x.size // weight.shape[1]
-    if n_rows > FEW_ROWS or not _is_float32(x, weight) or not weight.flags.c_contiguous:
-        return ops.unembed(x, weight)
-    out = np.empty((n_rows, len(weight)), np.float32)
-    _unembed_kernel(np.ascontiguousarray(x).reshape(n_rows, -1), weight, out)
-    return out.reshape(*x.shape[:-1], len(weight))
-
-
-@njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
-def _unembed_kernel(x, weight, out):
-    n_vocab, width = weight.shape
-    for piece in prange((n_vocab + 255) // 256):
-        for token in range(piece * 256, min(n_vocab, (piece + 1) * 256)):
-            column = weight[token]
-            for row in range(len(x)):
-                total = ZERO
-                for j in range(width):
-                    total += x[row, j] * column[j]
-                out[row, token] = total
 
 
 # ---------------------------------------------------------------- gelu
@@ -171,7 +55,7 @@ def _unembed_kernel(x, weight, out):
 
 def gelu_new(x):
     """See ops.gelu_new; x (1 + tanh(u)) / 2 is x / (1 + exp(-2u))."""
-    if not _is_float32(x):
+    if not is_float32(x):
         return ops.gelu_new(x)
     x = np.ascontiguousarray(x)
     out = np.empty_like(x)
@@ -183,12 +67,12 @@ def gelu_new(x):
 def _gelu_new_kernel(x, out):
     for i in range(x.size):
         value = x[i]
-        out[i] = value / (ONE + _exp(-GELU_SCALE * value * (ONE + GELU_CUBE * value * value)))
+        out[i] = value / (ONE + exp(-GELU_SCALE * value * (ONE + GELU_CUBE * value * value)))
 
 
 def gelu_new_backward(dout, x):
     """See ops.gelu_new_backward; with s = 1 / (1 + exp(-2u)) the derivative is s + x s (1 - s) 2u'."""
-    if not _is_float32(dout, x):
+    if not is_float32(dout, x):
         return ops.gelu_new_backward(dout, x)
     dout, x = np.ascontiguousarray(dout), np.ascontiguousarray(x)
     dx = np.empty_like(x)
@@ -201,7 +85,7 @@ def _gelu_new_backward_kernel(dout, x, dx):
     for i in range(x.size):
         value = x[i]
         cube = GELU_CUBE * value * value
-        s = ONE / (ONE + _exp(-GELU_SCALE * value * (ONE + cube)))
+        s = ONE / (ONE + exp(-GELU_SCALE * value * (ONE + cube)))
         dx[i] = dout[i] * (s + value * s * (ONE - s) * GELU_SCALE * (ONE + THREE * cube))
 
 
@@ -210,7 +94,7 @@ def _gelu_new_backward_kernel(dout, x, dx):
 
 def layer_norm(x, weight, bias, eps=1e-5):
     """See ops.layer_norm."""
-    if not _is_float32(x, weight, bias):
+    if not is_float32(x, weight, bias):
         return ops.layer_norm(x, weight, bias, eps)
     x = np.ascontiguousarray(x)
     out = np.empty_like(x)
@@ -242,7 +126,7 @@ def _mean_and_rstd(row, eps):
 
 def layer_norm_backward(dout, x, weight, bias, eps=1e-5):
     """See ops.layer_norm_backward."""
-    if not _is_float32(dout, x, weight):
+    if not is_float32(dout, x, weight):
         return ops.layer_norm_backward(dout, x, weight, bias, eps)
     width = x.shape[-1]
     dout, rows = np.ascontiguousarray(dout).reshape(-1, width), np.ascontiguousarray(x).reshape(-1, width)
@@ -280,7 +164,7 @@ def _layer_norm_backward_kernel(dout, x, weight, eps, dx, parts):
 
 def softmax_scores(scores, visible, scale):
     """See ops.softmax_scores."""
-    if not _is_float32(scores) or scores.ndim < 2:
+    if not is_float32(scores) or scores.ndim < 2:
         return ops.softmax_scores(scores, visible, scale)
     scores = np.ascontiguousarray(scores)
     n_query, n_key = scores.shape[-2:]
@@ -316,7 +200,7 @@ def _softmax_row(scores, visible, scale, probs):
         top = max(top, value)
     total = ZERO
     for j in range(scores.size):
-        e = _exp(scores[j] * scale - top) if visible[j] else ZERO
+        e = exp(scores[j] * scale - top) if visible[j] else ZERO
         probs[j] = e
         total += e
     share = ONE / total if total > ZERO else ZERO
@@ -331,7 +215,7 @@ def attention_probs(q, k, visible):
 
 def attention_probs_backward(dprobs, q, k, probs):
     """See ops.attention_probs_backward."""
-    if not _is_float32(dprobs, probs):
+    if not is_float32(dprobs, probs):
         return ops.attention_probs_backward(dprobs, q, k, probs)
     dprobs, probs = np.ascontiguousarray(dprobs), np.ascontiguousarray(probs)
     n_key = probs.shape[-1]
@@ -357,7 +241,7 @@ def _softmax_backward_kernel(dout, out, scale, dx):
 
 def cross_entropy(x, weight, targets, chunk=4096):
     """See ops.cross_entropy."""
-    if not _is_float32(x, weight):
+    if not is_float32(x, weight):
         return ops.cross_entropy(x, weight, targets, chunk)
     top = np.full(len(x), -math.inf, np.float32)
     total, picked = np.zeros(len(x), np.float32), np.zeros(len(x), np.float32)
@@ -379,14 +263,14 @@ def _log_sum_exp_kernel(logits, columns, top, total, picked):
             higher = max(higher, logits[i, j])
         added = ZERO
         for j in range(width):
-            added += _exp(logits[i, j] - higher)
-        total[i] = added + (total[i] * _exp(top[i] - higher) if total[i] > ZERO else ZERO)
+            added += exp(logits[i, j] - higher)
+        total[i] = added + (total[i] * exp(top[i] - higher) if total[i] > ZERO else ZERO)
         top[i] = higher
 
 
 def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096):
     """See ops.cross_entropy_backward."""
-    if not _is_float32(x, weight, log_z):
+    if not is_float32(x, weight, log_z):
         return ops.cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk)
     dlosses = np.where(targets == IGNORE, 0, dlosses).astype(np.float32)
     dx, dweight = np.zeros_like(x), np.empty_like(weight)
@@ -404,6 +288,6 @@ def _dlogits_kernel(logits, columns, log_z, dlosses):
     n_rows, width = logits.shape
     for i in range(n_rows):
         for j in range(width):
-            logits[i, j] = _exp(logits[i, j] - log_z[i]) * dlosses[i]
+            logits[i, j] = exp(logits[i, j] - log_z[i]) * dlosses[i]
         if 0 <= columns[i] < width:
             logits[i, columns[i]] -= dlosses[i]

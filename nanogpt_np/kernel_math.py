@@ -1,0 +1,57 @@
+"""What all kernels share: how Numba may reorder arithmetic, and an exp that vectorizes.
+
+Enter and leave: float32 numbers, inside compiled loops. Numba keeps compiled kernels by the date of their own file:
+after a change here, touch kernels.py too. Next room: kernel_products.py.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import config, njit, types
+from numba.extending import intrinsic
+
+# everything that "fast" allows except "there are no infinities and no NaN": masks are made of infinities
+FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
+N_PARTS = 16  # partial sums over rows, added up in this order whatever the number of threads
+
+ZERO, HALF, ONE, THREE = (np.float32(value) for value in (0.0, 0.5, 1.0, 3.0))
+
+# exp(x) = 2^n exp(r): n = round(x / ln 2), r = x - n ln 2 in two parts, exp(r) by Cephes' polynomial (Moshier, expf)
+LOWEST, HIGHEST = np.float32(-87.0), np.float32(88.0)
+LOG2_E, LN2_HIGH, LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
+E0, E1, E2, E3, E4, E5 = (
+    np.float32(value)
+    for value in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+)
+
+if config.DISABLE_JIT:  # kernels run as plain Python, for stepping through
+
+    def _power_of_two(n):
+        return np.float32(2.0) ** n
+
+else:
+
+    @intrinsic
+    def _power_of_two(typingctx, n):
+        """2^n by putting n into a float's exponent bits; Numba has no other way to say so, and this one vectorizes."""
+
+        def codegen(context, builder, signature, args):
+            i32 = ir.IntType(32)
+            exponent = builder.add(builder.fptosi(args[0], i32), ir.Constant(i32, 127))
+            return builder.bitcast(builder.shl(exponent, ir.Constant(i32, 23)), ir.FloatType())
+
+        return types.float32(types.float32), codegen
+
+
+@njit(fastmath=FAST, error_model="numpy", inline="always")
+def exp(x):
+    """exp of a float32, within 1e-7 relative; what lies below -87 gives exp(-87)."""
+    x = min(max(x, LOWEST), HIGHEST)
+    n = np.floor(x * LOG2_E + HALF)
+    r = x - n * LN2_HIGH - n * LN2_LOW
+    y = ((((E0 * r + E1) * r + E2) * r + E3) * r + E4) * r + E5
+    return (y * r * r + r + ONE) * _power_of_two(n)
+
+
+def is_float32(*arrays):
+    """Can the kernels take these arrays?"""
+    return all(array.dtype == np.float32 for array in arrays)
