@@ -1,6 +1,7 @@
 """Matrix products of a few rows, as in decoding: what they wait for is the weights, which stream by once.
 
-Enter and leave: as in ops.py. All cores work, each on its part of the rows. Next room: kernels.py, which offers these under the same names.
+Enter and leave: as in ops.py. All cores work, each on its part of the rows.
+Next room: kernels.py, which offers these under the same names.
 """
 
 import numpy as np
