@@ -169,18 +169,22 @@ def softmax_scores(scores, visible, scale):
     scores = np.ascontiguousarray(scores)
     n_query, n_key = scores.shape[-2:]
     stacked = scores.reshape(-1, n_query, n_key)
-    if visible is None:
-        visible = np.ones((1, n_query, n_key), bool)
-    elif visible.ndim == 2:
-        visible = np.ascontiguousarray(np.broadcast_to(visible, (n_query, n_key)))[None]
-    else:  # one mask per text, the same for its heads
-        visible = np.ascontiguousarray(np.broadcast_to(visible, (*visible.shape[:-2], n_query, n_key)))
-        visible = visible.reshape(-1, n_query, n_key)
-    if len(stacked) % len(visible):
-        return ops.softmax_scores(scores, visible, scale)
     probs = np.empty_like(stacked)
-    _softmax_scores_kernel(stacked, visible, np.float32(scale), probs)
+    _softmax_scores_kernel(stacked, _masks(visible, scores.shape), np.float32(scale), probs)
     return probs.reshape(scores.shape)
+
+
+def _masks(visible, shape):
+    """The masks [n_masks, n_query, n_key], each for the next n_stack / n_masks of the stacked scores."""
+    if visible is None:
+        return np.ones((1, *shape[-2:]), bool)
+    *leading, n_query, n_key = shape
+    if math.prod(visible.shape[:-2]) == 1:  # one mask for all
+        visible, leading = visible.reshape(visible.shape[-2:]), []
+    elif visible.shape[-3] == 1:  # one mask per text, the same for its heads
+        leading[-1] = 1
+    visible = np.broadcast_to(visible, (*leading, n_query, n_key))
+    return np.ascontiguousarray(visible).reshape(-1, n_query, n_key)
 
 
 @njit(fastmath=FAST, error_model="numpy", cache=True)

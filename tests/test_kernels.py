@@ -82,6 +82,14 @@ def test_attention(n_query, n_key):
     assert not hidden.any()  # hidden is exactly zero, not exp(-87)
 
 
+@pytest.mark.parametrize("leading", [(), (1, 1), (2, 1), (1, 3), (2, 3)])
+def test_masks_broadcast_as_in_numpy(leading):
+    scores = normal(2, 3, 4, 5, scale=2)
+    visible = np.random.default_rng(1).random((*leading, 4, 5)) < 0.6
+    for mask in (visible, visible[..., :1, :]):
+        close(kernels.softmax_scores(scores, mask, 0.5), ops.softmax_scores(scores, mask, 0.5))
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 4096])
 def test_cross_entropy(chunk):
     x, weight = normal(20, 8, scale=3), normal(33, 8, seed=1, scale=2)
