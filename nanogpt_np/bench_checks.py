@@ -30,12 +30,14 @@ def bytes_per_weight(engine):
     return 1 if "int8" in engine else 4
 
 
+def comparable(rows):
+    """Pairs of the first row and each other one, where both have values."""
+    return [(rows[0], row) for row in rows[1:] if rows[0].values and row.values]
+
+
 def check_ids(rows, runs):
     """Everyone must say the first engine's ids; int8 weights may say others, and the note tells how many fit."""
-    reference = rows[0]
-    for row in rows[1:]:
-        if not (reference.values and row.values):
-            continue
+    for reference, row in comparable(rows):
         expected = runs[reference.engine].answers[0]["ids"]
         same = min(n_common(expected, answer["ids"]) for answer in runs[row.engine].answers)
         if bytes_per_weight(row.engine) < 4:
@@ -53,10 +55,7 @@ def n_common(expected, got):
 
 def check_losses(rows, runs):
     """The same weights, batches and optimizer give the same losses, step after step."""
-    reference = rows[0]
-    for row in rows[1:]:
-        if not (reference.values and row.values):
-            continue
+    for reference, row in comparable(rows):
         losses = [[answer["loss"] for answer in runs[r.engine].answers] for r in (reference, row)]
         for step, (expected, got) in enumerate(zip(*losses, strict=True), start=2):
             if not math.isclose(expected, got, rel_tol=LOSS_TOLERANCE):
@@ -66,10 +65,7 @@ def check_losses(rows, runs):
 
 def check_equal(rows, runs, key, what):
     """One answer that must be the same for all."""
-    reference = rows[0]
-    for row in rows[1:]:
-        if not (reference.values and row.values):
-            continue
+    for reference, row in comparable(rows):
         expected = runs[reference.engine].answers[0][key]
         if any(answer[key] != expected for answer in runs[row.engine].answers):
             reject(row, f"not the same {what} as {reference.engine}")

@@ -14,8 +14,8 @@ import numpy as np
 from . import __version__, checkpoint, files
 from .config import PRESETS, GPTConfig
 from .gpt import GPT, OPS
-from .tokenizer import END_OF_TEXT, GPT2_MERGES, Tokenizer
-from .tokenizer_vocab import byte_to_unicode, read_merges
+from .tokenizer import GPT2_MERGES, Tokenizer
+from .tokenizer_vocab import read_merges
 from .training import backward, optim
 
 ENGINES = [name for name in OPS if name != "auto"]  # the first is the definition
@@ -77,9 +77,7 @@ def enliven(params):
 
 def cut_vocabulary(n_vocab):
     """GPT-2's vocabulary, cut to the first merges: all 50,257 give Tokenizer.gpt2()."""
-    merges = read_merges(GPT2_MERGES)[: n_vocab - 257]
-    tokens = [*byte_to_unicode().values(), *(left + right for left, right in merges), END_OF_TEXT]
-    return Tokenizer({token: i for i, token in enumerate(tokens)}, merges)
+    return Tokenizer.from_merges(read_merges(GPT2_MERGES)[: n_vocab - 257])
 
 
 class Ours:

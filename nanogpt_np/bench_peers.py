@@ -2,7 +2,7 @@
 
 Enter: `python -m nanogpt_np.bench_peers JOB ENGINE SETTINGS`, then one JSON request per line on standard input. Leave:
 one JSON answer per line: first what the engine says about itself, then ids or a loss, seconds, and the peak memory.
-A peer is imported when it opens, not before. Next room: bench_report.py.
+A peer is imported when it opens, not before. Next room: bench_workers.py.
 """
 
 import hashlib

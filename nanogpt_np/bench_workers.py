@@ -1,6 +1,7 @@
 """The engines of the benchmark from outside: processes that are opened, asked in turn, and closed.
 
-Enter: names of engines, and requests. Leave: their answers, round by round, and what they ran on. Next room: bench.py.
+Enter: names of engines, and requests. Leave: their answers, round by round, and what they ran on.
+Next room: bench_report.py.
 """
 
 import contextlib

@@ -24,13 +24,13 @@ def replacing(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     part = Path(name)
     try:
         yield part
         settle(part, path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -44,7 +44,7 @@ def settle(part, path):
         os.replace(part, path)
         _sync(path.parent)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 @contextlib.contextmanager
@@ -56,7 +56,7 @@ def locked(path, busy):
     try:
         file = open(path, "a+b")
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     with file:
         try:
             _lock(file)
@@ -83,7 +83,7 @@ def make_folder(path):
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def write_bytes(path, data):
@@ -130,10 +130,16 @@ def read_bytes(path):
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror or error}); check the name and its rights") from error
+        raise cannot_read(path, error) from error
 
 
-def _cannot_write(path, error):
+def cannot_read(path, error):
+    """The FileError for an OSError met while reading."""
+    return FileError(f"{path}: cannot be read ({error.strerror or error}); check the name and its rights")
+
+
+def cannot_write(path, error):
+    """The FileError for an OSError met while writing."""
     return FileError(f"{path}: cannot be written ({error.strerror or error}); free some space or choose another folder")
 
 

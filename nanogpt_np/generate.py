@@ -2,7 +2,7 @@
 
 Enter: prompts (strings or lists of ids). Leave: their continuations, without the prompts. Prompts of different
 lengths are padded on the left, and every sequence draws from its own generator, so that a batch gives what each
-prompt gives alone. Next room: checkpoint.py.
+prompt gives alone. Next room: beams.py.
 """
 
 import operator

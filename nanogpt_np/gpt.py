@@ -1,6 +1,6 @@
 """GPT: config, params, tokenizer and ops in one handle. Thin: every method is a call into a room, none does arithmetic.
 
-Enter: a model's name, a directory, or the parts. Leave: logits, text, or a directory. Next room: training/.
+Enter: a model's name, a directory, or the parts. Leave: logits, text, or a directory. Next: chat.py, training/.
 """
 
 import numpy as np

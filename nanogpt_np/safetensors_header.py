@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+from . import files
 from .errors import FileError
 
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
@@ -81,7 +82,7 @@ def _header_text(path):  # -> (bytes, the size of the whole file)
                 raise _broken(path, "header", f"a length from 2 to {max(room, 0):,} bytes", f"{n_header:,}")
             return file.read(n_header), n_bytes
     except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror or error}); check the name and its rights") from error
+        raise files.cannot_read(path, error) from error
 
 
 def _parse(path, text):

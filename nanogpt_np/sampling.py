@@ -10,6 +10,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from . import ops
 from .errors import InputError
 
 
@@ -71,9 +72,7 @@ def min_p(logits, p):
 
 def probabilities(logits):
     """softmax in float64, whatever the logits' dtype."""
-    logits = logits.astype(np.float64)
-    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    return ops.softmax(logits.astype(np.float64))
 
 
 def greedy(logits):  # [n_batch, n_vocab] -> [n_batch]

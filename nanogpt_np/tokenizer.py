@@ -121,9 +121,13 @@ class Tokenizer:
     @functools.cache
     def gpt2():
         """The published vocabulary of GPT-2, 50,257 tokens, from the merges that ship with this package."""
-        merges = read_merges(GPT2_MERGES)
+        return Tokenizer.from_merges(read_merges(GPT2_MERGES))
+
+    @classmethod
+    def from_merges(cls, merges):
+        """The vocabulary that follows from merges alone, numbered as GPT-2's: bytes, merges, <|endoftext|>."""
         tokens = [*byte_to_unicode().values(), *(left + right for left, right in merges), END_OF_TEXT]
-        return Tokenizer({token: i for i, token in enumerate(tokens)}, merges)
+        return cls({token: i for i, token in enumerate(tokens)}, merges)
 
     @classmethod
     def train(cls, texts, n_vocab, special_tokens=(END_OF_TEXT,), progress=False):

@@ -1,7 +1,7 @@
 """What the tokenizer did with a text, step by step, and how to show it in a terminal.
 
 Enter: the steps that Tokenizer.explain collected. Leave: lines of text, coloured by token where the terminal can.
-Next room: tokenizer.py.
+Next room: tokenizer_vocab.py.
 """
 
 import unicodedata

@@ -46,7 +46,7 @@ def fetch(url, path, n_bytes=None, sha256=None, progress=True, advice="try again
                 raise _gave_up(url, part, error, advice) from error
             time.sleep(pause)
         except OSError as error:  # after RequestException, which is an OSError too
-            raise FileError(f"{part}: cannot be written ({error.strerror or error}); free some space") from error
+            raise files.cannot_write(part, error) from error
     try:
         check_file(part, path.suffix, n_bytes, sha256)
     except FileError:
@@ -65,7 +65,7 @@ def check_file(path, suffix, n_bytes=None, sha256=None):
         if sha256 is not None and (got := _sha256(path)) != sha256:
             raise FileError(f"{path}: expected sha256 {sha256}, got {got}; it is damaged or another version")
     except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror or error}); check the name and its rights") from error
+        raise files.cannot_read(path, error) from error
     if sha256 is not None:
         return
     if suffix == ".safetensors":

@@ -11,15 +11,14 @@ import numpy as np
 
 from .. import files
 from ..errors import InputError
-
-END = "<|endoftext|>"
+from ..tokenizer import END_OF_TEXT
 
 
 def read_documents(paths):
     """The documents of all files, in order; InputError where a file holds none."""
     documents = []
     for path in paths:
-        found = [part.strip("\n") for part in files.read_text(path).split(END)]
+        found = [part.strip("\n") for part in files.read_text(path).split(END_OF_TEXT)]
         found = [part for part in found if part.strip()]
         if not found:
             raise InputError(f"{path}: expected text, got an empty file; name a file with something to learn from")

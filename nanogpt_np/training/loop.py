@@ -55,7 +55,7 @@ def find_tokenizer(options, documents, resume, progress):
         return Tokenizer.gpt2()
     if options.tokenizer is not None:
         return Tokenizer.load(options.tokenizer)
-    return Tokenizer.train(documents, options.n_vocab, special_tokens=(data.END,), progress=progress)
+    return Tokenizer.train(documents, options.n_vocab, progress=progress)
 
 
 class Run:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from nanogpt_np import Tokenizer
 from nanogpt_np.files import read_text, write_text
+from nanogpt_np.tokenizer import END_OF_TEXT
 
 FORMS = {"5x4": "五绝", "7x4": "七绝"}
-END = "<|endoftext|>"
 
 
 def poem(form, title, text):
@@ -35,7 +35,7 @@ def main(source, out):
     poems = [poem(form, title, text) for form, title, _, text in rows]
     poems = [text for text in poems if text.count("\n") == 4]
     Path(out).mkdir(parents=True, exist_ok=True)
-    write_text(Path(out) / "poems.txt", f"\n{END}\n".join(poems) + "\n")
+    write_text(Path(out) / "poems.txt", f"\n{END_OF_TEXT}\n".join(poems) + "\n")
     # one "document" per character: merges never cross characters, so the model counts characters by counting tokens
     characters = (character for text in poems for character in text)
     Tokenizer.train(characters, n_vocab=4096).save(Path(out) / "vocabulary")
