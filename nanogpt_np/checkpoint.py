@@ -5,6 +5,7 @@ checked against each other; float32 weights are mapped, not read, so opening tak
 The way back writes what `transformers` opens. No pickle is ever loaded. Next room: transfer.py.
 """
 
+import mmap
 import re
 from pathlib import Path
 
@@ -100,12 +101,14 @@ def _stamp(config):
     return {name: str(getattr(config, name)) for name in _STAMPED}
 
 
-def load(directory, dtype=np.float32):
+def load(directory, dtype=np.float32, keep=None):
     """Open a model directory: (GPTConfig, params as a nested dict of `dtype` arrays, Tokenizer or None).
 
     Weights stored as `dtype` are mapped copy-on-write: they can be changed in memory, the file stays as it is.
     Others (float16, bfloat16, float64, or a file that is not aligned, as the published GPT-2) are converted one
-    by one. Raises FileError, naming file and tensor, where anything is missing, broken or does not fit together.
+    by one. `keep(name, array, config, give_back)` may return something smaller to keep of each tensor, and call
+    give_back() on the way, which frees the memory behind what has been read.
+    Raises FileError, naming file and tensor, where anything is missing, broken or does not fit together.
     """
     dtype = np.dtype(dtype)
     if dtype.kind != "f":
@@ -122,10 +125,16 @@ def load(directory, dtype=np.float32):
         path, info = tensors[name]
         return _array(maps[path], info, dtype)
 
-    params = nest({name: read(name) for name in expected})
     for name in tensors.keys() & _DOUBLES - expected.keys():
-        _check_double(directory, config, params, name, read(name))
-    return config, params, tokenizer
+        _check_double(directory, config, read, name)
+    if keep is None:
+        return config, nest({name: read(name) for name in expected}), tokenizer
+
+    def give_back():
+        _give_back(maps.values())
+
+    named = {name: keep(name, read(name), config, give_back) for name in expected}
+    return config, nest(named), tokenizer
 
 
 def _read_config(directory):
@@ -254,10 +263,18 @@ def _array(mapped, info, dtype):
     return np.array(view, dtype)  # also where unaligned: BLAS would copy it again in every single call
 
 
-def _check_double(directory, config, params, name, stored):
+def _give_back(maps):
+    """Let go of the memory behind mapped files; what is read again comes from the file again."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for mapped in maps:
+            mapped._mmap.madvise(mmap.MADV_DONTNEED)  # NumPy has no public name for it
+
+
+def _check_double(directory, config, read, name):
     """A tied head or a table of fixed positions may be stored too, but only as what the model will compute."""
+    stored = read(name)
     if name == "lm_head.weight":
-        same = np.array_equal(stored, params["wte"]["weight"], equal_nan=True)
+        same = np.array_equal(stored, read("wte.weight"), equal_nan=True)
         advice = "those of wte.weight, as tie_word_embeddings = true promises; set it to false"
     else:
         # bfloat16, the coarsest of the stored dtypes, rounds values up to 1 by at most 2^-9

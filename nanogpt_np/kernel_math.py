@@ -1,17 +1,14 @@
-"""What all kernels share: how Numba may reorder arithmetic, and an exp that vectorizes.
+"""Float32 arithmetic that kernels share: typed constants, and an exp that vectorizes.
 
-Enter and leave: float32 numbers, inside compiled loops. Numba keeps compiled kernels by the date of their own file:
-after a change here, touch kernels.py too. Next room: kernel_products.py.
+Enter and leave: float32 numbers, inside compiled loops. Next room: kernel_vectors.py.
 """
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.extending import intrinsic
 
-# everything that "fast" allows except "there are no infinities and no NaN": masks are made of infinities
-FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
-N_PARTS = 16  # partial sums over rows, added up in this order whatever the number of threads
+from .kernel_compile import inner
 
 ZERO, HALF, ONE, THREE = (np.float32(value) for value in (0.0, 0.5, 1.0, 3.0))
 
@@ -42,7 +39,7 @@ else:
         return types.float32(types.float32), codegen
 
 
-@njit(fastmath=FAST, error_model="numpy", inline="always")
+@inner
 def exp(x):
     """exp of a float32, within 1e-7 relative; what lies below -87 gives exp(-87)."""
     x = min(max(x, LOWEST), HIGHEST)
@@ -54,4 +51,4 @@ def exp(x):
 
 def is_float32(*arrays):
     """Can the kernels take these arrays?"""
-    return all(array.dtype == np.float32 for array in arrays)
+    return all(array.dtype == np.float32 and array.flags.aligned for array in arrays)

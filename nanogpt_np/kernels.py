@@ -1,27 +1,32 @@
-"""The names and signatures of ops.py, in Numba: one pass over memory where NumPy takes several.
+"""The names and signatures of ops.py, in Numba: one pass over memory where NumPy takes several, on all cores.
 
 Enter and leave: as in ops.py, which is the definition; float32 runs here, any other dtype is handed to ops.py.
-Each kernel is a private `_name_kernel` under a wrapper that allocates. The products of a few rows use all cores; what
-runs between BLAS's products uses one, because BLAS's own threads spin for a while after their work, and a second pool
-of threads beside them lost more than it gained. Sums are cut in a fixed way: the number of threads changes no bit.
-The first call of a kernel compiles it (about a second); the result is kept on disk.
+Each kernel is a private `_name_kernel` under a wrapper that allocates. No matrix product goes to BLAS: its threads spin
+for a while after their work and would fight those of Numba. Sums are cut in a fixed way: the number of threads changes
+no bit. The first call of a kernel compiles it (seconds, once); the result is kept on disk.
 """
 
 import math
 
 import numpy as np
-from numba import njit
+from numba import float32, int64, intp, prange, void
 
 from . import ops
-from .kernel_math import FAST, N_PARTS, ONE, THREE, ZERO, exp, is_float32
-from .kernel_products import linear, unembed
+from .kernel_attention import (
+    attention_mix,
+    attention_mix_backward,
+    attention_probs,
+    attention_probs_backward,
+    softmax_scores,
+)
+from .kernel_compile import inner, kernel, read
+from .kernel_math import ONE, THREE, ZERO, exp, is_float32
+from .kernel_products import linear, linear_backward, product, share, unembed
 
-# matrix products of many rows, where BLAS already wins, and what is too small to matter
+# what is too small to matter, or waits for memory either way
 from .ops import (
     IGNORE,
     adam_step_,
-    attention_mix,
-    attention_mix_backward,
     causal_mask,
     dropout,
     dropout_backward,
@@ -29,7 +34,6 @@ from .ops import (
     embedding_backward,
     gelu,
     gelu_backward,
-    linear_backward,
     merge_heads,
     sinusoidal_positions,
     softmax,
@@ -48,6 +52,8 @@ __all__ = [
 
 GELU_SCALE = np.float32(2.0 * math.sqrt(2.0 / math.pi))
 GELU_CUBE = np.float32(0.044715)
+SMALL = 1 << 14  # numbers; waking the other cores for fewer takes longer than the work
+N_PARTS = 16  # partial sums over rows, added up in this order whatever the number of threads
 
 
 # ---------------------------------------------------------------- gelu
@@ -59,12 +65,26 @@ def gelu_new(x):
         return ops.gelu_new(x)
     x = np.ascontiguousarray(x)
     out = np.empty_like(x)
-    _gelu_new_kernel(x.reshape(-1), out.reshape(-1))
+    if x.size < SMALL:
+        _gelu_new_small_kernel(x.reshape(-1), out.reshape(-1))
+    else:
+        _gelu_new_kernel(x.reshape(-1), share(x.size, 16), out.reshape(-1))
     return out
 
 
-@njit(fastmath=FAST, error_model="numpy", cache=True)
-def _gelu_new_kernel(x, out):
+@kernel(void(read(float32[::1]), intp, float32[::1]))
+def _gelu_new_kernel(x, each, out):
+    for part in prange((x.size + each - 1) // each):
+        _gelu_new(x[part * each : (part + 1) * each], out[part * each : (part + 1) * each])
+
+
+@kernel(void(read(float32[::1]), float32[::1]), parallel=False)
+def _gelu_new_small_kernel(x, out):
+    _gelu_new(x, out)
+
+
+@inner
+def _gelu_new(x, out):
     for i in range(x.size):
         value = x[i]
         out[i] = value / (ONE + exp(-GELU_SCALE * value * (ONE + GELU_CUBE * value * value)))
@@ -76,12 +96,19 @@ def gelu_new_backward(dout, x):
         return ops.gelu_new_backward(dout, x)
     dout, x = np.ascontiguousarray(dout), np.ascontiguousarray(x)
     dx = np.empty_like(x)
-    _gelu_new_backward_kernel(dout.reshape(-1), x.reshape(-1), dx.reshape(-1))
+    _gelu_new_backward_kernel(dout.reshape(-1), x.reshape(-1), share(x.size, 16), dx.reshape(-1))
     return dx
 
 
-@njit(fastmath=FAST, error_model="numpy", cache=True)
-def _gelu_new_backward_kernel(dout, x, dx):
+@kernel(void(read(float32[::1]), read(float32[::1]), intp, float32[::1]))
+def _gelu_new_backward_kernel(dout, x, each, dx):
+    for part in prange((x.size + each - 1) // each):
+        places = slice(part * each, (part + 1) * each)
+        _gelu_new_backward(dout[places], x[places], dx[places])
+
+
+@inner
+def _gelu_new_backward(dout, x, dx):
     for i in range(x.size):
         value = x[i]
         cube = GELU_CUBE * value * value
@@ -99,20 +126,31 @@ def layer_norm(x, weight, bias, eps=1e-5):
     x = np.ascontiguousarray(x)
     out = np.empty_like(x)
     width = x.shape[-1]
-    _layer_norm_kernel(x.reshape(-1, width), weight, bias, np.float32(eps), out.reshape(-1, width))
+    run = _layer_norm_small_kernel if x.size < SMALL else _layer_norm_kernel
+    run(x.reshape(-1, width), weight, bias, np.float32(eps), out.reshape(-1, width))
     return out
 
 
-@njit(fastmath=FAST, error_model="numpy", cache=True)
+@kernel(void(read(float32[:, ::1]), read(float32[::1]), read(float32[::1]), float32, float32[:, ::1]))
 def _layer_norm_kernel(x, weight, bias, eps, out):
-    n_rows, width = x.shape
-    for i in range(n_rows):
-        mean, rstd = _mean_and_rstd(x[i], eps)
-        for j in range(width):
-            out[i, j] = (x[i, j] - mean) * rstd * weight[j] + bias[j]
+    for i in prange(len(x)):
+        _layer_norm_row(x[i], weight, bias, eps, out[i])
 
 
-@njit(fastmath=FAST, error_model="numpy", inline="always")
+@kernel(void(read(float32[:, ::1]), read(float32[::1]), read(float32[::1]), float32, float32[:, ::1]), parallel=False)
+def _layer_norm_small_kernel(x, weight, bias, eps, out):
+    for i in range(len(x)):
+        _layer_norm_row(x[i], weight, bias, eps, out[i])
+
+
+@inner
+def _layer_norm_row(x, weight, bias, eps, out):
+    mean, rstd = _mean_and_rstd(x, eps)
+    for j in range(x.size):
+        out[j] = (x[j] - mean) * rstd * weight[j] + bias[j]
+
+
+@inner
 def _mean_and_rstd(row, eps):
     total = ZERO
     for j in range(row.size):
@@ -137,11 +175,13 @@ def layer_norm_backward(dout, x, weight, bias, eps=1e-5):
     return dx.reshape(x.shape), dweight, dbias
 
 
-@njit(fastmath=FAST, error_model="numpy", cache=True)
+@kernel(
+    void(read(float32[:, ::1]), read(float32[:, ::1]), read(float32[::1]), float32, float32[:, ::1], float32[:, :, ::1])
+)
 def _layer_norm_backward_kernel(dout, x, weight, eps, dx, parts):
     n_rows, width = x.shape
     n_piece = (n_rows + N_PARTS - 1) // N_PARTS
-    for part in range(N_PARTS):
+    for part in prange(N_PARTS):
         dweight, dbias = parts[0, part], parts[1, part]
         for i in range(part * n_piece, min(n_rows, (part + 1) * n_piece)):
             mean, rstd = _mean_and_rstd(x[i], eps)
@@ -159,87 +199,6 @@ def _layer_norm_backward_kernel(dout, x, weight, eps, dx, parts):
                 dx[i, j] = (dout[i, j] * weight[j] - along_one - normed * along_normed) * rstd
 
 
-# ---------------------------------------------------------------- attention
-
-
-def softmax_scores(scores, visible, scale):
-    """See ops.softmax_scores."""
-    if not is_float32(scores) or scores.ndim < 2:
-        return ops.softmax_scores(scores, visible, scale)
-    scores = np.ascontiguousarray(scores)
-    n_query, n_key = scores.shape[-2:]
-    stacked = scores.reshape(-1, n_query, n_key)
-    probs = np.empty_like(stacked)
-    _softmax_scores_kernel(stacked, _masks(visible, scores.shape), np.float32(scale), probs)
-    return probs.reshape(scores.shape)
-
-
-def _masks(visible, shape):
-    """The masks [n_masks, n_query, n_key], each for the next n_stack / n_masks of the stacked scores."""
-    if visible is None:
-        return np.ones((1, *shape[-2:]), bool)
-    *leading, n_query, n_key = shape
-    if math.prod(visible.shape[:-2]) == 1:  # one mask for all
-        visible, leading = visible.reshape(visible.shape[-2:]), []
-    elif visible.shape[-3] == 1:  # one mask per text, the same for its heads
-        leading[-1] = 1
-    visible = np.broadcast_to(visible, (*leading, n_query, n_key))
-    return np.ascontiguousarray(visible).reshape(-1, n_query, n_key)
-
-
-@njit(fastmath=FAST, error_model="numpy", cache=True)
-def _softmax_scores_kernel(scores, visible, scale, probs):
-    n_stack, n_query, _ = scores.shape
-    n_heads = n_stack // len(visible)
-    for stack in range(n_stack):
-        for query in range(n_query):
-            _softmax_row(scores[stack, query], visible[stack // n_heads, query], scale, probs[stack, query])
-
-
-@njit(fastmath=FAST, error_model="numpy", inline="always")
-def _softmax_row(scores, visible, scale, probs):
-    top = np.float32(-math.inf)
-    for j in range(scores.size):
-        value = scores[j] * scale if visible[j] else np.float32(-math.inf)
-        top = max(top, value)
-    total = ZERO
-    for j in range(scores.size):
-        e = exp(scores[j] * scale - top) if visible[j] else ZERO
-        probs[j] = e
-        total += e
-    share = ONE / total if total > ZERO else ZERO
-    for j in range(scores.size):
-        probs[j] *= share
-
-
-def attention_probs(q, k, visible):
-    """See ops.attention_probs."""
-    return softmax_scores(q @ k.swapaxes(-1, -2), visible, 1.0 / math.sqrt(q.shape[-1]))
-
-
-def attention_probs_backward(dprobs, q, k, probs):
-    """See ops.attention_probs_backward."""
-    if not is_float32(dprobs, probs):
-        return ops.attention_probs_backward(dprobs, q, k, probs)
-    dprobs, probs = np.ascontiguousarray(dprobs), np.ascontiguousarray(probs)
-    n_key = probs.shape[-1]
-    dscores = np.empty_like(probs)
-    scale = np.float32(1.0 / math.sqrt(q.shape[-1]))
-    _softmax_backward_kernel(dprobs.reshape(-1, n_key), probs.reshape(-1, n_key), scale, dscores.reshape(-1, n_key))
-    return dscores @ k, dscores.swapaxes(-1, -2) @ q
-
-
-@njit(fastmath=FAST, error_model="numpy", cache=True)
-def _softmax_backward_kernel(dout, out, scale, dx):
-    n_rows, width = out.shape
-    for i in range(n_rows):
-        along = ZERO
-        for j in range(width):
-            along += dout[i, j] * out[i, j]
-        for j in range(width):
-            dx[i, j] = out[i, j] * (dout[i, j] - along) * scale
-
-
 # ---------------------------------------------------------------- loss
 
 
@@ -250,16 +209,16 @@ def cross_entropy(x, weight, targets, chunk=4096):
     top = np.full(len(x), -math.inf, np.float32)
     total, picked = np.zeros(len(x), np.float32), np.zeros(len(x), np.float32)
     for start in range(0, len(weight), chunk):
-        logits = x @ weight[start : start + chunk].T
+        logits = product(x, weight[start : start + chunk].T)
         _log_sum_exp_kernel(logits, targets - start, top, total, picked)
     log_z = top + np.log(total)
     return np.where(targets == IGNORE, np.float32(0), log_z - picked), log_z
 
 
-@njit(fastmath=FAST, error_model="numpy", cache=True)
+@kernel(void(read(float32[:, ::1]), read(int64[::1]), float32[::1], float32[::1], float32[::1]))
 def _log_sum_exp_kernel(logits, columns, top, total, picked):
     n_rows, width = logits.shape
-    for i in range(n_rows):
+    for i in prange(n_rows):
         if 0 <= columns[i] < width:
             picked[i] = logits[i, columns[i]]
         higher = top[i]
@@ -277,20 +236,20 @@ def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096):
     if not is_float32(x, weight, log_z):
         return ops.cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk)
     dlosses = np.where(targets == IGNORE, 0, dlosses).astype(np.float32)
-    dx, dweight = np.zeros_like(x), np.empty_like(weight)
+    dx, dweight = np.empty_like(x), np.empty_like(weight)
     for start in range(0, len(weight), chunk):
         part = weight[start : start + chunk]
-        dlogits = x @ part.T
+        dlogits = product(x, part.T)
         _dlogits_kernel(dlogits, targets - start, log_z, dlosses)
-        dx += dlogits @ part
-        dweight[start : start + chunk] = dlogits.T @ x
+        product(dlogits, part, out=dx, add=start > 0)
+        product(dlogits.T, x, out=dweight[start : start + chunk])
     return dx, dweight
 
 
-@njit(fastmath=FAST, error_model="numpy", cache=True)
+@kernel(void(float32[:, ::1], read(int64[::1]), read(float32[::1]), read(float32[::1])))
 def _dlogits_kernel(logits, columns, log_z, dlosses):
     n_rows, width = logits.shape
-    for i in range(n_rows):
+    for i in prange(n_rows):
         for j in range(width):
             logits[i, j] = exp(logits[i, j] - log_z[i]) * dlosses[i]
         if 0 <= columns[i] < width:

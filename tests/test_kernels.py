@@ -14,6 +14,7 @@ from nanogpt_np import params as P
 from nanogpt_np.training import backward
 
 kernels = pytest.importorskip("nanogpt_np.kernels")
+kernel_products = pytest.importorskip("nanogpt_np.kernel_products")
 
 FLOAT32 = 1e-5  # relative to the largest value: other orders of summation, and an exp good to 1e-7
 
@@ -59,6 +60,67 @@ def test_matrix_products_of_a_few_rows(n_rows, n_in, n_out):
     close(kernels.linear(x, weight, bias), ops.linear(x, weight, bias))
     vocabulary = normal(n_out, n_in, seed=3)
     close(kernels.unembed(x, vocabulary), ops.unembed(x, vocabulary))
+
+
+SHAPES = [(1, 1, 1), (9, 5, 3), (70, 300, 101), (64, 256, 64), (40, 513, 600), (600, 8, 33)]
+
+
+@pytest.mark.parametrize("n, n_k, m", SHAPES)
+@pytest.mark.parametrize("a_turned", [False, True])
+@pytest.mark.parametrize("b_turned", [False, True])
+def test_matrix_products_of_any_shape_and_layout(n, n_k, m, a_turned, b_turned):
+    a = normal(n_k, n).T if a_turned else normal(n, n_k)
+    b = normal(m, n_k, seed=1).T if b_turned else normal(n_k, m, seed=1)
+    expected = a.astype(np.float64) @ b
+    tolerance = 1e-6 * np.abs(expected).max() * max(n_k, 16) ** 0.5
+    np.testing.assert_allclose(kernel_products.product(a, b), expected, atol=tolerance)
+    out = normal(n, m, seed=2)
+    added = kernel_products.product(a, b, out=out.copy(), add=True)
+    np.testing.assert_allclose(added, expected + out, atol=2 * tolerance)
+    every_other = kernel_products.product(np.repeat(a, 2, axis=1)[:, ::2], b)  # neither rows nor columns contiguous
+    np.testing.assert_allclose(every_other, expected, atol=tolerance)
+
+
+def test_products_of_stacks():
+    a, b = normal(2, 3, 20, 17), normal(2, 3, 17, 40, seed=1)
+    close(kernel_products.product(a, b), a @ b)
+    close(kernel_products.product(a.swapaxes(-1, -2), a), a.swapaxes(-1, -2) @ a)
+    sliced = normal(2, 20, 3, 34).transpose(0, 2, 1, 3)[..., :17]  # as heads lie in c_attn's output
+    close(kernel_products.product(sliced, b), sliced @ b)
+
+
+@pytest.mark.parametrize("n_rows", [2, 3, 5, 8, 9, 40])
+def test_a_row_is_the_same_in_any_company(n_rows):
+    x, weight, bias = normal(n_rows, 300), normal(300, 130, seed=1), normal(130, seed=2)
+    together = kernels.linear(x, weight, bias)
+    for row in range(n_rows):
+        assert np.array_equal(kernels.linear(x[row : row + 1], weight, bias)[0], together[row])
+
+
+@pytest.mark.parametrize("n_query", [2, 3, 8])
+def test_a_query_is_the_same_in_any_company(n_query):
+    n_key, n_embd = 300, 64
+    q, k, v = normal(2, 3, n_query, n_embd), normal(2, 3, n_key, n_embd, seed=1), normal(2, 3, n_key, n_embd, seed=2)
+    together = kernels.attention_mix(kernels.attention_probs(q, k, ops.causal_mask(n_query, n_key)), v)
+    vocabulary = normal(500, n_embd, seed=3)
+    logits = kernels.unembed(together[0, 0], vocabulary)
+    for query in range(n_query):
+        end = n_key - n_query + query + 1  # what a query that comes by itself finds in the cache
+        probs = kernels.attention_probs(q[:, :, query : query + 1], k[:, :, :end], None)
+        alone = kernels.attention_mix(probs, v[:, :, :end])
+        assert np.array_equal(alone[:, :, 0], together[:, :, query])
+        assert np.array_equal(kernels.unembed(alone[0, 0], vocabulary)[0], logits[query])
+
+
+def test_arrays_that_must_not_be_written_or_are_not_aligned():
+    x, weight, bias = normal(12, 40), normal(40, 50, seed=1), normal(50, seed=2)
+    expected = ops.linear(x, weight, bias)
+    for array in (x, weight, bias):
+        array.flags.writeable = False
+    close(kernels.linear(x, weight, bias), expected)
+    close(kernels.linear(x[:2], weight, bias), expected[:2])
+    shifted = np.frombuffer(b"x" + weight.tobytes(), np.float32, offset=1).reshape(weight.shape)
+    close(kernels.linear(x, shifted, bias), expected)
 
 
 def test_gelu_far_out():
@@ -146,3 +208,9 @@ def test_threads_do_not_change_a_bit():
 
 def test_as_plain_python():
     assert float(run(NUMBA_DISABLE_JIT="1")[0]) == pytest.approx(float(run()[0]), rel=1e-6)
+
+
+@pytest.mark.parametrize("features", ["+avx2,+fma", "+sse4.2"])  # vectors of 8 and of 4
+def test_other_cpus(features):
+    other = run(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
+    assert float(other[0]) == pytest.approx(float(run()[0]), rel=1e-6)

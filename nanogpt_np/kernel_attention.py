@@ -1,0 +1,168 @@
+"""Attention on all cores: whole tiles for many queries, one pass over keys and values for a few.
+
+Enter and leave: as in ops.py. A query's result has the same bits however many others (up to FEW_ROWS in all) are asked
+with it, as each sum ends at the last key that the query may see. Next room: kernels.py.
+"""
+
+import math
+
+import numpy as np
+from numba import boolean, float32, prange, void
+
+from . import ops
+from .kernel_compile import inner, kernel, read
+from .kernel_math import ONE, ZERO, exp, is_float32
+from .kernel_products import FEW_ROWS, dots, product, stream
+
+LOWEST = np.float32(-math.inf)
+
+
+def softmax_scores(scores, visible, scale):
+    """See ops.softmax_scores."""
+    if not is_float32(scores) or scores.ndim < 2:
+        return ops.softmax_scores(scores, visible, scale)
+    probs = np.array(scores, order="C")  # a copy, in which the kernel works
+    _softmax_(probs, visible, scale)
+    return probs
+
+
+def attention_probs(q, k, visible):
+    """See ops.attention_probs."""
+    if not is_float32(q, k) or q.ndim != 4 or k.strides[-1] != k.itemsize:
+        return ops.attention_probs(q, k, visible)
+    n_query, scale = q.shape[2], 1.0 / math.sqrt(q.shape[-1])
+    if n_query > FEW_ROWS:
+        probs = product(q, k.swapaxes(-1, -2))
+        _softmax_(probs, visible, scale)
+        return probs
+    q = _pad_queries(q)
+    probs = np.empty((*q.shape[:3], k.shape[2]), np.float32)
+    masks = _masks(visible, (*q.shape[:2], n_query, k.shape[2]))
+    _few_probs_kernel(q, k, masks, np.float32(scale), probs)
+    return probs[:, :, :n_query]
+
+
+def attention_probs_backward(dprobs, q, k, probs):
+    """See ops.attention_probs_backward."""
+    if not is_float32(dprobs, q, k, probs):
+        return ops.attention_probs_backward(dprobs, q, k, probs)
+    dprobs, probs = np.ascontiguousarray(dprobs), np.ascontiguousarray(probs)
+    n_key = probs.shape[-1]
+    dscores = np.empty_like(probs)
+    scale = np.float32(1.0 / math.sqrt(q.shape[-1]))
+    _softmax_backward_kernel(dprobs.reshape(-1, n_key), probs.reshape(-1, n_key), scale, dscores.reshape(-1, n_key))
+    return product(dscores, k), product(dscores.swapaxes(-1, -2), q)
+
+
+def attention_mix(probs, v):
+    """See ops.attention_mix."""
+    if not is_float32(probs, v) or v.ndim != 4 or v.strides[-1] != v.itemsize:
+        return ops.attention_mix(probs, v)
+    n_query = probs.shape[2]
+    if n_query > FEW_ROWS:
+        return product(probs, v)
+    probs = _pad_queries(probs)
+    out = np.empty((*probs.shape[:3], v.shape[-1]), np.float32)
+    _few_mix_kernel(probs, v, out)
+    return out[:, :, :n_query]
+
+
+def attention_mix_backward(dout, probs, v):
+    """See ops.attention_mix_backward."""
+    if not is_float32(dout, probs, v):
+        return ops.attention_mix_backward(dout, probs, v)
+    return product(dout, v.swapaxes(-1, -2)), product(probs.swapaxes(-1, -2), dout)
+
+
+def _softmax_(scores, visible, scale):
+    """Scores of contiguous rows to probabilities, in place."""
+    n_query, n_key = scores.shape[-2:]
+    _softmax_kernel(scores.reshape(-1, n_query, n_key), _masks(visible, scores.shape), np.float32(scale))
+
+
+def _masks(visible, shape):
+    """The masks [n_masks, n_query, n_key], each for the next n_stack / n_masks of the stacked scores."""
+    if visible is None:
+        return np.ones((1, *shape[-2:]), bool)
+    *leading, n_query, n_key = shape
+    if math.prod(visible.shape[:-2]) == 1:  # one mask for all
+        visible, leading = visible.reshape(visible.shape[-2:]), []
+    elif visible.shape[-3] == 1:  # one mask per text, the same for its heads
+        leading[-1] = 1
+    visible = np.broadcast_to(visible, (*leading, n_query, n_key))
+    return np.ascontiguousarray(visible).reshape(-1, n_query, n_key)
+
+
+def _pad_queries(array):
+    """Contiguous, and with queries of zeros up to 1, 2, 4 or 8: [n_batch, n_head, n_query, n]."""
+    n_batch, n_head, n_query, n = array.shape
+    n_padded = 1 << (n_query - 1).bit_length()
+    if n_padded == n_query:
+        return np.ascontiguousarray(array)
+    padded = np.zeros((n_batch, n_head, n_padded, n), np.float32)
+    padded[:, :, :n_query] = array
+    return padded
+
+
+@kernel(void(float32[:, :, ::1], read(boolean[:, :, ::1]), float32))
+def _softmax_kernel(scores, visible, scale):
+    n_stack, n_query, _ = scores.shape
+    n_heads = n_stack // len(visible)
+    for row in prange(n_stack * n_query):
+        stack, query = row // n_query, row % n_query
+        _softmax_row(scores[stack, query], visible[stack // n_heads, query], scale)
+
+
+@inner
+def _softmax_row(scores, visible, scale):
+    end = scores.size
+    while end > 0 and not visible[end - 1]:
+        end -= 1
+    scores[end:] = ZERO
+    top = LOWEST
+    for j in range(end):
+        value = scores[j] * scale if visible[j] else LOWEST
+        scores[j] = value
+        top = max(top, value)
+    total = ZERO
+    for j in range(end):
+        e = exp(scores[j] - top) if visible[j] else ZERO
+        scores[j] = e
+        total += e
+    share = ONE / total if total > ZERO else ZERO
+    for j in range(end):
+        scores[j] *= share
+
+
+@kernel(void(read(float32[:, ::1]), read(float32[:, ::1]), float32, float32[:, ::1]))
+def _softmax_backward_kernel(dout, out, scale, dx):
+    n_rows, width = out.shape
+    for i in prange(n_rows):
+        along = ZERO
+        for j in range(width):
+            along += dout[i, j] * out[i, j]
+        for j in range(width):
+            dx[i, j] = out[i, j] * (dout[i, j] - along) * scale
+
+
+@kernel(
+    void(
+        read(float32[:, :, :, ::1]), read(float32[:, :, :, :]), read(boolean[:, :, ::1]), float32, float32[:, :, :, ::1]
+    )
+)
+def _few_probs_kernel(q, k, visible, scale, probs):
+    n_stack, n_heads, n_query = q.shape[0] * q.shape[1], q.shape[1], visible.shape[1]
+    for stack in prange(n_stack):
+        batch, head = stack // n_heads, stack % n_heads
+        mask = visible[stack // (n_stack // len(visible))]
+        dots(q[batch, head], k[batch, head], 0, k.shape[2], probs[batch, head])
+        for query in range(n_query):
+            _softmax_row(probs[batch, head, query], mask[query], scale)
+
+
+@kernel(void(read(float32[:, :, :, ::1]), read(float32[:, :, :, :]), float32[:, :, :, ::1]))
+def _few_mix_kernel(probs, v, out):
+    n_heads = probs.shape[1]
+    for stack in prange(probs.shape[0] * n_heads):
+        batch, head = stack // n_heads, stack % n_heads
+        stream(probs[batch, head], v[batch, head], 0, v.shape[3], out[batch, head])

@@ -1,0 +1,158 @@
+"""The names and signatures of ops.py with int8 weights: a quarter of the bytes to read for each token.
+
+Enter and leave: as in ops.py, but a matrix may be an Int8Matrix, which `quantize` makes of a model's params. Weights
+have a scale per output, activations one per 64 of a row, chosen as they come (Dettmers et al. 2022, section 2).
+All else is kernels.py, in float32. Next room: kv_cache.py.
+"""
+
+import numpy as np
+
+from . import kernels
+from . import params as P
+from .kernel_compile import n_threads
+from .kernel_int8 import GROUP, OFFSET, PANEL, multiply_int8, pack_int8, quantize_rows
+from .kernel_products import NO_BIAS
+from .kernels import (
+    IGNORE,
+    adam_step_,
+    attention_mix,
+    attention_mix_backward,
+    attention_probs,
+    attention_probs_backward,
+    causal_mask,
+    cross_entropy_backward,
+    dropout,
+    dropout_backward,
+    embedding_backward,
+    gelu,
+    gelu_backward,
+    gelu_new,
+    gelu_new_backward,
+    layer_norm,
+    layer_norm_backward,
+    linear_backward,
+    merge_heads,
+    sinusoidal_positions,
+    softmax,
+    softmax_backward,
+    softmax_scores,
+    split_heads,
+    unembed_backward,
+)
+
+__all__ = [
+    "IGNORE", "Int8Matrix", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs",
+    "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "dropout", "dropout_backward",
+    "embedding", "embedding_backward", "gelu", "gelu_backward", "gelu_new", "gelu_new_backward", "layer_norm",
+    "layer_norm_backward", "linear", "linear_backward", "merge_heads", "quantize", "sinusoidal_positions", "softmax",
+    "softmax_backward", "softmax_scores", "split_heads", "unembed", "unembed_backward",
+]  # fmt: skip
+
+MATRICES = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # [n_in, n_out]
+PANELS_AT_ONCE = 128
+ROWS_AT_ONCE = 64  # of logits, where all of them would fill the memory
+
+
+class Int8Matrix:
+    """A matrix as int8: `shape` as it was, `packed` uint8 [n_panels, n_in / 4, PANEL, 4], `factors` float32 [n_out].
+
+    Where each row makes one output, as in wte, pass `by_row`; else each column does. `give_back` is called after
+    every few panels: what the matrix holds up to there has been read for the last time.
+    """
+
+    def __init__(self, matrix, by_row=False, give_back=lambda: None):
+        self.shape, self.size, self.dtype = matrix.shape, matrix.size, np.dtype(np.int8)
+        self.by_row = by_row
+        columns = matrix.T if by_row else matrix
+        n_in, n_out = columns.shape
+        n_panels, n_fours = -(-n_out // PANEL), -(-n_in // GROUP) * GROUP // 4
+        self.packed = np.empty((n_panels, n_fours, PANEL, 4), np.uint8)
+        self.factors = np.empty(n_out, np.float32)
+        for panel in range(0, n_panels, PANELS_AT_ONCE):
+            outputs = slice(panel * PANEL, (panel + PANELS_AT_ONCE) * PANEL)
+            packed = self.packed[panel : panel + PANELS_AT_ONCE]
+            each = -(-len(packed) // n_threads())
+            pack_int8(np.asarray(columns[:, outputs], np.float32), each, self.factors[outputs], packed)
+            give_back()
+
+    @property
+    def nbytes(self):
+        """Bytes in memory."""
+        return self.packed.nbytes + self.factors.nbytes
+
+    def outputs(self, which):
+        """The weights of some outputs in float32: [..., n_in]."""
+        n_in = self.shape[1 if self.by_row else 0]
+        fours = self.packed[which // PANEL, :, which % PANEL]  # -> [..., n_in / 4, 4]
+        whole = fours.reshape(*which.shape, -1)[..., :n_in].astype(np.float32)
+        return (whole - np.float32(OFFSET)) * self.factors[which][..., None]
+
+    def dequantized(self):
+        """The matrix in float32, as the products see it."""
+        rows = self.outputs(np.arange(len(self.factors)))
+        return rows if self.by_row else rows.T
+
+    def multiply(self, x, bias=NO_BIAS):  # [..., n_in] -> [..., n_out]
+        """x @ matrix + bias (or matrix.T, `by_row`), with x as int8 too."""
+        rows = np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
+        n_panels, n_fours = self.packed.shape[:2]
+        small = np.empty((len(rows), 4 * n_fours), np.int8)
+        scales = np.empty((len(rows), 4 * n_fours // GROUP), np.float32)
+        starts = np.empty(scales.shape, np.int32)
+        quantize_rows(rows, small, scales, starts)
+        out = np.empty((len(rows), len(self.factors)), np.float32)
+        each = -(-n_panels // n_threads())
+        multiply_int8(small, scales, starts, self.packed.reshape(-1), self.factors, bias, each, out)
+        return out.reshape(*x.shape[:-1], -1)
+
+
+def quantize(params, config):
+    """The same nested params with every matrix an Int8Matrix; what is one already stays.
+
+    Layer norms, biases and positions stay as they are, and so does a wte that makes no logits (beside an lm_head).
+    """
+    return P.nest({name: quantize_one(name, array, config) for name, array in P.walk(params)})
+
+
+def quantize_one(name, array, config, give_back=lambda: None):
+    """One parameter of a model, by its name, as `quantize` leaves it; see Int8Matrix for `give_back`."""
+    vocabulary = "wte.weight" if config.tie_word_embeddings else "lm_head.weight"
+    if isinstance(array, Int8Matrix) or not name.endswith((*MATRICES, vocabulary)):
+        return array
+    return Int8Matrix(array, name == vocabulary, give_back)
+
+
+# ---------------------------------------------------------------- as in ops.py
+
+
+def embedding(ids, weight):
+    """See ops.embedding."""
+    if isinstance(weight, Int8Matrix):
+        return weight.outputs(np.asarray(ids))
+    return kernels.embedding(ids, weight)
+
+
+def linear(x, weight, bias):
+    """See ops.linear."""
+    return weight.multiply(x, bias) if isinstance(weight, Int8Matrix) else kernels.linear(x, weight, bias)
+
+
+def unembed(x, weight):
+    """See ops.unembed."""
+    return weight.multiply(x) if isinstance(weight, Int8Matrix) else kernels.unembed(x, weight)
+
+
+def cross_entropy(x, weight, targets, chunk=4096):
+    """See ops.cross_entropy; int8 weights are used a few rows of x at a time, all of them at once."""
+    if not isinstance(weight, Int8Matrix):
+        return kernels.cross_entropy(x, weight, targets, chunk)
+    losses, log_z = np.zeros(len(x), np.float32), np.zeros(len(x), np.float32)
+    for start in range(0, len(x), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        logits = weight.multiply(x[rows])
+        top = logits.max(axis=-1)
+        log_z[rows] = top + np.log(np.exp(logits - top[:, None]).sum(axis=-1))
+        counted = targets[rows] != IGNORE
+        picked = logits[np.arange(len(logits)), np.where(counted, targets[rows], 0)]
+        losses[rows] = np.where(counted, log_z[rows] - picked, 0)
+    return losses, log_z
