@@ -110,6 +110,8 @@ def check_request(request, how):
         value = getattr(request.sampling, name)
         if value != getattr(Sampling, name):
             raise InputError(f"{name}: expected none with num_beams, which draws nothing, got {value!r}; leave one out")
+    if request.speculate:
+        raise InputError(f"speculate: expected 0 with num_beams, got {request.speculate}; leave one out")
     if request.seed is not None:
         raise InputError(f"seed: expected none with num_beams, which draws nothing, got {request.seed}; leave one out")
     if request.stop_strings():

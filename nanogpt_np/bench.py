@@ -5,18 +5,15 @@ its own (bench_peers.py) and is asked in turn, A B C A B C, so that what drifts 
 """
 
 import importlib.util
-import math
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from . import download, files
-from . import params as P
 from .bench_checks import add_limits, check_equal, check_ids, check_losses, describe_bandwidth, make_rows
-from .bench_ours import ENGINES, SIZES
+from .bench_growth import grow, loss_of_int8, speculate
+from .bench_ours import ENGINES, SIZES, TRAINERS, describe, prompt
 from .bench_peers import START_SCRIPT
 from .bench_report import Table, format_machine, format_table, to_json
 from .bench_workers import Command, Others, Run, Worker, cpus_allowed, machine, race
@@ -24,7 +21,7 @@ from .errors import FileError, InputError
 from .gpt import OPS
 from .tokenizer import Tokenizer
 
-SUITES = ("decode", "prefill", "train", "tokenize", "start")
+SUITES = ("decode", "prefill", "train", "tokenize", "start", "grow", "speculate")
 
 # peers, and the modules that each needs
 GENERATE_PEERS = {
@@ -106,6 +103,10 @@ def tables(bench):
         yield from tokenize(bench)
     if "start" in suites:
         yield from start(bench)
+    if "grow" in suites:
+        yield from grow(bench)
+    if "speculate" in suites:
+        yield speculate(bench)
 
 
 def installed(modules):
@@ -171,7 +172,7 @@ def decode(bench):
     check_ids(rows, runs)
     rows = add_limits(rows, bandwidth, config)
     setting = f"{describe(size)}, prompt {n_prompt}, {request['n_new']} new tokens, greedy"
-    return Table("decode", setting, "tokens/s", True, rows, [describe_bandwidth(bandwidth)])
+    return Table("decode", setting, "tokens/s", True, rows, [describe_bandwidth(bandwidth), *loss_of_int8(bench)])
 
 
 def prefill(bench):
@@ -188,18 +189,6 @@ def prefill(bench):
         yield Table(f"prefill {n}", f"{describe(size)}, one text, to its first new token", "ms", False, rows)
 
 
-def prompt(config, n):
-    """The same `n` random ids for everyone."""
-    rng = np.random.default_rng(0)
-    return rng.integers(0, config.n_vocab - 1, n).tolist()
-
-
-def describe(size):
-    """describe("gpt2") -> "gpt2 shape, 124,439,808 random weights" """
-    count = sum(math.prod(shape) for shape in P.shapes(SIZES[size]).values())
-    return f"{size} shape, {count:,} random weights"
-
-
 def generate_runs(bench, what, size, rounds, n_warm):
     """The answers of everyone who generates; for decode, with the bandwidth measured in the same rounds."""
     engines = [*ENGINES, *available(GENERATE_PEERS), *(["bandwidth"] if what == "decode" else [])]
@@ -214,8 +203,8 @@ def train(bench):
         n_batch, n_seq = TRAIN_SHAPES[size]
         rounds = [{"step": i, "n_batch": n_batch, "n_seq": n_seq} for i in range(1 + bench.options.runs)]
         settings = bench.settings(bench.model(size, lively=False))
-        runs = bench.race("train", "train", [*ENGINES, *available(TRAIN_PEERS)], settings, rounds)
-        rows = make_rows(runs, lambda answer, n=n_batch * n_seq: n / answer["seconds"][0], ENGINES)
+        runs = bench.race("train", "train", [*TRAINERS, *available(TRAIN_PEERS)], settings, rounds)
+        rows = make_rows(runs, lambda answer, n=n_batch * n_seq: n / answer["seconds"][0], TRAINERS)
         check_losses(rows, runs)
         setting = f"{describe(size)}, batch {n_batch} x {n_seq}, float32, clip and AdamW included"
         yield Table("train", setting, "tokens/s", True, rows)
@@ -234,9 +223,10 @@ def tokenize(bench):
     n_bytes = len(files.read_text(data).encode())
     settings = bench.settings(directory, threads=1, data=str(data))
     rounds = [{"times": 2}] * (1 + bench.options.runs)
-    runs = bench.race("tokenize", "encode", ["encode", *available(ENCODE_PEERS)], settings, rounds, fresh=True)
+    ours = ["encode", "encode_array"]
+    runs = bench.race("tokenize", "encode", [*ours, *available(ENCODE_PEERS)], settings, rounds, fresh=True)
     for i, when in enumerate(("cold: a new process, the first time", "warm: the second time")):
-        rows = make_rows(runs, lambda answer, i=i: n_bytes / 1e6 / answer["seconds"][i], ["encode"])
+        rows = make_rows(runs, lambda answer, i=i: n_bytes / 1e6 / answer["seconds"][i], ours)
         check_equal(rows, runs, "sha256", "ids")
         yield Table("tokenize", f"{name}, {n_bytes / 1e6:.2f} MB, one thread, {when}", "MB/s", True, rows)
 

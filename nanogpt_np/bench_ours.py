@@ -4,6 +4,7 @@ Enter: settings and requests as bench_peers.py hands them on. Leave: ids or a lo
 as a user would call it. Next room: bench_peers.py.
 """
 
+import math
 import sys
 import time
 from itertools import pairwise
@@ -11,14 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, checkpoint, files
+from . import __version__, checkpoint, files, generate
+from . import params as P
 from .config import PRESETS, GPTConfig
 from .gpt import GPT, OPS
+from .sampling import Sampling
 from .tokenizer import GPT2_MERGES, Tokenizer
 from .tokenizer_vocab import read_merges
-from .training import backward, optim
+from .training import backward, data, evaluate, optim
 
 ENGINES = [name for name in OPS if name != "auto"]  # the first is the definition
+TRAINERS = [name for name in ENGINES if name != "int8"]
 SIZES = {
     "tiny": GPTConfig(n_vocab=512, n_ctx=64, n_embd=32, n_layer=2, n_head=2, eos_id=511),
     "small": GPTConfig(n_vocab=4096, n_ctx=256, n_embd=256, n_layer=4, n_head=8, eos_id=4095),
@@ -27,6 +31,18 @@ SIZES = {
 }
 LR, BETAS, WEIGHT_DECAY, MAX_NORM = 1e-4, (0.9, 0.95), 0.1, 1.0  # the same optimizer for everyone
 LIVELY = 5.0
+
+
+def prompt(config, n):
+    """The same `n` random ids for everyone."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, config.n_vocab - 1, n).tolist()
+
+
+def describe(size):
+    """describe("gpt2") -> "gpt2 shape, 124,439,808 random weights" """
+    count = sum(math.prod(shape) for shape in P.shapes(SIZES[size]).values())
+    return f"{size} shape, {count:,} random weights"
 
 
 def peak_bytes():
@@ -88,8 +104,29 @@ class Ours:
         self.about = f"nanogpt_np {__version__}; GPT.stream, ops {self.gpt.ops.__name__.split('.')[-1]}"
 
     def run(self, request):
-        """Greedy, end of text ignored."""
-        return timed(self.gpt.stream(request["ids"], request["n_new"], temperature=0, ignore_eos=True))
+        """Greedy, end of text ignored; with "n_batch", so many copies of the prompt at once, and one's ids."""
+        ids, n_new = request["ids"], request["n_new"]
+        if "n_batch" not in request:
+            speculate = request.get("speculate", 0)
+            return timed(self.gpt.stream(ids, n_new, temperature=0, ignore_eos=True, speculate=speculate))
+        g, greedy = self.gpt, generate.Request(n_new, Sampling(0), ignore_eos=True)
+        steps = generate.stream_ids([ids] * request["n_batch"], g.params, g.config, g.ops, greedy)
+        return timed(step[0] for step in steps)
+
+
+class Loss:
+    """How well the shipped stories model predicts a text with one of our ops."""
+
+    def __init__(self, engine, settings):
+        self.gpt, self.data = GPT.from_pretrained("stories", ops=engine), settings["data"]
+        self.about = "nats per token of the stories model"
+
+    def run(self, request):
+        """{"n_characters"} -> {"loss"}: of so many characters at the end of the text."""
+        text = files.read_text(self.data)[-request["n_characters"] :]
+        ids = data.encode_documents([text], self.gpt.tokenizer)
+        result = evaluate.evaluate(ids, len(text.encode()), self.gpt.params, self.gpt.config, self.gpt.ops)
+        return {"loss": result.loss}
 
 
 def timed(tokens):

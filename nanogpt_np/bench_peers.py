@@ -23,6 +23,7 @@ from .bench_ours import (
     MAX_NORM,
     WEIGHT_DECAY,
     Bandwidth,
+    Loss,
     Maker,
     Ours,
     OurTrainer,
@@ -74,6 +75,8 @@ def open_engine(job, engine, settings):
         return CTranslate2Maker(engine, settings) if engine.startswith("ctranslate2") else Maker(settings)
     if engine == "bandwidth":
         return Bandwidth(settings)
+    if job == "loss":
+        return Loss(engine, settings)
     if job == "generate":
         return _generator(engine, settings)
     if job == "train":
@@ -245,6 +248,8 @@ def _encode_with(engine, settings):
 
         gpt2 = ByteLevelBPETokenizer.from_file(*(str(Path(settings["directory"]) / n) for n in checkpoint.VOCABULARY))
         return lambda text: gpt2.encode(text).ids, f"tokenizers {version('tokenizers')}; ByteLevelBPETokenizer"
+    if engine == "encode_array":
+        return lambda text: ours.encode_array(text).tolist(), "Tokenizer.gpt2().encode_array, and a list of it"
     return ours.encode, "Tokenizer.gpt2().encode"
 
 

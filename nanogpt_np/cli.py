@@ -112,6 +112,19 @@ def download(args):
     print(download(args.name, force=args.force))
 
 
+def warmup(args):
+    """`nanogpt-np warmup`"""
+    import time
+
+    from tqdm import tqdm
+
+    from . import kernel_compile, kernels, quantized, tokenizer_kernels  # noqa: F401  (importing defines the kernels)
+
+    began = time.perf_counter()
+    n_kernels = kernel_compile.compile_all(lambda found: tqdm(found, desc="compiling", unit="kernel", disable=None))
+    print(f"{n_kernels} kernels ready in {time.perf_counter() - began:.1f} s; {kernel_compile.where()}")
+
+
 def bench(args):
     """`nanogpt-np bench`"""
     from .bench import BenchOptions, bench
@@ -132,6 +145,8 @@ def parser():
     _eval_parser(commands)
     _bench_parser(commands)
     _download_parser(commands)
+    _command(commands, "warmup", warmup, "compile the kernels of --ops numba and int8 now, not at their first use",
+             "nanogpt-np warmup")
     return top
 
 
@@ -182,6 +197,7 @@ def _eval_parser(commands):
                  "nanogpt-np eval --model stories --data stories.txt --held-out 0.02")
     p.add_argument("--model", default="stories", metavar="NAME", help="a model's name or directory (default stories)")
     p.add_argument("--data", nargs="+", required=True, metavar="FILE", help="UTF-8 text, as for train")
+    _ops_options(p)
     p.add_argument("--held-out", type=float, default=None, metavar="SHARE",
                    help="measure only the part that train --held-out SHARE sets aside (default: all of the text)")
 
@@ -189,14 +205,15 @@ def _eval_parser(commands):
 def _bench_parser(commands):
     p = _command(commands, "bench", bench, "measure this project beside every other that is installed",
                  "nanogpt-np bench decode --runs 5 --json bench.json")
-    p.add_argument("suites", nargs="*", metavar="decode|prefill|train|tokenize|start",
+    p.add_argument("suites", nargs="*", metavar="decode|prefill|train|tokenize|start|grow|speculate",
                    help="what to measure (default: all of it, but training only at the smaller shape)")
     p.add_argument("--size", metavar="NAME", help="the model's shape: gpt2, stories, small, tiny "
                    "(default gpt2; train: small and gpt2; start: the shipped stories and gpt2)")
     p.add_argument("--threads", type=int, metavar="INT", help="for every engine alike (default: all CPUs allowed)")
     p.add_argument("--runs", type=int, default=5, metavar="INT", help="rounds, after one to warm up (default 5)")
     p.add_argument("--new-tokens", type=int, default=100, metavar="INT", help="for decode (default 100)")
-    p.add_argument("--data", metavar="FILE", help="the text for tokenize (default: this package's source)")
+    p.add_argument("--data", metavar="FILE", help="the text for tokenize (default: this package's source) "
+                   "and for the loss of int8 (its end)")
     p.add_argument("--json", metavar="FILE", help="write everything that was measured there too")
 
 
@@ -219,7 +236,7 @@ def _command(commands, name, run, help, example):
 def _sampling_options(p):
     """The options that generate and chat share."""
     p.add_argument("--model", default="stories", metavar="NAME", help="a model's name or directory (default stories)")
-    p.add_argument("--ops", default="auto", metavar="NAME", help="who does the arithmetic: auto, numpy, numba")
+    _ops_options(p)
     p.add_argument("--max-new-tokens", type=int, metavar="INT", help="default: up to 200, as far as the context goes")
     p.add_argument("--temperature", type=float, metavar="FLOAT", help="0 is greedy (default 0.8)")
     p.add_argument("--top-k", type=int, metavar="INT", help="choose among the k likeliest tokens")
@@ -230,10 +247,20 @@ def _sampling_options(p):
     p.add_argument("--repetition-penalty", type=float, default=1.0, metavar="FLOAT", help="above 1: repeat less")
     p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated")
     p.add_argument("--seed", type=int, metavar="INT", help="the same seed gives the same text")
+    p.add_argument("--speculate", type=int, metavar="INT",
+                   help="with --temperature 0: guess up to so many tokens at once, 8 say; the same text, sooner "
+                   "where it repeats itself")
+
+
+def _ops_options(p):
+    """Who does the arithmetic, where a model is opened."""
+    p.add_argument("--ops", default="auto", metavar="NAME",
+                   help="who does the arithmetic: numpy, numba, int8 or auto (default auto)")
+    p.add_argument("--verbose", action="store_true", help="say on standard error who does the arithmetic, and why")
 
 
 def _sampling(args):
-    names = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop")
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "speculate")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return given if getattr(args, "num_beams", 1) > 1 else {"temperature": 0.8, "top_p": 0.95} | given
 
@@ -251,7 +278,10 @@ def _train_option(p, field):
 
 
 def _open(gpt_class, args):
-    return gpt_class.from_pretrained(args.model, ops=getattr(args, "ops", "auto"))
+    gpt = gpt_class.from_pretrained(args.model, ops=args.ops)
+    if args.verbose:
+        print(f"nanogpt-np: {gpt.describe_ops(args.ops)}", file=sys.stderr)
+    return gpt
 
 
 def _read_stdin():

@@ -11,13 +11,14 @@ from numbers import Integral
 
 import numpy as np
 
-from . import model
+from . import model, speculation
 from .errors import InputError
-from .kv_cache import KVCache
+from .kv_cache import KVCache, slide
 from .sampling import Sampling
 from .tokenizer import StreamDecoder
 
 DEFAULT_NEW_TOKENS = 200
+PIECE = 256  # tokens of all prompts that are read together: more are no faster, and need memory for each
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Request:
     that completes a stop string are). The string that is complete first counts. The end-of-text id always ends a
     sequence, unless `ignore_eos`. `overflow`: "error", or "slide": when the context is full, forget all but the last
     half of it and read that again from position 0, which is no longer what the model would say with everything in view.
+    `speculate`: at temperature 0, guess up to so many tokens per step from what stands in the text already, and check
+    them at once: the same ids, sooner where a text repeats itself (speculation.py); 0 guesses nothing.
     """
 
     max_new_tokens: int | None = None
@@ -38,11 +41,12 @@ class Request:
     num_return_sequences: int = 1
     overflow: str = "error"
     ignore_eos: bool = False
+    speculate: int = 0
 
     def __post_init__(self):
-        for name, least in (("max_new_tokens", 0), ("seed", 0), ("num_return_sequences", 1)):
+        for name, least in (("max_new_tokens", 0), ("seed", 0), ("num_return_sequences", 1), ("speculate", 0)):
             value = getattr(self, name)
-            if value is None and name != "num_return_sequences":
+            if value is None and name in ("max_new_tokens", "seed"):
                 continue
             if not isinstance(value, Integral) or value < least:
                 raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
@@ -83,7 +87,11 @@ def stream_ids(prompts, params, config, ops, request):
     `prompts`: lists of ids; sequences stand in prompt order, request.num_return_sequences of each.
     InputError, at once, where a prompt is empty, or prompt and new tokens do not fit the context.
     """
-    return _steps(prompts, params, config, ops, request, plan_length(prompts, config, request))
+    max_new = plan_length(prompts, config, request)
+    if request.speculate:
+        speculation.check_request(request)
+        return speculation.stream_ids(prompts, params, config, ops, request, max_new)
+    return _steps(prompts, params, config, ops, request, max_new)
 
 
 def _steps(prompts, params, config, ops, request, max_new):
@@ -111,11 +119,6 @@ def _steps(prompts, params, config, ops, request, max_new):
         if all(ended):
             return
         yield [None if ended[row] else token for row, token in enumerate(chosen)]
-
-
-def slide(text, n_ctx):
-    """The last half of a context that is full; in a batch, a shorter text still has room: slide([1, 2], 4) -> [1, 2]"""
-    return text if len(text) <= n_ctx else text[-max(n_ctx // 2, 1) :]
 
 
 def plan_length(prompts, config, request):
@@ -153,7 +156,12 @@ def prefill(texts, params, config, ops, max_new):
     mask = np.array([[False] * (longest - len(text)) + [True] * len(text) for text in texts])
     n_ctx = min(config.n_ctx, longest + max_new)
     cache = KVCache(config, len(texts), n_ctx, dtype=params["ln_f"]["weight"].dtype)
-    logits, _ = model.gpt(ids, params, config, ops, mask=mask, cache=cache, last_only=True)
+    piece = max(PIECE // len(texts), 1)
+    for start in range(0, longest - piece, piece):
+        part = slice(start, start + piece)
+        model.trunk(ids[:, part], params, config, ops, mask=mask[:, part], cache=cache, last_only=True)
+    rest = slice(cache.length, None)
+    logits, _ = model.gpt(ids[:, rest], params, config, ops, mask=mask[:, rest], cache=cache, last_only=True)
     return logits, cache
 
 

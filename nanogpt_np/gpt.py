@@ -12,7 +12,8 @@ from . import params as P
 from .errors import InputError
 from .sampling import Sampling
 
-OPS = ("auto", "numpy", "numba")
+OPS = ("auto", "numpy", "numba", "int8")
+LARGE = 50_000_000  # parameters; with fewer, NumPy has said much before Numba has been imported
 
 
 class GPT:
@@ -20,17 +21,21 @@ class GPT:
 
     def __init__(self, config, params, tokenizer=None, ops=numpy_ops):
         P.check(params, config)
-        self.config, self.params, self.tokenizer, self.ops = config, params, tokenizer, find_ops(ops)
+        self.config, self.tokenizer = config, tokenizer
+        self.ops = find_ops(ops, P.count(params))
+        self.params = self.ops.quantize(params, config) if _is_int8(self.ops) else params
 
     @classmethod
     def from_pretrained(cls, name_or_directory, ops="auto"):
         """Open a registered model ("stories", "poems", "gpt2", …) or any directory in the layout of `transformers`.
 
-        `ops`: "numpy", "numba" (compiled, for training and long prompts), "auto" (numpy, which starts at once), or a
-        module with the functions of nanogpt_np.ops. Errors: FileError says where files were looked for.
+        `ops`: "numpy", "numba" (compiled), "int8" (compiled, weights in a quarter of the bytes, for generating only),
+        "auto" (see choose_ops), or a module with the functions of nanogpt_np.ops. FileError says where files were
+        looked for.
         """
-        ops = find_ops(ops)
-        config, params, tokenizer = checkpoint.load(download.resolve(name_or_directory))
+        ops = ops if ops == "auto" else find_ops(ops)
+        keep = ops.quantize_one if _is_int8(ops) else None  # one matrix at a time: never all of them in float32
+        config, params, tokenizer = checkpoint.load(download.resolve(name_or_directory), keep=keep)
         return cls(config, params, tokenizer, ops)
 
     @classmethod
@@ -60,18 +65,19 @@ class GPT:
     def generate(
         self, prompt, max_new_tokens=None, *, temperature=1.0, top_k=None, top_p=None, min_p=None,
         repetition_penalty=1.0, banned_ids=(), seed=None, stop=(), num_return_sequences=1, overflow="error",
-        ignore_eos=False, num_beams=1, length_penalty=1.0, early_stopping=False,
+        ignore_eos=False, speculate=0, num_beams=1, length_penalty=1.0, early_stopping=False,
     ):  # fmt: skip
         """The continuation of a prompt, without the prompt: text for text, ids for a list of ids.
 
         A list of prompts, or num_return_sequences above 1, gives a list. temperature=0 is greedy; sampling.Sampling
         and generate.Request explain the rest. The same seed gives the same text. num_beams above 1 draws nothing and
-        searches for the likeliest text (beams.Beams).
+        searches for the likeliest text (beams.Beams). speculate=8 with temperature=0 gives the same text, sooner where
+        it repeats itself; speculation.stream_ids says what "the same" means, and what happens to a list of prompts.
         """
         how = beams.Beams(num_beams, length_penalty, early_stopping)
         sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, _as_tuple(banned_ids))
         request = generation.Request(
-            max_new_tokens, sampling, seed, _as_tuple(stop), num_return_sequences, overflow, ignore_eos
+            max_new_tokens, sampling, seed, _as_tuple(stop), num_return_sequences, overflow, ignore_eos, speculate
         )
         prompts = [prompt] if _is_one(prompt) else list(prompt)
         parts = (prompts, self.params, self.config, self.ops, self.tokenizer, request)
@@ -81,17 +87,28 @@ class GPT:
     def stream(
         self, prompt, max_new_tokens=None, *, temperature=1.0, top_k=None, top_p=None, min_p=None,
         repetition_penalty=1.0, banned_ids=(), seed=None, stop=(), overflow="error", ignore_eos=False,
+        speculate=0,
     ):  # fmt: skip
         """Like `generate` for one prompt, but yields each piece of text (or id) as soon as it is certain."""
         sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, _as_tuple(banned_ids))
-        request = generation.Request(max_new_tokens, sampling, seed, _as_tuple(stop), 1, overflow, ignore_eos)
+        request = generation.Request(
+            max_new_tokens, sampling, seed, _as_tuple(stop), 1, overflow, ignore_eos, speculate
+        )
         if not _is_one(prompt):
             raise InputError("stream: expected one prompt, got several; use generate for a batch")
         return generation.stream(prompt, self.params, self.config, self.ops, self.tokenizer, request)
 
     def save(self, directory, dtype="float32"):
         """Write config.json, model.safetensors and the vocabulary files; `dtype`: "float32" or "float16"."""
+        if _is_int8(self.ops):
+            raise InputError("save: expected float weights, got int8; open the model with ops='numpy' and save that")
         checkpoint.save(directory, self.config, self.params, self.tokenizer, dtype)
+
+    def describe_ops(self, asked):
+        """Who does the arithmetic, in words; `asked`: the name that was given, for which "auto" owes a reason."""
+        name, n = self.ops.__name__, P.count(self.params)
+        why = f" (auto: {choose_ops(n)[1]})" if asked == "auto" else ""
+        return f"ops {name}{why}, {n:,} parameters"
 
     def __repr__(self):
         c = self.config
@@ -114,8 +131,8 @@ class GPT:
             raise InputError("cache: expected one made for this model, got another's; make it with KVCache(gpt.config)")
 
 
-def find_ops(ops):
-    """The module that does the arithmetic: a name of OPS, or a module itself."""
+def find_ops(ops, n_parameters=0):
+    """The module that does the arithmetic: a name of OPS, or a module itself; "auto" asks for the model's size."""
     if not isinstance(ops, str):
         return ops
     if ops not in OPS:
@@ -124,7 +141,26 @@ def find_ops(ops):
         from . import kernels  # half a second to import, and to compile the first time
 
         return kernels
-    return numpy_ops
+    if ops == "int8":
+        from . import quantized
+
+        return quantized
+    return choose_ops(n_parameters)[0] if ops == "auto" else numpy_ops
+
+
+def choose_ops(n_parameters):
+    """What "auto" means -> a module, and why: kernels for large models once they are compiled, else plain NumPy."""
+    if n_parameters < LARGE:
+        return numpy_ops, f"a model of fewer than {LARGE:,} parameters"
+    from . import kernel_compile, kernels
+
+    if kernel_compile.all_kept():
+        return kernels, f"a model of at least {LARGE:,} parameters, and kernels that are compiled"
+    return numpy_ops, "kernels that are not compiled yet; `nanogpt-np warmup` compiles them"
+
+
+def _is_int8(ops):
+    return hasattr(ops, "quantize_one")
 
 
 def _rectangle(rows, name):

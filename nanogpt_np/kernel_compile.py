@@ -8,6 +8,8 @@ import functools
 import os
 import sys
 import threading
+from contextlib import nullcontext
+from pathlib import Path
 
 import llvmlite.binding as llvm
 import numba
@@ -26,24 +28,41 @@ class Kernel:
     """A compiled function of one signature; arrays of any layout are accepted where the signature says `[:, :]`."""
 
     def __init__(self, function, signature, parallel):
-        self.signature = signature
-        self.dispatcher = njit(parallel=parallel, fastmath=FAST, error_model="numpy", cache=True)(function)
+        self.function, self.signature, self.parallel = function, signature, parallel
+        self.turn = _busy if parallel else nullcontext()
+        try:
+            self.dispatcher = self._dispatcher(cache=True)
+        except RuntimeError:  # no folder that Numba could keep it in; compiling anew each time still works
+            self.dispatcher = self._dispatcher(cache=False)
         self.is_ready = bool(config.DISABLE_JIT)
         _kernels.append(self)
 
     def __call__(self, *args):
-        with _busy:
-            if not self.is_ready:
-                self.compile()
+        if not self.is_ready:
+            self.compile()
+        with self.turn:
             return self.dispatcher(*args)
 
     def compile(self):
         """Compile, or load what was compiled before."""
         start_threads()
-        with _Explained():
-            self.dispatcher.compile(self.signature)
+        with _busy, _Explained():
+            try:
+                self.dispatcher.compile(self.signature)
+            except OSError:  # a full disk, or a folder that has become read-only
+                self.dispatcher = self._dispatcher(cache=False)
+                self.dispatcher.compile(self.signature)
         self.dispatcher.disable_compile()  # else a contiguous array would be compiled for once more
         self.is_ready = True
+
+    def is_kept(self):
+        """Was it compiled before, and kept on disk?"""
+        folder = self.dispatcher.stats.cache_path if not config.DISABLE_JIT else None
+        return folder is not None and any(Path(folder).glob(f"*.{self.function.__name__}-*.nbi"))
+
+    def _dispatcher(self, cache):
+        made = njit(parallel=self.parallel, fastmath=FAST, error_model="numpy", nogil=True, cache=cache)
+        return made(self.function)
 
 
 class _Explained:
@@ -86,6 +105,17 @@ def compile_all(progress=iter):
         if not one.is_ready:
             one.compile()
     return len(_kernels)
+
+
+def all_kept():
+    """Were all kernels that have been defined compiled before, so that none will be a wait?"""
+    return all(one.is_ready or one.is_kept() for one in _kernels)
+
+
+def where():
+    """Words for the folder that keeps what was compiled."""
+    folder = next((one.dispatcher.stats.cache_path for one in _kernels if not config.DISABLE_JIT), None)
+    return f"kept in {folder}" if folder else "not kept: no folder can be written to, set NUMBA_CACHE_DIR to one"
 
 
 def cpu_has(feature):

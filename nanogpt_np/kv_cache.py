@@ -42,6 +42,16 @@ class KVCache:
         """All layers have stored their part: the new positions are now old ones."""
         self.length += n_new
 
+    def rewind(self, length):
+        """Forget every position from `length` on, as if it had never been read; InputError where there are not so many.
+
+        What is read next takes their place, also in views of the cache that were handed out before (kept acts).
+        """
+        if not 0 <= length <= self.length:
+            raise InputError(f"length: expected 0 to {self.length}, as many positions as the cache holds, got {length}")
+        self.mask[:, length : self.length] = True
+        self.length = length
+
     def select(self, rows):
         """A cache that continues these rows of the batch (an index array; rows may repeat)."""
         twin = object.__new__(KVCache)
@@ -53,3 +63,8 @@ class KVCache:
         twin.keys[:, :, :, : self.length] = self.keys[:, rows, :, : self.length]
         twin.values[:, :, :, : self.length] = self.values[:, rows, :, : self.length]
         return twin
+
+
+def slide(text, n_ctx):
+    """The last half of a context that is full; in a batch, a shorter text still has room: slide([1, 2], 4) -> [1, 2]"""
+    return text if len(text) <= n_ctx else text[-max(n_ctx // 2, 1) :]

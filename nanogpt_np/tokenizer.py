@@ -2,19 +2,15 @@
 
 Enter: a string. Leave: a list of ids, from which the string returns byte for byte. On the way: split the text into
 chunks, take each chunk's UTF-8 bytes, and merge neighbours, lowest rank first, until no merge applies.
-`merge_steps` is the definition; `merge_long_chunk` gives the same ids quickly where a chunk is long.
+`encode` is the definition; `encode_array` gives the same ids by compiled code, for long texts.
 Next room: params.py.
 """
 
 import codecs
 import functools
 import hashlib
-import heapq
 import json
-import math
 from collections import Counter
-from itertools import pairwise
-from numbers import Integral
 from pathlib import Path
 
 import regex
@@ -23,7 +19,8 @@ from tqdm import tqdm
 from . import files
 from .errors import FileError, TokenizerError
 from .tokenizer_display import ChunkExplanation, Explanation, MergeStep
-from .tokenizer_training import N_BYTES, merge, train_merges
+from .tokenizer_merging import LONG_CHUNK, merge_long_chunk, merge_short_chunk, merge_steps
+from .tokenizer_training import N_BYTES, train_merges
 from .tokenizer_vocab import (
     MERGES_HEADER,
     byte_to_unicode,
@@ -32,6 +29,7 @@ from .tokenizer_vocab import (
     check_special_tokens,
     check_text,
     check_texts,
+    check_training,
     from_letters,
     rank_merges,
     read_merges,
@@ -44,57 +42,8 @@ SPLIT_PATTERN = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s
 END_OF_TEXT = "<|endoftext|>"
 GPT2_MERGES = Path(__file__).parent / "data" / "gpt2" / "merges.txt"
 
-NO_MERGE = (math.inf, -1)  # sorts behind every (rank, id)
-LONG_CHUNK = 16  # ids; beyond this the heap is clearly quicker than the definition
 MAX_CACHED_CHUNKS = 100_000
 MAX_CACHED_LENGTH = 64  # characters; longer chunks seldom come twice
-
-
-def merge_steps(ids, merges):
-    """Yield (rank, pair, ids afterwards) for each merge, lowest rank first, until none applies: the definition.
-
-    `merges` is {(left id, right id): (rank, new id)}.
-    list(merge_steps([1, 2, 3, 1, 2], {(1, 2): (0, 4)})) -> [(0, (1, 2), [4, 3, 4])]
-    """
-    while len(ids) > 1:
-        pair = min(pairwise(ids), key=lambda pair: merges.get(pair, NO_MERGE))
-        rank, new_id = merges.get(pair, NO_MERGE)
-        if rank == math.inf:
-            return
-        ids = merge(ids, pair, new_id)
-        yield rank, pair, ids
-
-
-def merge_short_chunk(ids, merges):
-    """The ids after the last of merge_steps: merge_short_chunk([1, 2, 3], {(1, 2): (0, 4)}) -> [4, 3]."""
-    steps = list(merge_steps(ids, merges))
-    return steps[-1][2] if steps else ids
-
-
-def merge_long_chunk(ids, merges):
-    """The same ids as merge_short_chunk in O(n log n): a heap of possible merges over a linked list of parts.
-
-    One merge at a time, leftmost first, equals all at once: what a merge makes only enters merges of higher rank.
-    """
-    parts = list(ids)
-    n = len(parts)
-    after, before = list(range(1, n + 1)), list(range(-1, n - 1))
-    heap = [(merges[pair][0], i, pair) for i, pair in enumerate(pairwise(parts)) if pair in merges]
-    heapq.heapify(heap)
-    while heap:
-        _, i, pair = heapq.heappop(heap)
-        j = after[i]
-        if j == n or (parts[i], parts[j]) != pair:
-            continue  # an earlier merge took one of the two
-        parts[i], parts[j] = merges[pair][1], None
-        after[i] = k = after[j]
-        if k < n:
-            before[k] = i
-        for start, end in ((before[i], i), (i, k)):
-            pair = (parts[start], parts[end]) if 0 <= start and end < n else None
-            if pair in merges:
-                heapq.heappush(heap, (merges[pair][0], start, pair))
-    return [part for part in parts if part is not None]
 
 
 class Tokenizer:
@@ -137,7 +86,7 @@ class Tokenizer:
         Ties: see tokenizer_training. Raises TokenizerError where `n_vocab` is too small for the bytes and special
         tokens, or larger than the texts can fill. Source: Sennrich et al. 2016, section 3.2.
         """
-        special_tokens = _check_training(texts, n_vocab, special_tokens)
+        special_tokens = check_training(texts, n_vocab, special_tokens)
         n_fixed = N_BYTES + len(special_tokens)
         pairs = train_merges(_count_chunks(texts, progress), n_vocab - n_fixed, progress)
         if n_fixed + len(pairs) < n_vocab:
@@ -198,6 +147,14 @@ class Tokenizer:
             ids += [self._special_tokens[part]] if i % 2 else self._encode_ordinary(part)
         return ids
 
+    def encode_array(self, text, allowed_special=()):
+        """The same ids as an array, int32 [n_ids]: for texts of megabytes, as the first call loads compiled code.
+
+        Raises as `encode` does.
+        """
+        check_text(text)
+        return self._compiled.encode(self._split_special(text, allowed_special))
+
     def encode_batch(self, texts, allowed_special=()):
         """The ids of each string in a list: a list of lists."""
         check_texts(texts)
@@ -255,6 +212,12 @@ class Tokenizer:
 
     def __repr__(self):
         return f"Tokenizer(n_vocab={self.n_vocab}, fingerprint={self.fingerprint!r})"
+
+    @functools.cached_property
+    def _compiled(self):
+        from .tokenizer_kernels import CompiledEncoder  # imports Numba, which nobody else should wait for
+
+        return CompiledEncoder(self._merges, self._byte_ids, self._special_tokens)
 
     def _encode_ordinary(self, text):
         ids = []
@@ -345,21 +308,3 @@ def _count_chunks(texts, progress):
         check_text(text, name=f"texts[{i}]")
         counts.update(SPLIT_PATTERN.findall(text))
     return {chunk.encode(): count for chunk, count in counts.items()}
-
-
-def _check_training(texts, n_vocab, special_tokens):
-    """The special tokens as a tuple, once everything that `train` was given makes sense."""
-    check_texts(texts)
-    check_texts(special_tokens, name="special_tokens")
-    special_tokens = tuple(special_tokens)
-    for token in special_tokens:
-        check_text(token, name="special_tokens")
-    if len(set(special_tokens)) < len(special_tokens) or "" in special_tokens:
-        raise TokenizerError(f"special_tokens: expected different texts, none empty, got {special_tokens}")
-    n_fixed = N_BYTES + len(special_tokens)
-    if not isinstance(n_vocab, Integral) or n_vocab < n_fixed:
-        raise TokenizerError(
-            f"n_vocab: expected a whole number of at least {n_fixed} (256 bytes and {len(special_tokens)} special "
-            f"tokens), got {n_vocab!r}"
-        )
-    return special_tokens

@@ -3,7 +3,7 @@
 Enter: how often each chunk (bytes) occurs. Leave: the pairs of ids, most frequent first; byte b has id b and the
 n-th merge makes id 256 + n. The rule (Sennrich et al. 2016, section 3.2): merge the most frequent pair, count again,
 repeat. Of equally frequent pairs the one with the smaller ids wins, so the order of the texts does not matter.
-Next room: tokenizer_display.py.
+Next room: tokenizer_merging.py.
 """
 
 import heapq

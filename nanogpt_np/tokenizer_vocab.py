@@ -1,10 +1,11 @@
 """A vocabulary on disk: how vocab.json and merges.txt spell bytes, and whether the two make sense together.
 
-Enter: files, or the dict and the list in them. Leave: merges by rank, or an error that names what is wrong where.
-Next room: tokenizer.py.
+Enter: files, or the dict and the list in them, or what a user hands to a tokenizer. Leave: merges by rank, or an
+error that names what is wrong where. Next room: tokenizer_kernels.py.
 """
 
 import functools
+from numbers import Integral
 
 from . import files
 from .errors import FileError, TokenizerError
@@ -141,3 +142,21 @@ def check_text(text, name="text"):
 def check_texts(texts, name="texts"):
     if isinstance(texts, (str, bytes)) or not hasattr(texts, "__iter__"):
         raise TokenizerError(f"{name}: expected several strings, got one {type(texts).__name__}; write [text] for one")
+
+
+def check_training(texts, n_vocab, special_tokens):
+    """The special tokens as a tuple, once everything that `train` was given makes sense."""
+    check_texts(texts)
+    check_texts(special_tokens, name="special_tokens")
+    special_tokens = tuple(special_tokens)
+    for token in special_tokens:
+        check_text(token, name="special_tokens")
+    if len(set(special_tokens)) < len(special_tokens) or "" in special_tokens:
+        raise TokenizerError(f"special_tokens: expected different texts, none empty, got {special_tokens}")
+    n_fixed = N_BYTES + len(special_tokens)
+    if not isinstance(n_vocab, Integral) or n_vocab < n_fixed:
+        raise TokenizerError(
+            f"n_vocab: expected a whole number of at least {n_fixed} (256 bytes and {len(special_tokens)} special "
+            f"tokens), got {n_vocab!r}"
+        )
+    return special_tokens

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from nanogpt_np import bench as room
-from nanogpt_np import bench_ours, bench_workers, cli
+from nanogpt_np import bench_growth, bench_ours, bench_workers, cli
 from nanogpt_np.bench import Bench, BenchOptions
 from nanogpt_np.bench_checks import add_limits, bytes_per_weight, check_equal, check_losses, make_rows, weight_count
 from nanogpt_np.bench_report import Row, Table, format_machine, format_table, number, ratio, ratios, summary, to_json
@@ -59,6 +59,8 @@ def alone(monkeypatch):
     """As if no peer were installed, and ops were NumPy alone, which needs no compiling."""
     monkeypatch.setattr(room, "installed", lambda modules: False)
     monkeypatch.setattr(room, "ENGINES", ["numpy"])
+    monkeypatch.setattr(room, "TRAINERS", ["numpy"])
+    monkeypatch.setattr(bench_growth, "ENGINES", ["numpy"])
 
 
 def fake_bench(tmp_path, turns, says=None, **options):
@@ -311,7 +313,7 @@ def test_the_random_model_does_not_repeat_itself():
 @pytest.mark.parametrize(
     "words, expected",
     [
-        (["nonsense"], "bench: expected some of decode, prefill, train, tokenize, start, got 'nonsense'"),
+        (["nonsense"], "bench: expected some of decode, prefill, train, tokenize, start, grow, speculate, got 'n"),
         (["--size", "huge"], "size: expected one of tiny, small, stories, gpt2, got 'huge'"),
         (["--runs", "0"], "runs: expected a whole number of at least 1, got 0"),
         (["--new-tokens", "1"], "new_tokens: expected a whole number of at least 2, got 1"),

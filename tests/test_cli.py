@@ -75,6 +75,7 @@ SETTINGS = [
     (["--overflow", "slide", "--max-new-tokens", "150"],
      {"temperature": 0.8, "top_p": 0.95, "overflow": "slide", "max_new_tokens": 150}),
     (["--ops", "numpy"], {"temperature": 0.8, "top_p": 0.95}),
+    (["--temperature", "0", "--speculate", "4"], {"temperature": 0}),
 ]  # fmt: skip
 
 
@@ -109,6 +110,7 @@ def test_generate_without_a_seed_differs(run, directory):
         (["--top-k", "0"], "top_k: expected a whole number of at least 1, got 0"),
         (["--temperature", "-1"], "temperature: expected"),
         (["--temperature", "nan"], "temperature: expected"),
+        (["--speculate", "4"], "speculate: expected temperature 0 with it, got 0.8; set it to 0"),
         (["--seed", "-1"], "seed: expected a whole number of at least 0, got -1"),
         (["--num-return-sequences", "0"], "num_return_sequences: expected a whole number of at least 1, got 0"),
         (["--max-new-tokens", "-2"], "max_new_tokens: expected a whole number of at least 0, got -2"),
@@ -162,6 +164,8 @@ def test_chat_with_a_bad_setting_says_so(directory, capsys, monkeypatch):
     assert cli.main(["chat", "--model", directory, "--top-k", "0"]) == 2
     out, err = capsys.readouterr()
     assert "top_k: expected" in err and not out  # before anything was typed
+    assert cli.main(["chat", "--model", directory, "--speculate", "4"]) == 2
+    assert "speculate: expected temperature 0" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- tokenize
