@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import model
+from . import decoding
 from .errors import InputError
 from .generate import encode_prompt, plan_length, prefill
 from .sampling import Sampling, ban, greedy, repetition_penalty
@@ -129,7 +129,7 @@ def read_on(running, cache, params, config, ops):
     beams = [beam for group in running for beam in group]
     cache = cache.select(np.array([beam.row for beam in beams]))
     last = np.array([[beam.ids[-1]] for beam in beams])
-    logits, _ = model.gpt(last, params, config, ops, cache=cache, last_only=True)
+    logits = decoding.decode(last, params, config, ops, cache)
     return logits, cache
 
 

@@ -11,14 +11,13 @@ from numbers import Integral
 
 import numpy as np
 
-from . import model, speculation
+from . import decoding, speculation
 from .errors import InputError
 from .kv_cache import KVCache, slide
 from .sampling import Sampling
 from .tokenizer import StreamDecoder
 
 DEFAULT_NEW_TOKENS = 200
-PIECE = 256  # tokens of all prompts that are read together: more are no faster, and need memory for each
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def _steps(prompts, params, config, ops, request, max_new):
             logits, cache = prefill(seen, params, config, ops, config.n_ctx)
         else:
             last = np.array([[text[-1]] for text in texts])
-            logits, _ = model.gpt(last, params, config, ops, cache=cache, last_only=True)
+            logits = decoding.decode(last, params, config, ops, cache)
         chosen = [int(i) for i in request.sampling.choose(logits[:, -1], texts, rngs)]
         for row, token in enumerate(chosen):
             ended[row] = ended[row] or token in stop_ids
@@ -156,12 +155,7 @@ def prefill(texts, params, config, ops, max_new):
     mask = np.array([[False] * (longest - len(text)) + [True] * len(text) for text in texts])
     n_ctx = min(config.n_ctx, longest + max_new)
     cache = KVCache(config, len(texts), n_ctx, dtype=params["ln_f"]["weight"].dtype)
-    piece = max(PIECE // len(texts), 1)
-    for start in range(0, longest - piece, piece):
-        part = slice(start, start + piece)
-        model.trunk(ids[:, part], params, config, ops, mask=mask[:, part], cache=cache, last_only=True)
-    rest = slice(cache.length, None)
-    logits, _ = model.gpt(ids[:, rest], params, config, ops, mask=mask[:, rest], cache=cache, last_only=True)
+    logits = decoding.read(ids, params, config, ops, cache, mask)
     return logits, cache
 
 

@@ -37,8 +37,8 @@ def attention_probs(q, k, visible):
         return probs
     q = _pad_queries(q)
     probs = np.empty((*q.shape[:3], k.shape[2]), np.float32)
-    masks = _masks(visible, (*q.shape[:2], n_query, k.shape[2]))
-    _few_probs_kernel(q, k, masks, np.float32(scale), probs)
+    mask = masks(visible, (*q.shape[:2], n_query, k.shape[2]))
+    _few_probs_kernel(q, k, mask, np.float32(scale), probs)
     return probs[:, :, :n_query]
 
 
@@ -77,10 +77,10 @@ def attention_mix_backward(dout, probs, v):
 def _softmax_(scores, visible, scale):
     """Scores of contiguous rows to probabilities, in place."""
     n_query, n_key = scores.shape[-2:]
-    _softmax_kernel(scores.reshape(-1, n_query, n_key), _masks(visible, scores.shape), np.float32(scale))
+    _softmax_kernel(scores.reshape(-1, n_query, n_key), masks(visible, scores.shape), np.float32(scale))
 
 
-def _masks(visible, shape):
+def masks(visible, shape):
     """The masks [n_masks, n_query, n_key], each for the next n_stack / n_masks of the stacked scores."""
     if visible is None:
         return np.ones((1, *shape[-2:]), bool)
@@ -110,11 +110,11 @@ def _softmax_kernel(scores, visible, scale):
     n_heads = n_stack // len(visible)
     for row in prange(n_stack * n_query):
         stack, query = row // n_query, row % n_query
-        _softmax_row(scores[stack, query], visible[stack // n_heads, query], scale)
+        softmax_row(scores[stack, query], visible[stack // n_heads, query], scale)
 
 
 @inner
-def _softmax_row(scores, visible, scale):
+def softmax_row(scores, visible, scale):
     end = scores.size
     while end > 0 and not visible[end - 1]:
         end -= 1
@@ -157,7 +157,7 @@ def _few_probs_kernel(q, k, visible, scale, probs):
         mask = visible[stack // (n_stack // len(visible))]
         dots(q[batch, head], k[batch, head], 0, k.shape[2], probs[batch, head])
         for query in range(n_query):
-            _softmax_row(probs[batch, head, query], mask[query], scale)
+            softmax_row(probs[batch, head, query], mask[query], scale)
 
 
 @kernel(void(read(float32[:, :, :, ::1]), read(float32[:, :, :, :]), float32[:, :, :, ::1]))
@@ -165,4 +165,4 @@ def _few_mix_kernel(probs, v, out):
     n_heads = probs.shape[1]
     for stack in prange(probs.shape[0] * n_heads):
         batch, head = stack // n_heads, stack % n_heads
-        stream(probs[batch, head], v[batch, head], 0, v.shape[3], out[batch, head])
+        stream(probs[batch, head], v[batch, head], out[batch, head])

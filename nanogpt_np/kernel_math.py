@@ -1,7 +1,9 @@
-"""Float32 arithmetic that kernels share: typed constants, and an exp that vectorizes.
+"""Float32 arithmetic that kernels share: typed constants, an exp that vectorizes, GELU and layer norm of a row.
 
 Enter and leave: float32 numbers, inside compiled loops. Next room: kernel_vectors.py.
 """
+
+import math
 
 import numpy as np
 from llvmlite import ir
@@ -10,6 +12,8 @@ from numba.extending import intrinsic
 
 from .kernel_compile import inner
 
+GELU_SCALE = np.float32(2.0 * math.sqrt(2.0 / math.pi))
+GELU_CUBE = np.float32(0.044715)
 ZERO, HALF, ONE, THREE = (np.float32(value) for value in (0.0, 0.5, 1.0, 3.0))
 
 # exp(x) = 2^n exp(r): n = round(x / ln 2), r = x - n ln 2 in two parts, exp(r) by Cephes' polynomial (Moshier, expf)
@@ -47,6 +51,35 @@ def exp(x):
     r = x - n * LN2_HIGH - n * LN2_LOW
     y = ((((E0 * r + E1) * r + E2) * r + E3) * r + E4) * r + E5
     return (y * r * r + r + ONE) * _power_of_two(n)
+
+
+@inner
+def gelu_new_row(x, out):
+    """x (1 + tanh(u)) / 2 is x / (1 + exp(-2u))."""
+    for i in range(x.size):
+        value = x[i]
+        out[i] = value / (ONE + exp(-GELU_SCALE * value * (ONE + GELU_CUBE * value * value)))
+
+
+@inner
+def layer_norm_row(x, weight, bias, eps, out):
+    """One row of ops.layer_norm; `out` may be `x` itself."""
+    mean, rstd = mean_and_rstd(x, eps)
+    for j in range(x.size):
+        out[j] = (x[j] - mean) * rstd * weight[j] + bias[j]
+
+
+@inner
+def mean_and_rstd(row, eps):
+    """Of one row: its mean, and 1 / its standard deviation."""
+    total = ZERO
+    for j in range(row.size):
+        total += row[j]
+    mean = total / np.float32(row.size)
+    total = ZERO
+    for j in range(row.size):
+        total += (row[j] - mean) * (row[j] - mean)
+    return mean, ONE / np.float32(math.sqrt(total / np.float32(row.size) + eps))
 
 
 def is_float32(*arrays):

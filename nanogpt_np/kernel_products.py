@@ -45,7 +45,7 @@ def linear(x, weight, bias):
     else:
         padded = pad_rows(rows)
         out = np.empty((len(padded), n_out), np.float32)
-        _few_rows_kernel(padded, weight, bias, share(n_out, VECTOR), out)
+        _few_rows_kernel(padded, weight, bias, n_threads(), out)
     return out[: len(rows)].reshape(*x.shape[:-1], n_out)
 
 
@@ -160,49 +160,83 @@ def _sum_rows_kernel(rows, each, out):
 # ---------------------------------------------------------------- a few rows
 
 
-@kernel(void(read(float32[:, ::1]), read(float32[:, :]), read(float32[::1]), intp, float32[:, ::1]))
-def _few_rows_kernel(x, weight, bias, each, out):
-    n_out = out.shape[1]
-    for part in prange((n_out + each - 1) // each):
-        first, end = part * each, min(n_out, (part + 1) * each)
-        stream(x, weight, first, end, out)
-        for row in range(len(out)):
+@kernel(void(read(float32[:, ::1]), read(float32[:, ::1]), read(float32[::1]), intp, float32[:, ::1]))
+def _few_rows_kernel(x, weight, bias, n_parts, out):
+    sums = np.empty((n_pieces(x), *out.shape), np.float32)
+    for part in prange(n_parts):
+        stream_part(x, weight, part, n_parts, sums)
+    add_pieces(sums, bias, 0, out.shape[1], out)
+
+
+@inner
+def n_pieces(x):
+    """How many sums of DEPTH terms make one of x @ weight."""
+    return (x.shape[1] + DEPTH - 1) // DEPTH
+
+
+@inner
+def stream_part(x, weight, part, n_parts, sums):
+    """One of `n_parts` equal parts of x @ weight, in the order in which the weights lie in memory.
+
+    `sums` [n_pieces, n_rows, n_out]: the sums over each DEPTH rows of the weights. A part ends where it may, even in
+    the middle of a piece, whose other columns are another's.
+    """
+    n_in, n_out = weight.shape
+    n_vectors = (n_out + VECTOR - 1) // VECTOR
+    n_all = n_vectors * len(sums)
+    at, end = part * n_all // n_parts, (part + 1) * n_all // n_parts
+    while at < end:
+        piece, vector = at // n_vectors, at % n_vectors
+        n = min(end - at, n_vectors - vector)
+        first, last = vector * VECTOR, min((vector + n) * VECTOR, n_out)
+        k = piece * DEPTH
+        stream_piece(x, weight, k, min(DEPTH, n_in - k), first, last, sums[piece])
+        at += n
+
+
+@inner
+def add_pieces(sums, bias, first, end, out):
+    """Columns `first` to `end` of out = the sum of all pieces, in order, and the bias."""
+    for row in range(out.shape[0]):
+        out[row, first:end] = sums[0, row, first:end]
+        for piece in range(1, len(sums)):
             for j in range(first, end):
-                out[row, j] += bias[j]
+                out[row, j] += sums[piece, row, j]
+        for j in range(first, end):
+            out[row, j] += bias[j]
 
 
 @inner
-def stream(x, weight, first, end, out):
-    """out[:, first:end] = x @ weight[:, first:end] for 1, 2, 4 or 8 rows."""
-    n_rows, n_in = x.shape
+def stream(x, weight, out):
+    """out = x @ weight for 1, 2, 4 or 8 rows, on one core."""
+    sums = np.empty(out.shape, np.float32)
+    out[:] = ZERO
+    for k in range(0, x.shape[1], DEPTH):
+        stream_piece(x, weight, k, min(DEPTH, x.shape[1] - k), 0, out.shape[1], sums)
+        for row in range(len(out)):
+            for j in range(out.shape[1]):
+                out[row, j] += sums[row, j]
+
+
+@inner
+def stream_piece(x, weight, k, depth, first, end, sums):
+    """sums[:, first:end] = x[:, k : k + depth] @ weight[k : k + depth, first:end] for 1, 2, 4 or 8 rows."""
+    n_rows = len(x)
     whole = (end - first) // VECTOR * VECTOR
-    sums = np.empty((n_rows, end - first), np.float32)
-    out[:, first:end] = ZERO
-    for k in range(0, n_in, DEPTH):
-        depth = min(DEPTH, n_in - k)
-        grouped = depth // GROUP * GROUP if whole else 0
-        sums[:] = ZERO
-        for at in range(k, k + grouped, GROUP):
-            if n_rows == 1:
-                stream_1(x, at, weight, first, whole, sums)
-            elif n_rows == 2:
-                stream_2(x, at, weight, first, whole, sums)
-            else:
-                for row in range(0, n_rows, 4):  # eight at once would need more registers than there are
-                    stream_4(x[row:], at, weight, first, whole, sums[row:])
-        _add_each(x, weight, k, grouped, depth, first, whole, sums)
-        for row in range(n_rows):
-            for j in range(end - first):
-                out[row, first + j] += sums[row, j]
-
-
-@inner
-def _add_each(x, weight, k, grouped, depth, first, whole, sums):
-    """What the vectors left out: the last columns, and all columns of the last rows of the weights."""
-    for row in range(len(x)):
+    grouped = depth // GROUP * GROUP if whole else 0
+    sums[:, first:end] = ZERO
+    for at in range(k, k + grouped, GROUP):
+        if n_rows == 1:
+            stream_1(x, at, weight, first, whole, sums[:, first:])
+        elif n_rows == 2:
+            stream_2(x, at, weight, first, whole, sums[:, first:])
+        else:
+            for row in range(0, n_rows, 4):  # eight at once would need more registers than there are
+                stream_4(x[row:], at, weight, first, whole, sums[row:, first:])
+    for row in range(n_rows):  # what the vectors left out: the last columns, and all columns of the last weights
         for step in range(depth):
-            for j in range(whole if step < grouped else 0, sums.shape[1]):
-                sums[row, j] = fma(x[row, k + step], weight[k + step, first + j], sums[row, j])
+            for j in range(first + (whole if step < grouped else 0), end):
+                sums[row, j] = fma(x[row, k + step], weight[k + step, j], sums[row, j])
 
 
 @kernel(void(read(float32[:, ::1]), read(float32[:, ::1]), intp, float32[:, ::1]))

@@ -24,7 +24,7 @@ def _vector_and_tile():
 
 VECTOR, TILE_ROWS, _TILE_VECTORS = _vector_and_tile()
 TILE_COLUMNS = VECTOR * _TILE_VECTORS
-GROUP = 4  # rows of the weights that stream by together
+GROUP = 16  # rows of the weights that stream by together; the next 16 are asked for meanwhile
 
 _FLOAT, _BYTE, _INT32, _INT64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 

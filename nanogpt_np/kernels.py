@@ -19,8 +19,20 @@ from .kernel_attention import (
     attention_probs_backward,
     softmax_scores,
 )
+from .kernel_block import decode_block, fits_decode_block
 from .kernel_compile import inner, kernel, read
-from .kernel_math import ONE, THREE, ZERO, exp, is_float32
+from .kernel_math import (
+    GELU_CUBE,
+    GELU_SCALE,
+    ONE,
+    THREE,
+    ZERO,
+    exp,
+    gelu_new_row,
+    is_float32,
+    layer_norm_row,
+    mean_and_rstd,
+)
 from .kernel_products import linear, linear_backward, product, share, unembed
 
 # what is too small to matter, or waits for memory either way
@@ -43,15 +55,14 @@ from .ops import (
 )
 
 __all__ = [
-    "IGNORE", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs", "attention_probs_backward",
-    "causal_mask", "cross_entropy", "cross_entropy_backward", "dropout", "dropout_backward", "embedding",
-    "embedding_backward", "gelu", "gelu_backward", "gelu_new", "gelu_new_backward", "layer_norm", "layer_norm_backward",
-    "linear", "linear_backward", "merge_heads", "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores",
-    "split_heads", "unembed", "unembed_backward",
+    "IGNORE", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs",
+    "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_block", "dropout",
+    "dropout_backward", "embedding", "embedding_backward", "fits_decode_block", "gelu", "gelu_backward", "gelu_new",
+    "gelu_new_backward", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "merge_heads",
+    "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads", "unembed",
+    "unembed_backward",
 ]  # fmt: skip
 
-GELU_SCALE = np.float32(2.0 * math.sqrt(2.0 / math.pi))
-GELU_CUBE = np.float32(0.044715)
 SMALL = 1 << 14  # numbers; waking the other cores for fewer takes longer than the work
 N_PARTS = 16  # partial sums over rows, added up in this order whatever the number of threads
 
@@ -75,19 +86,14 @@ def gelu_new(x):
 @kernel(void(read(float32[::1]), intp, float32[::1]))
 def _gelu_new_kernel(x, each, out):
     for part in prange((x.size + each - 1) // each):
-        _gelu_new(x[part * each : (part + 1) * each], out[part * each : (part + 1) * each])
+        gelu_new_row(x[part * each : (part + 1) * each], out[part * each : (part + 1) * each])
 
 
 @kernel(void(read(float32[::1]), float32[::1]), parallel=False)
 def _gelu_new_small_kernel(x, out):
-    _gelu_new(x, out)
+    gelu_new_row(x, out)
 
 
-@inner
-def _gelu_new(x, out):
-    for i in range(x.size):
-        value = x[i]
-        out[i] = value / (ONE + exp(-GELU_SCALE * value * (ONE + GELU_CUBE * value * value)))
 
 
 def gelu_new_backward(dout, x):
@@ -134,32 +140,13 @@ def layer_norm(x, weight, bias, eps=1e-5):
 @kernel(void(read(float32[:, ::1]), read(float32[::1]), read(float32[::1]), float32, float32[:, ::1]))
 def _layer_norm_kernel(x, weight, bias, eps, out):
     for i in prange(len(x)):
-        _layer_norm_row(x[i], weight, bias, eps, out[i])
+        layer_norm_row(x[i], weight, bias, eps, out[i])
 
 
 @kernel(void(read(float32[:, ::1]), read(float32[::1]), read(float32[::1]), float32, float32[:, ::1]), parallel=False)
 def _layer_norm_small_kernel(x, weight, bias, eps, out):
     for i in range(len(x)):
-        _layer_norm_row(x[i], weight, bias, eps, out[i])
-
-
-@inner
-def _layer_norm_row(x, weight, bias, eps, out):
-    mean, rstd = _mean_and_rstd(x, eps)
-    for j in range(x.size):
-        out[j] = (x[j] - mean) * rstd * weight[j] + bias[j]
-
-
-@inner
-def _mean_and_rstd(row, eps):
-    total = ZERO
-    for j in range(row.size):
-        total += row[j]
-    mean = total / np.float32(row.size)
-    total = ZERO
-    for j in range(row.size):
-        total += (row[j] - mean) * (row[j] - mean)
-    return mean, ONE / np.float32(math.sqrt(total / np.float32(row.size) + eps))
+        layer_norm_row(x[i], weight, bias, eps, out[i])
 
 
 def layer_norm_backward(dout, x, weight, bias, eps=1e-5):
@@ -184,7 +171,7 @@ def _layer_norm_backward_kernel(dout, x, weight, eps, dx, parts):
     for part in prange(N_PARTS):
         dweight, dbias = parts[0, part], parts[1, part]
         for i in range(part * n_piece, min(n_rows, (part + 1) * n_piece)):
-            mean, rstd = _mean_and_rstd(x[i], eps)
+            mean, rstd = mean_and_rstd(x[i], eps)
             along_one, along_normed = ZERO, ZERO
             for j in range(width):
                 dnormed = dout[i, j] * weight[j]

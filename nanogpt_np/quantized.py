@@ -42,10 +42,11 @@ from .kernels import (
 
 __all__ = [
     "IGNORE", "Int8Matrix", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs",
-    "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "dropout", "dropout_backward",
-    "embedding", "embedding_backward", "gelu", "gelu_backward", "gelu_new", "gelu_new_backward", "layer_norm",
-    "layer_norm_backward", "linear", "linear_backward", "merge_heads", "quantize", "sinusoidal_positions", "softmax",
-    "softmax_backward", "softmax_scores", "split_heads", "unembed", "unembed_backward",
+    "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "dropout",
+    "dropout_backward", "embedding", "embedding_backward", "gelu", "gelu_backward", "gelu_new", "gelu_new_backward",
+    "layer_norm", "layer_norm_backward", "linear", "linear_backward", "merge_heads", "quantize",
+    "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads", "unembed",
+    "unembed_backward",
 ]  # fmt: skip
 
 MATRICES = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # [n_in, n_out]

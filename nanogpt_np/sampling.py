@@ -1,7 +1,7 @@
 """From logits to the next id: small pure functions, logits in, logits out, that compose in any order.
 
 Enter: logits [n_batch, n_vocab] of the last position. A token that may no longer be chosen gets -inf.
-Leave: one id per row, by `greedy` or by `draw`. `Sampling` names a composition. Next room: speculation.py.
+Leave: one id per row, by `greedy` or by `draw`. `Sampling` names a composition. Next room: decoding.py.
 """
 
 import math

@@ -10,7 +10,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from . import model
+from . import decoding
 from .errors import InputError
 from .kv_cache import KVCache, slide
 
@@ -87,8 +87,10 @@ def follow(prompt, params, config, ops, request, max_new):
 
 def read(ids, n_last, params, config, ops, cache):
     """Read on from where the cache ends -> logits after each of the last ids [n_last, n_vocab]."""
-    final, _ = model.trunk(np.array([ids]), params, config, ops, cache=cache)
-    return ops.unembed(final[:, -n_last:], model.unembedding(params))[0]
+    ids = np.array([ids])
+    if n_last < ids.shape[1]:  # a prompt, or what is left of a text that slid
+        return decoding.read(ids, params, config, ops, cache)[0]
+    return decoding.decode(ids, params, config, ops, cache)[0]
 
 
 def agreeing(logits, checked, text, sampling):  # [1 + n_checked, n_vocab]

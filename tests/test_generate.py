@@ -56,13 +56,13 @@ def gpt(make_gpt):
 @pytest.fixture
 def count_calls(monkeypatch):
     """The shapes of the ids that each forward pass reads, as they come."""
-    shapes, forward = [], model.gpt
+    shapes, forward = [], model.trunk
 
     def counting(ids, *args, **kwargs):
         shapes.append(ids.shape)
         return forward(ids, *args, **kwargs)
 
-    monkeypatch.setattr(model, "gpt", counting)
+    monkeypatch.setattr(model, "trunk", counting)
     return shapes
 
 

@@ -1,0 +1,76 @@
+"""decoding.py: pieces and compiled blocks give what model.gpt gives, with and without padding."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_model import CONFIG, make, random_ids
+
+from nanogpt_np import decoding, model, ops
+from nanogpt_np.kv_cache import KVCache
+
+kernels = pytest.importorskip("nanogpt_np.kernels")
+
+FLOAT32 = 1e-4  # logits of about 1 to 10, summed in another order
+
+
+def caches(n_batch, n_before, mask, n=2):
+    """Caches that hold the same text, read by plain NumPy."""
+    params, made = make(), [KVCache(CONFIG, n_batch) for _ in range(n)]
+    for cache in made:
+        model.gpt(random_ids(n_batch, n_before), params, CONFIG, ops, mask=mask, cache=cache)
+    return params, made
+
+
+def padded(n_batch, n_seq):
+    """A mask under which the first text begins later than the others."""
+    return np.arange(n_seq) >= np.array([[n_seq // 2]] + [[0]] * (n_batch - 1))
+
+
+@pytest.mark.parametrize("n_batch, n_new", [(1, 1), (1, 2), (1, 3), (1, 8), (2, 1), (3, 2), (8, 1), (5, 1), (9, 1)])
+@pytest.mark.parametrize("with_padding", [False, True])
+def test_decode_is_the_model(n_batch, n_new, with_padding):
+    mask = padded(n_batch, 6) if with_padding else None
+    params, (expected_cache, cache) = caches(n_batch, 6, mask)
+    for step in range(2):
+        ids = random_ids(n_batch, n_new, seed=step + 1) if n_new < 5 or step == 0 else random_ids(n_batch, 1)
+        expected, _ = model.gpt(ids, params, CONFIG, ops, cache=expected_cache)
+        got = decoding.decode(ids, params, CONFIG, kernels, cache)
+        np.testing.assert_allclose(got, expected, atol=FLOAT32)
+        end = expected_cache.length
+        assert cache.length == end
+        for name in ("keys", "values"):
+            stored = getattr(expected_cache, name)[:, :, :, :end]
+            np.testing.assert_allclose(getattr(cache, name)[:, :, :, :end], stored, atol=FLOAT32)
+
+
+@pytest.mark.parametrize("n_new", [2, 4])
+def test_tokens_that_are_checked_together_have_the_bits_of_each_alone(n_new):
+    params, (together, alone) = caches(1, 10, None)
+    ids = random_ids(1, n_new, seed=3)
+    expected = decoding.decode(ids, params, CONFIG, kernels, together)
+    for i in range(n_new):
+        logits = decoding.decode(ids[:, i : i + 1], params, CONFIG, kernels, alone)
+        assert np.array_equal(logits[:, 0], expected[:, i])
+
+
+@pytest.mark.parametrize("n_batch", [1, 3])
+@pytest.mark.parametrize("piece", [1, 4, 5, 100])
+@pytest.mark.parametrize("twin", [ops, kernels])
+def test_a_prompt_in_pieces(n_batch, piece, twin, monkeypatch):
+    monkeypatch.setattr(decoding, "PIECE", piece * n_batch)
+    params, ids, mask = make(), random_ids(n_batch, 13), padded(n_batch, 13)
+    whole, cut = KVCache(CONFIG, n_batch), KVCache(CONFIG, n_batch)
+    expected, _ = model.gpt(ids, params, CONFIG, ops, mask=mask, cache=whole, last_only=True)
+    got = decoding.read(ids, params, CONFIG, twin, cut, mask)
+    np.testing.assert_allclose(got, expected, atol=FLOAT32)
+    assert cut.length == whole.length == 13
+
+
+def test_what_compiled_blocks_are_not_for():
+    params, (cache,) = caches(1, 4, None, n=1)
+    assert kernels.fits_decode_block(1, params, CONFIG, cache)
+    assert not kernels.fits_decode_block(9, params, CONFIG, cache)
+    assert not kernels.fits_decode_block(1, params, dataclasses.replace(CONFIG, activation="gelu"), cache)
+    params["h"][1]["mlp"]["c_fc"]["weight"] = params["h"][1]["mlp"]["c_fc"]["weight"].astype(np.float64)
+    assert not kernels.fits_decode_block(1, params, CONFIG, cache)
