@@ -19,7 +19,7 @@ from .gpt import GPT, OPS
 from .sampling import Sampling
 from .tokenizer import GPT2_MERGES, Tokenizer
 from .tokenizer_vocab import read_merges
-from .training import backward, data, evaluate, optim
+from .training import backward, data, evaluate, memory, optim
 
 ENGINES = [name for name in OPS if name != "auto"]  # the first is the definition
 TRAINERS = [name for name in ENGINES if name != "int8"]
@@ -149,6 +149,7 @@ class OurTrainer:
     """This project's step: loss and gradients, clipping, AdamW."""
 
     def __init__(self, engine, settings):
+        memory.keep_freed_memory()  # as training.loop.train does
         raw = files.read_json(Path(settings["directory"]) / checkpoint.CONFIG)
         gpt = GPT.from_config(GPTConfig.from_dict(raw), ops=engine)  # as training makes them; equal to the file's
         self.config, self.params, self.ops = gpt.config, gpt.params, gpt.ops

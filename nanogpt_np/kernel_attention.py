@@ -13,8 +13,11 @@ from . import ops
 from .kernel_compile import inner, kernel, read
 from .kernel_math import ONE, ZERO, exp, is_float32
 from .kernel_products import FEW_ROWS, dots, product, stream
+from .kernel_tiles import multiply
 
 LOWEST = np.float32(-math.inf)
+QUERIES = 128  # that are handled together: what none of them may see is not even looked at
+STACKS, ROWS = read(float32[:, :, :, :]), read(float32[:, :, :, ::1])
 
 
 def softmax_scores(scores, visible, scale):
@@ -30,28 +33,22 @@ def attention_probs(q, k, visible):
     """See ops.attention_probs."""
     if not is_float32(q, k) or q.ndim != 4 or k.strides[-1] != k.itemsize:
         return ops.attention_probs(q, k, visible)
-    n_query, scale = q.shape[2], 1.0 / math.sqrt(q.shape[-1])
-    if n_query > FEW_ROWS:
-        probs = product(q, k.swapaxes(-1, -2))
-        _softmax_(probs, visible, scale)
-        return probs
-    q = _pad_queries(q)
+    n_query, scale = q.shape[2], np.float32(1.0 / math.sqrt(q.shape[-1]))
+    mask = masks(visible, (*q.shape[:3], k.shape[2]))
+    run, q = (_probs_kernel, q) if n_query > FEW_ROWS else (_few_probs_kernel, _pad_queries(q))
     probs = np.empty((*q.shape[:3], k.shape[2]), np.float32)
-    mask = masks(visible, (*q.shape[:2], n_query, k.shape[2]))
-    _few_probs_kernel(q, k, mask, np.float32(scale), probs)
+    run(q, k, mask, scale, probs)
     return probs[:, :, :n_query]
 
 
 def attention_probs_backward(dprobs, q, k, probs):
     """See ops.attention_probs_backward."""
-    if not is_float32(dprobs, q, k, probs):
+    if not is_float32(dprobs, q, k, probs) or q.ndim != 4:
         return ops.attention_probs_backward(dprobs, q, k, probs)
+    dq, dk = np.empty(q.shape, np.float32), np.empty(k.shape, np.float32)
     dprobs, probs = np.ascontiguousarray(dprobs), np.ascontiguousarray(probs)
-    n_key = probs.shape[-1]
-    dscores = np.empty_like(probs)
-    scale = np.float32(1.0 / math.sqrt(q.shape[-1]))
-    _softmax_backward_kernel(dprobs.reshape(-1, n_key), probs.reshape(-1, n_key), scale, dscores.reshape(-1, n_key))
-    return product(dscores, k), product(dscores.swapaxes(-1, -2), q)
+    _probs_backward_kernel(dprobs, q, k, probs, np.float32(1.0 / math.sqrt(q.shape[-1])), dq, dk)
+    return dq, dk
 
 
 def attention_mix(probs, v):
@@ -134,15 +131,75 @@ def softmax_row(scores, visible, scale):
         scores[j] *= share
 
 
-@kernel(void(read(float32[:, ::1]), read(float32[:, ::1]), float32, float32[:, ::1]))
-def _softmax_backward_kernel(dout, out, scale, dx):
-    n_rows, width = out.shape
-    for i in prange(n_rows):
+@kernel(void(STACKS, STACKS, read(boolean[:, :, ::1]), float32, float32[:, :, :, ::1]))
+def _probs_kernel(q, k, visible, scale, probs):
+    n_heads, n_query = probs.shape[1:3]
+    n_stack, n_blocks = probs.shape[0] * n_heads, (n_query + QUERIES - 1) // QUERIES
+    for task in prange(n_stack * n_blocks):
+        stack, first = task // n_blocks, task % n_blocks * QUERIES
+        batch, head, end = stack // n_heads, stack % n_heads, min(first + QUERIES, n_query)
+        mask = visible[stack * len(visible) // n_stack]
+        n_key = last_seen(mask[first:end])
+        block = probs[batch, head, first:end]
+        if n_key:
+            multiply(q[batch, head, first:end], k[batch, head, :n_key].T, block[:, :n_key], False)
+        for query in range(first, end):
+            softmax_row(block[query - first], mask[query], scale)
+
+
+@inner
+def last_seen(mask):
+    """How many keys there are up to the last that any of these queries may see."""
+    n_key = mask.shape[1]
+    while n_key > 0 and not mask[:, n_key - 1].any():
+        n_key -= 1
+    return n_key
+
+
+@kernel(void(ROWS, STACKS, STACKS, ROWS, float32, float32[:, :, :, ::1], float32[:, :, :, ::1]))
+def _probs_backward_kernel(dprobs, q, k, probs, scale, dq, dk):
+    n_heads, n_query = probs.shape[1:3]
+    for stack in prange(probs.shape[0] * n_heads):
+        batch, head = stack // n_heads, stack % n_heads
+        dk[batch, head] = ZERO
+        for first in range(0, n_query, QUERIES):
+            end = min(first + QUERIES, n_query)
+            seen = probs[batch, head, first:end]
+            n_key = last_nonzero(seen)
+            if n_key == 0:
+                dq[batch, head, first:end] = ZERO
+                continue
+            dscores = softmax_backward_rows(dprobs[batch, head, first:end], seen, n_key, scale)
+            multiply(dscores, k[batch, head, :n_key], dq[batch, head, first:end], False)
+            multiply(dscores.T, q[batch, head, first:end], dk[batch, head, :n_key], True)
+
+
+@inner
+def last_nonzero(probs):
+    """How many keys there are up to the last that any of these queries looks at; hidden ones are exactly zero."""
+    n_key = 0
+    for row in range(len(probs) - 1, -1, -1):  # under a causal mask the last query sees most
+        total = ZERO
+        for j in range(n_key, probs.shape[1]):
+            total += abs(probs[row, j])
+        if total != ZERO:
+            n_key = probs.shape[1]
+            while probs[row, n_key - 1] == ZERO:
+                n_key -= 1
+    return n_key
+
+
+@inner
+def softmax_backward_rows(dprobs, probs, n_key, scale):  # -> [n_rows, n_key]
+    """See ops.softmax_backward; times the scale of the scores."""
+    dscores = np.empty((len(probs), n_key), np.float32)
+    for row in range(len(probs)):
         along = ZERO
-        for j in range(width):
-            along += dout[i, j] * out[i, j]
-        for j in range(width):
-            dx[i, j] = out[i, j] * (dout[i, j] - along) * scale
+        for j in range(n_key):
+            along += dprobs[row, j] * probs[row, j]
+        for j in range(n_key):
+            dscores[row, j] = probs[row, j] * (dprobs[row, j] - along) * scale
+    return dscores
 
 
 @kernel(

@@ -46,7 +46,6 @@ from .ops import (
     embedding_backward,
     gelu,
     gelu_backward,
-    merge_heads,
     sinusoidal_positions,
     softmax,
     softmax_backward,
@@ -186,18 +185,39 @@ def _layer_norm_backward_kernel(dout, x, weight, eps, dx, parts):
                 dx[i, j] = (dout[i, j] * weight[j] - along_one - normed * along_normed) * rstd
 
 
+def merge_heads(x):
+    """See ops.merge_heads."""
+    if not is_float32(x) or x.ndim != 4 or x.size < SMALL:
+        return ops.merge_heads(x)
+    n_batch, n_head, n_seq, d_head = x.shape
+    out = np.empty((n_batch, n_seq, n_head, d_head), np.float32)
+    _merge_heads_kernel(np.ascontiguousarray(x), out)
+    return out.reshape(n_batch, n_seq, n_head * d_head)
+
+
+@kernel(void(read(float32[:, :, :, ::1]), float32[:, :, :, ::1]))
+def _merge_heads_kernel(x, out):
+    n_head, n_seq, d_head = x.shape[1:]
+    for task in prange(len(x) * n_seq):
+        batch, position = task // n_seq, task % n_seq
+        for head in range(n_head):
+            for j in range(d_head):
+                out[batch, position, head, j] = x[batch, head, position, j]
+
+
 # ---------------------------------------------------------------- loss
 
 
-def cross_entropy(x, weight, targets, chunk=4096):
+def cross_entropy(x, weight, targets, chunk=4096, logits=None):
     """See ops.cross_entropy."""
     if not is_float32(x, weight):
-        return ops.cross_entropy(x, weight, targets, chunk)
+        return ops.cross_entropy(x, weight, targets, chunk, logits)
+    chunk = chunk if logits is None else len(weight)
     top = np.full(len(x), -math.inf, np.float32)
     total, picked = np.zeros(len(x), np.float32), np.zeros(len(x), np.float32)
     for start in range(0, len(weight), chunk):
-        logits = product(x, weight[start : start + chunk].T)
-        _log_sum_exp_kernel(logits, targets - start, top, total, picked)
+        part = product(x, weight[start : start + chunk].T, out=logits)
+        _log_sum_exp_kernel(part, targets - start, top, total, picked)
     log_z = top + np.log(total)
     return np.where(targets == IGNORE, np.float32(0), log_z - picked), log_z
 
@@ -218,15 +238,16 @@ def _log_sum_exp_kernel(logits, columns, top, total, picked):
         top[i] = higher
 
 
-def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096):
+def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096, logits=None):
     """See ops.cross_entropy_backward."""
     if not is_float32(x, weight, log_z):
-        return ops.cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk)
+        return ops.cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk, logits)
+    chunk = chunk if logits is None else len(weight)
     dlosses = np.where(targets == IGNORE, 0, dlosses).astype(np.float32)
     dx, dweight = np.empty_like(x), np.empty_like(weight)
     for start in range(0, len(weight), chunk):
         part = weight[start : start + chunk]
-        dlogits = product(x, part.T)
+        dlogits = product(x, part.T) if logits is None else logits
         _dlogits_kernel(dlogits, targets - start, log_z, dlosses)
         product(dlogits, part, out=dx, add=start > 0)
         product(dlogits.T, x, out=dweight[start : start + chunk])

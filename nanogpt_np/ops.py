@@ -194,34 +194,40 @@ def unembed_backward(dlogits, x, weight):
     return (drows @ weight).reshape(x.shape), drows.T @ rows
 
 
-def cross_entropy(x, weight, targets, chunk=4096):  # [n, n_embd], [n_vocab, n_embd], [n] -> [n], [n]
+def cross_entropy(x, weight, targets, chunk=4096, logits=None):  # [n, n_embd], [n_vocab, n_embd], [n] -> [n], [n]
     """-> losses (nats) and log_z: -log softmax(x @ weight.T)[target] for each row, 0 where the target is IGNORE.
 
     Works through `chunk` rows of the vocabulary at a time with a running maximum and sum (Milakov & Gimelshein 2018),
-    so that the logits [n, n_vocab] never exist at once. `log_z` is what the backward needs.
+    so that the logits [n, n_vocab] never exist at once. `log_z` is what the backward needs. Where there is room for
+    `logits`, they are left there, and the backward need not make them again.
     """
     top = np.full(len(x), -math.inf, x.dtype)
     total = np.zeros(len(x), x.dtype)
     picked = np.zeros(len(x), x.dtype)
     for start in range(0, len(weight), chunk):
-        logits = x @ weight[start : start + chunk].T
-        higher = np.maximum(top, logits.max(axis=-1))
-        rows, columns = _targets_within(targets, start, logits.shape[1])
-        picked[rows] = logits[rows, columns]
-        logits -= higher[:, None]
-        total = total * np.exp(top - higher) + np.exp(logits, out=logits).sum(axis=-1)
+        part = x @ weight[start : start + chunk].T
+        if logits is not None:
+            logits[:, start : start + chunk] = part
+        higher = np.maximum(top, part.max(axis=-1))
+        rows, columns = _targets_within(targets, start, part.shape[1])
+        picked[rows] = part[rows, columns]
+        part -= higher[:, None]
+        total = total * np.exp(top - higher) + np.exp(part, out=part).sum(axis=-1)
         top = higher
     log_z = top + np.log(total)
     return np.where(targets == IGNORE, 0, log_z - picked).astype(x.dtype), log_z
 
 
-def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096):
-    """-> dx, dweight; the gradient of -log softmax at the logits is softmax - onehot, made again chunk by chunk."""
+def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096, logits=None):
+    """-> dx, dweight; the gradient of -log softmax at the logits is softmax - onehot, made again chunk by chunk.
+
+    `logits`, where cross_entropy left them, are used up.
+    """
     dlosses = np.where(targets == IGNORE, 0, dlosses).astype(x.dtype)
     dx, dweight = np.zeros_like(x), np.empty_like(weight)
     for start in range(0, len(weight), chunk):
         part = weight[start : start + chunk]
-        dlogits = x @ part.T
+        dlogits = x @ part.T if logits is None else logits[:, start : start + chunk]
         dlogits -= log_z[:, None]
         np.exp(dlogits, out=dlogits)
         dlogits[_targets_within(targets, start, len(part))] -= 1.0

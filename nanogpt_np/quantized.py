@@ -143,10 +143,10 @@ def unembed(x, weight):
     return weight.multiply(x) if isinstance(weight, Int8Matrix) else kernels.unembed(x, weight)
 
 
-def cross_entropy(x, weight, targets, chunk=4096):
+def cross_entropy(x, weight, targets, chunk=4096, logits=None):
     """See ops.cross_entropy; int8 weights are used a few rows of x at a time, all of them at once."""
     if not isinstance(weight, Int8Matrix):
-        return kernels.cross_entropy(x, weight, targets, chunk)
+        return kernels.cross_entropy(x, weight, targets, chunk, logits)
     losses, log_z = np.zeros(len(x), np.float32), np.zeros(len(x), np.float32)
     for start in range(0, len(x), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)

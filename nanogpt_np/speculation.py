@@ -72,8 +72,10 @@ def follow(prompt, params, config, ops, request, max_new):
             cache.rewind(0)
         guesses = draft(text[-config.n_ctx :], request.speculate)
         room = min(end - len(text) - 1, config.n_ctx - len(seen))  # a pass says one token more than it checks
-        checked = guesses[: min(room, GROWTH * trust)] if trust >= TRUSTED else []
-        logits = read(seen[cache.length :] + checked, 1 + len(checked), params, config, ops, cache)
+        unread = seen[cache.length :]  # one token; at first, and where the text slid, all of it
+        checked = guesses[: min(room, GROWTH * trust)] if trust >= TRUSTED and len(unread) == 1 else []
+        forward = decoding.decode if len(unread) == 1 else decoding.read
+        logits = forward(np.array([unread + checked]), params, config, ops, cache)[0]
         said = []
         for token in agreeing(logits, checked, text, request.sampling):
             if token in stop_ids:
@@ -83,14 +85,6 @@ def follow(prompt, params, config, ops, request, max_new):
         seen += said
         cache.rewind(len(seen) - 1)  # the last token was said, not read; behind it are guesses that were wrong
         trust = renewed(trust, guesses[: max(len(checked), 1)], said)
-
-
-def read(ids, n_last, params, config, ops, cache):
-    """Read on from where the cache ends -> logits after each of the last ids [n_last, n_vocab]."""
-    ids = np.array([ids])
-    if n_last < ids.shape[1]:  # a prompt, or what is left of a text that slid
-        return decoding.read(ids, params, config, ops, cache)[0]
-    return decoding.decode(ids, params, config, ops, cache)[0]
 
 
 def agreeing(logits, checked, text, sampling):  # [1 + n_checked, n_vocab]

@@ -115,6 +115,26 @@ def test_cross_entropy_values(chunk):
     np.testing.assert_allclose(ops.cross_entropy(x, weight, targets, chunk)[0], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("chunk", [3, 4096])
+def test_cross_entropy_with_room_for_the_logits(chunk):
+    """Left in the forward and used in the backward, they change no loss and no gradient."""
+    rng = np.random.default_rng(0)
+    x, weight, targets = rng.normal(size=(5, 4)), rng.normal(size=(7, 4)), np.array([0, 6, ops.IGNORE, 3, 3])
+    losses, log_z = ops.cross_entropy(x, weight, targets, chunk)
+    expected = ops.cross_entropy_backward(losses, x, weight, targets, log_z, chunk)
+    logits = np.full((5, 7), np.nan)
+    for twin in (ops, pytest.importorskip("nanogpt_np.kernels")):
+        for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-5)):
+            room = logits.astype(dtype)
+            found = twin.cross_entropy(x.astype(dtype), weight.astype(dtype), targets, chunk, room)
+            np.testing.assert_allclose(room, x @ weight.T, rtol=tolerance, atol=tolerance)
+            np.testing.assert_allclose(found[0], losses, rtol=tolerance, atol=tolerance)
+            arguments = losses.astype(dtype), x.astype(dtype), weight.astype(dtype), targets, found[1]
+            for got, grad in zip(twin.cross_entropy_backward(*arguments, chunk, room), expected, strict=True):
+                assert got.dtype == dtype
+                np.testing.assert_allclose(got, grad, rtol=tolerance, atol=tolerance)
+
+
 def test_cross_entropy_of_huge_logits_stays_finite():
     x = np.array([[1000.0], [-1000.0]], np.float32)
     losses, _ = ops.cross_entropy(x, np.array([[1.0], [-1.0]], np.float32), np.array([0, 0]), chunk=1)

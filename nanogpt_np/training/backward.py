@@ -8,6 +8,8 @@ import numpy as np
 
 from .. import model
 
+KEPT_LOGITS = 1 << 25  # numbers; more are made twice, as they would fill the memory (128 MiB in float32)
+
 
 def loss_and_grads(ids, targets, params, config, ops, *, n_counted=None, dropout=None):
     """-> mean cross-entropy (nats per token, a float) and its gradient for every parameter, nested like `params`.
@@ -19,10 +21,12 @@ def loss_and_grads(ids, targets, params, config, ops, *, n_counted=None, dropout
     final, acts = model.trunk(ids, params, config, ops, keep_acts=True, dropout=dropout)
     rows, targets = final.reshape(-1, config.n_embd), targets.reshape(-1)
     weight = model.unembedding(params)
-    losses, log_z = ops.cross_entropy(rows, weight, targets)
+    few_enough = len(rows) * len(weight) <= KEPT_LOGITS
+    logits = np.empty((len(rows), len(weight)), rows.dtype) if few_enough else None
+    losses, log_z = ops.cross_entropy(rows, weight, targets, logits=logits)
     n_counted = n_counted or max(int((targets != ops.IGNORE).sum()), 1)
     dlosses = np.full(len(rows), 1.0 / n_counted, rows.dtype)
-    dfinal, dunembedding = ops.cross_entropy_backward(dlosses, rows, weight, targets, log_z)
+    dfinal, dunembedding = ops.cross_entropy_backward(dlosses, rows, weight, targets, log_z, logits=logits)
     grads = trunk_backward(dfinal.reshape(final.shape), acts, params, config, ops, dropout)
     if "lm_head" in params:
         grads["lm_head"] = {"weight": dunembedding}

@@ -17,7 +17,7 @@ from .. import params as P
 from ..errors import InputError
 from ..model import Dropout
 from ..tokenizer import Tokenizer
-from . import backward, data, evaluate, optim, report, state
+from . import backward, data, evaluate, memory, optim, report, state
 from .options import NAME as RUN
 from .options import check_directory, create_directory
 
@@ -28,6 +28,7 @@ def train(options, ops, resume=False, progress=True):
     With `resume`, `options` come from options.resume_options. InputError where the data or the directory cannot be
     used. Ctrl-C finishes the step, saves and returns.
     """
+    memory.keep_freed_memory()
     kept, held_out = data.split_held_out(data.read_documents(options.data), options.held_out)
     out = Path(options.out)
     if not resume:
