@@ -7,6 +7,7 @@ a whole block in one compiled call; model.py is what it must equal. Next room: s
 from . import model
 
 PIECE = 256  # tokens of all texts that are read together: more are no faster, and need memory for each
+PIECE_OF_INT8 = 128  # the same, where activations are most of the memory
 
 
 def read(ids, params, config, ops, cache, mask=None):  # [n_batch, n_seq] -> [n_batch, 1, n_vocab]
@@ -14,7 +15,8 @@ def read(ids, params, config, ops, cache, mask=None):  # [n_batch, n_seq] -> [n_
 
     `mask`: the same shape as `ids`, 0 at padding.
     """
-    step = max(PIECE // len(ids), 1)
+    piece = PIECE_OF_INT8 if hasattr(ops, "quantize") else PIECE
+    step = max(piece // len(ids), 1)
     for start in range(0, ids.shape[1], step):
         piece = slice(start, start + step)
         part = None if mask is None else mask[:, piece]

@@ -137,14 +137,12 @@ def find_ops(ops, n_parameters=0):
         return ops
     if ops not in OPS:
         raise InputError(f"ops: expected one of {', '.join(OPS)}, or a module, got {ops!r}")
-    if ops == "numba":
-        from . import kernels  # half a second to import, and to compile the first time
+    if ops in ("numba", "int8"):
+        from .kernel_compile import load_kept
 
-        return kernels
-    if ops == "int8":
-        from . import quantized
-
-        return quantized
+        twin = _import_kernels(ops)
+        load_kept()
+        return twin
     return choose_ops(n_parameters)[0] if ops == "auto" else numpy_ops
 
 
@@ -155,8 +153,20 @@ def choose_ops(n_parameters):
     from . import kernel_compile, kernels
 
     if kernel_compile.all_kept():
+        kernel_compile.load_kept()
         return kernels, f"a model of at least {LARGE:,} parameters, and kernels that are compiled"
     return numpy_ops, "kernels that are not compiled yet; `nanogpt-np warmup` compiles them"
+
+
+def _import_kernels(ops):
+    """Half a second, so only where they are asked for."""
+    if ops == "int8":
+        from . import quantized
+
+        return quantized
+    from . import kernels
+
+    return kernels
 
 
 def _is_int8(ops):

@@ -101,7 +101,7 @@ def _pad_queries(array):
     return padded
 
 
-@kernel(void(float32[:, :, ::1], read(boolean[:, :, ::1]), float32))
+@kernel(void(float32[:, :, ::1], read(boolean[:, :, ::1]), float32), early=False)
 def _softmax_kernel(scores, visible, scale):
     n_stack, n_query, _ = scores.shape
     n_heads = n_stack // len(visible)
@@ -156,7 +156,7 @@ def last_seen(mask):
     return n_key
 
 
-@kernel(void(ROWS, STACKS, STACKS, ROWS, float32, float32[:, :, :, ::1], float32[:, :, :, ::1]))
+@kernel(void(ROWS, STACKS, STACKS, ROWS, float32, float32[:, :, :, ::1], float32[:, :, :, ::1]), early=False)
 def _probs_backward_kernel(dprobs, q, k, probs, scale, dq, dk):
     n_heads, n_query = probs.shape[1:3]
     for stack in prange(probs.shape[0] * n_heads):

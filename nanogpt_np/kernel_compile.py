@@ -4,11 +4,12 @@ Enter: a Python function and the types it is for. Leave: a callable. The first c
 so; `compile_all` does it ahead. Next room: kernel_math.py.
 """
 
+import ctypes
 import functools
 import os
 import sys
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -19,6 +20,7 @@ from numba import config, njit
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 PATIENCE = 1.0  # seconds of silence before a compilation is explained
 SPINS = "10000"
+_MADV_PAGEOUT = 21  # Linux 5.4; unlike MADV_DONTNEED it can lose nothing
 
 _kernels = []
 _busy = threading.RLock()  # Numba's simplest pool of threads ends the process where two calls meet
@@ -27,8 +29,8 @@ _busy = threading.RLock()  # Numba's simplest pool of threads ends the process w
 class Kernel:
     """A compiled function of one signature; arrays of any layout are accepted where the signature says `[:, :]`."""
 
-    def __init__(self, function, signature, parallel):
-        self.function, self.signature, self.parallel = function, signature, parallel
+    def __init__(self, function, signature, parallel, early):
+        self.function, self.signature, self.parallel, self.early = function, signature, parallel, early
         self.turn = _busy if parallel else nullcontext()
         try:
             self.dispatcher = self._dispatcher(cache=True)
@@ -84,9 +86,12 @@ class _Explained:
         self.timer.cancel()
 
 
-def kernel(signature, parallel=True):
-    """Turn a function into a Kernel: @kernel(void(read(float32[::1]), float32[::1]))."""
-    return lambda function: Kernel(function, signature, parallel)
+def kernel(signature, parallel=True, early=True):
+    """Turn a function into a Kernel: @kernel(void(read(float32[::1]), float32[::1])).
+
+    `early`: generating needs it; load_kept() leaves the others for their first call.
+    """
+    return lambda function: Kernel(function, signature, parallel, early)
 
 
 def read(array_type):
@@ -105,6 +110,28 @@ def compile_all(progress=iter):
         if not one.is_ready:
             one.compile()
     return len(_kernels)
+
+
+def load_kept():
+    """Load what generating needs and was compiled before: the first token need not wait, nor will LLVM be needed."""
+    for one in _kernels:
+        if one.early and not one.is_ready and one.is_kept():
+            one.compile()
+    _page_out("libllvmlite")
+
+
+def _page_out(library):
+    """Let Linux take back the memory that holds a library; what is used again is read from its file again.
+
+    Of LLVM's 70 MiB nothing is used once the kernels are there. Elsewhere, or if Linux declines, nothing happens.
+    """
+    with suppress(AttributeError, OSError, TypeError, ValueError):
+        madvise = ctypes.CDLL(None).madvise
+        with open("/proc/self/maps", encoding="utf-8") as lines:
+            ranges = [line.split()[0].split("-") for line in lines if library in line]
+        for first, end in ranges:
+            start, size = int(first, 16), int(end, 16) - int(first, 16)
+            madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_PAGEOUT)
 
 
 def all_kept():

@@ -147,7 +147,7 @@ def _add_bias(piece, bias):
             piece[i, j] += bias[j]
 
 
-@kernel(void(read(float32[:, ::1]), intp, float32[::1]))
+@kernel(void(read(float32[:, ::1]), intp, float32[::1]), early=False)
 def _sum_rows_kernel(rows, each, out):
     for part in prange((out.size + each - 1) // each):
         first, end = part * each, min(out.size, (part + 1) * each)

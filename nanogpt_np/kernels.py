@@ -38,7 +38,6 @@ from .kernel_products import linear, linear_backward, product, share, unembed
 # what is too small to matter, or waits for memory either way
 from .ops import (
     IGNORE,
-    adam_step_,
     causal_mask,
     dropout,
     dropout_backward,
@@ -105,7 +104,7 @@ def gelu_new_backward(dout, x):
     return dx
 
 
-@kernel(void(read(float32[::1]), read(float32[::1]), intp, float32[::1]))
+@kernel(void(read(float32[::1]), read(float32[::1]), intp, float32[::1]), early=False)
 def _gelu_new_backward_kernel(dout, x, each, dx):
     for part in prange((x.size + each - 1) // each):
         places = slice(part * each, (part + 1) * each)
@@ -161,9 +160,10 @@ def layer_norm_backward(dout, x, weight, bias, eps=1e-5):
     return dx.reshape(x.shape), dweight, dbias
 
 
-@kernel(
-    void(read(float32[:, ::1]), read(float32[:, ::1]), read(float32[::1]), float32, float32[:, ::1], float32[:, :, ::1])
-)
+ROWS = read(float32[:, ::1])
+
+
+@kernel(void(ROWS, ROWS, read(float32[::1]), float32, float32[:, ::1], float32[:, :, ::1]), early=False)
 def _layer_norm_backward_kernel(dout, x, weight, eps, dx, parts):
     n_rows, width = x.shape
     n_piece = (n_rows + N_PARTS - 1) // N_PARTS
@@ -222,7 +222,7 @@ def cross_entropy(x, weight, targets, chunk=4096, logits=None):
     return np.where(targets == IGNORE, np.float32(0), log_z - picked), log_z
 
 
-@kernel(void(read(float32[:, ::1]), read(int64[::1]), float32[::1], float32[::1], float32[::1]))
+@kernel(void(read(float32[:, ::1]), read(int64[::1]), float32[::1], float32[::1], float32[::1]), early=False)
 def _log_sum_exp_kernel(logits, columns, top, total, picked):
     n_rows, width = logits.shape
     for i in prange(n_rows):
@@ -254,7 +254,7 @@ def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096, logit
     return dx, dweight
 
 
-@kernel(void(float32[:, ::1], read(int64[::1]), read(float32[::1]), read(float32[::1])))
+@kernel(void(float32[:, ::1], read(int64[::1]), read(float32[::1]), read(float32[::1])), early=False)
 def _dlogits_kernel(logits, columns, log_z, dlosses):
     n_rows, width = logits.shape
     for i in prange(n_rows):
@@ -262,3 +262,30 @@ def _dlogits_kernel(logits, columns, log_z, dlosses):
             logits[i, j] = exp(logits[i, j] - log_z[i]) * dlosses[i]
         if 0 <= columns[i] < width:
             logits[i, columns[i]] -= dlosses[i]
+
+
+# ---------------------------------------------------------------- learning
+
+
+def adam_step_(p, g, m, v, lr, betas, eps, n_steps):
+    """See ops.adam_step_."""
+    if not is_float32(p, g, m, v) or p.size < SMALL or not all(a.flags.c_contiguous for a in (p, g, m, v)):
+        return ops.adam_step_(p, g, m, v, lr, betas, eps, n_steps)
+    beta1, beta2 = betas
+    settings = np.array(
+        [1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**n_steps), 1 / math.sqrt(1 - beta2**n_steps), eps], np.float32
+    )
+    flat = (array.reshape(-1) for array in (p, g, m, v))
+    _adam_step_kernel(*flat, settings, share(p.size, 16))
+
+
+@kernel(void(float32[::1], read(float32[::1]), float32[::1], float32[::1], read(float32[::1]), intp), early=False)
+def _adam_step_kernel(p, g, m, v, settings, each):
+    for part in prange((p.size + each - 1) // each):
+        new1, old2, new2, lr, make_good, eps = (
+            settings[0], settings[1], settings[2], settings[3], settings[4], settings[5]
+        )  # fmt: skip
+        for i in range(part * each, min(p.size, (part + 1) * each)):
+            m[i] += new1 * (g[i] - m[i])
+            v[i] = v[i] * old2 + new2 * g[i] * g[i]
+            p[i] -= lr * m[i] / (np.float32(math.sqrt(v[i])) * make_good + eps)

@@ -98,7 +98,7 @@ def _table_of_pairs(merges, ids):
     return table
 
 
-@kernel(void(read(int64[::1]), int64[:, ::1]), parallel=False)
+@kernel(void(read(int64[::1]), int64[:, ::1]), parallel=False, early=False)
 def _fill_kernel(keys, table):
     for i in range(len(keys)):
         slot = _home(np.uint64(keys[i]), len(table))
@@ -118,7 +118,7 @@ def _home(key, n_slots):
 TABLES = int64[:, ::1], int32[::1], uint64[:, ::1], int32[:, ::1]
 
 
-@kernel(int64(read(uint8[::1]), WORDS, int64, uint8[::1], *TABLES, int32[::1]), parallel=False)
+@kernel(int64(read(uint8[::1]), WORDS, int64, uint8[::1], *TABLES, int32[::1]), parallel=False, early=False)
 def _encode_kernel(data, words, end, classes, pairs, ids, slots, slots_32, out):
     """Fill `out` with the ids of a text -> how many."""
     start = n_out = np.int64(0)  # the type of a plain 0 is "0", for which everything below would be compiled again

@@ -12,7 +12,6 @@ import shutil
 import time
 from urllib.parse import urljoin, urlsplit
 
-import requests
 from tqdm import tqdm
 
 from . import files
@@ -36,6 +35,8 @@ def fetch(url, path, n_bytes=None, sha256=None, progress=True, advice="try again
     `n_bytes` and `sha256` (hex) are checked where they are given; `advice` ends the message when the network fails.
     Raises FileError: no connection, a wrong answer, a full disk, or bytes that are not the expected ones.
     """
+    import requests  # 40 ms and 8 MiB, which only a download should cost
+
     part = path.with_name(path.name + ".part")
     for pause in (*PAUSES, None):
         try:
@@ -132,6 +133,8 @@ def _version(response):
 
 def _open(url, headers):
     """The answer after redirects, each of which must lead to an address that check_url allows."""
+    import requests
+
     for _ in range(MAX_REDIRECTS + 1):
         check_url(url)
         try:
@@ -203,8 +206,10 @@ def _copy(response, part, start, total, progress):
 
 
 def _gave_up(url, part, error, advice):
+    from requests.exceptions import ChunkedEncodingError
+
     reason = " ".join(str(_cause(error)).split())[:200]
-    broken = isinstance(error, (_BrokeOff, requests.exceptions.ChunkedEncodingError))
+    broken = isinstance(error, (_BrokeOff, ChunkedEncodingError))
     what = "the transfer broke off" if broken else f"{urlsplit(url).netloc} could not be reached"
     kept = f"{part.stat().st_size:,} bytes are kept and the next run goes on from there; " if part.exists() else ""
     return FileError(f"{url}: {what} ({reason}); {kept}{advice}")
