@@ -15,13 +15,11 @@ from .bench_workers import Run
 from .tokenizer import Tokenizer
 
 SHORT, LONG, N_NEW, N_BATCH = 64, 1000, 24, 8
-GUESSES = 8  # tokens per step at most
+GUESSES = 7  # tokens per step at most
 LOSS_CHARACTERS = 50_000
-STORY = (
-    "Once upon a time, there was a little girl named Lily. She loved to play in the park with her friends. One day, "
-    "she saw a big red ball under a tree. She wanted to play with it, but it belonged to a boy named Tom. Lily asked "
-    "Tom if she could play with his ball. Tom said yes, and they played together all day. When the sun went down, "
-    "Lily gave the ball back and said thank you. Tom was happy to have a new friend.\n\n"
+STORY = (  # the model keeps saying its last sentence
+    'Lily had a red ball. She wanted to play with it. She said, "No, I want to play with my ball. It is mine."\n'
+    'Lily said, "No, it is mine. It is mine. It is mine. It is mine'
 )
 
 
@@ -70,10 +68,10 @@ def _compared(title, engine, short, other, n_texts):
 
 def speculate(bench):
     """Tokens per second with and without guesses from the text, where the text repeats its prompt -> Table."""
-    tokenizer = Tokenizer.load(download.resolve("stories"))
-    ids = tokenizer.encode(STORY + STORY[: len(STORY) // 8])
+    directory = download.resolve("stories")
+    ids = Tokenizer.load(directory).encode(STORY)
     requests = [{"ids": ids, "n_new": 80, "speculate": n} for n in (0, GUESSES)]
-    settings, n_rounds = bench.settings(download.resolve("stories")), 1 + bench.options.runs
+    settings, n_rounds = bench.settings(directory), 1 + bench.options.runs
     runs = bench.race("speculate", "generate", ENGINES, settings, requests * n_rounds, n_warm=len(requests))
     named = {}
     for engine, run in runs.items():
@@ -83,7 +81,8 @@ def speculate(bench):
     for plain, guessed in zip(rows[::2], rows[1::2], strict=True):
         check_ids([plain, guessed], named)
         guessed.note = guessed.note.split(";")[0]  # int8 against itself: the ids are a measure here
-    return Table("speculate", "the shipped stories model, a story told again, greedy", "tokens/s", True, rows)
+    setting = "the shipped stories model, a text that repeats its prompt, greedy"
+    return Table("speculate", setting, "tokens/s", True, rows)
 
 
 def loss_of_int8(bench):

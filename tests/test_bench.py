@@ -262,6 +262,36 @@ def test_a_run_from_end_to_end(alone, tmp_path, monkeypatch):
     assert "torch (not installed)" in shown[0] and len(shown) == 3
 
 
+def test_growth_in_real_processes(alone, tmp_path):
+    bench = Bench(BenchOptions(size="tiny", runs=2), 1, tmp_path, pause=0.0)
+    short, long, batch = bench_growth.grow(bench)
+    assert [table.title for table in (short, long, batch)] == ["context 16", "context 40", "8 texts at once"]
+    assert all(len(table.rows[0].values) == 2 for table in (short, long, batch))
+    assert "numpy: a token takes" in long.notes[0] and "times the tokens of one text" in batch.notes[0]
+
+
+def test_growth_compares_round_by_round():
+    runs = [{"numpy": Run([{"seconds": [9, a, a]}, {"seconds": [9, b, b]}])} for a, b in ((1, 2), (2, 4), (4, 8))]
+    assert "takes 2.00 times as long" in bench_growth._compared("context", "numpy", runs[0], runs[1], 1)
+    assert bench_growth._compared("batch", "numpy", runs[0], runs[2], 8) == "numpy: 2.00 times the tokens of one text"
+    assert bench_growth._compared("context", "numpy", {"numpy": Run()}, runs[0], 1) == ""
+
+
+def test_guesses_in_real_processes(alone, tmp_path):
+    table = bench_growth.speculate(Bench(BenchOptions(runs=1), 1, tmp_path, pause=0.0))
+    assert [row.engine for row in table.rows] == ["numpy", "numpy, up to 7 guesses"]
+    assert all(row.values and not row.note for row in table.rows)  # a note would say that the ids differ
+
+
+def test_what_int8_costs(tmp_path):
+    data = tmp_path / "text.txt"
+    data.write_text("Once upon a time there was a cat. " * 20, encoding="utf-8")
+    (words,) = bench_growth.loss_of_int8(Bench(BenchOptions(data=str(data)), 1, tmp_path, pause=0.0))
+    assert words.startswith("loss of the stories model: ") and words.endswith("%")
+    (words,) = bench_growth.loss_of_int8(Bench(BenchOptions(), 1, tmp_path, pause=0.0))
+    assert "name a text with --data" in words
+
+
 def test_tokenize_in_real_processes(alone, tmp_path):
     data = tmp_path / "text.txt"
     data.write_text("Once upon a time. " * 50, encoding="utf-8")
