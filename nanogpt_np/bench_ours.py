@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, checkpoint, files, generate
+from . import __version__, checkpoint, files, generate, memory
 from . import params as P
 from .config import PRESETS, GPTConfig
 from .gpt import GPT, OPS
 from .sampling import Sampling
 from .tokenizer import GPT2_MERGES, Tokenizer
 from .tokenizer_vocab import read_merges
-from .training import backward, data, evaluate, memory, optim
+from .training import backward, data, evaluate, loop, optim
 
 ENGINES = [name for name in OPS if name != "auto"]  # the first is the definition
 TRAINERS = [name for name in ENGINES if name != "int8"]
@@ -149,7 +149,7 @@ class OurTrainer:
     """This project's step: loss and gradients, clipping, AdamW."""
 
     def __init__(self, engine, settings):
-        memory.keep_freed_memory()  # as training.loop.train does
+        memory.keep_freed_memory(loop.KEPT_BYTES)  # as loop.train does
         raw = files.read_json(Path(settings["directory"]) / checkpoint.CONFIG)
         gpt = GPT.from_config(GPTConfig.from_dict(raw), ops=engine)  # as training makes them; equal to the file's
         self.config, self.params, self.ops = gpt.config, gpt.params, gpt.ops

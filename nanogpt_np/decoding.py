@@ -4,6 +4,8 @@ Enter: ids, and the cache that holds what came before. Leave: logits, the cache 
 a whole block in one compiled call; model.py is what it must equal. Next room: speculation.py.
 """
 
+import numpy as np
+
 from . import model
 
 PIECE = 256  # tokens of all texts that are read together: more are no faster, and need memory for each
@@ -18,10 +20,34 @@ def read(ids, params, config, ops, cache, mask=None):  # [n_batch, n_seq] -> [n_
     piece = PIECE_OF_INT8 if hasattr(ops, "quantize") else PIECE
     step = max(piece // len(ids), 1)
     for start in range(0, ids.shape[1], step):
-        piece = slice(start, start + step)
-        part = None if mask is None else mask[:, piece]
-        final, _ = model.trunk(ids[:, piece], params, config, ops, mask=part, cache=cache, last_only=True)
+        part = slice(start, start + step)
+        x = _read_piece(ids[:, part], params, config, ops, cache, None if mask is None else mask[:, part])
+    final = ops.layer_norm(x, **params["ln_f"], eps=config.layer_norm_eps)
     return ops.unembed(final, model.unembedding(params))
+
+
+def _read_piece(ids, params, config, ops, cache, mask):  # [n_batch, n_new] -> [n_batch, 1, n_embd]
+    """model.trunk up to ln_f, for the last token; in the last block the others only leave their keys and values."""
+    positions, visible = model.place(ids.shape, config, ops, mask, cache)
+    x = model.embed(ids, positions, params, config, ops)
+    *blocks, last_block = params["h"]
+    for layer, block_params in enumerate(blocks):
+        x, _ = model.block(x, block_params, config, ops, visible, cache, layer)
+    n_before = ids.shape[1] - 1
+    if n_before:
+        _remember(x[:, :-1], last_block, config, ops, cache, len(blocks))
+        cache.advance(n_before)
+        visible = visible[..., -1:, :]
+    x, _ = model.block(x[:, -1:], last_block, config, ops, visible, cache, len(blocks))
+    cache.advance(1)
+    return x
+
+
+def _remember(x, params, config, ops, cache, layer):
+    """The keys and values of tokens on which nothing else of this block depends, as model.attention makes them."""
+    normed = ops.layer_norm(x, **params["ln_1"], eps=config.layer_norm_eps)
+    _, k, v = np.split(ops.linear(normed, **params["attn"]["c_attn"]), 3, axis=-1)
+    cache.append(layer, ops.split_heads(k, config.n_head), ops.split_heads(v, config.n_head))
 
 
 def decode(ids, params, config, ops, cache):  # [n_batch, n_new] -> [n_batch, n_new, n_vocab]

@@ -13,7 +13,7 @@ from .errors import InputError
 from .sampling import Sampling
 
 OPS = ("auto", "numpy", "numba", "int8")
-LARGE = 50_000_000  # parameters; with fewer, NumPy has said much before Numba has been imported
+LARGE = 200_000_000  # parameters; with fewer, NumPy says 200 tokens before kernels have made up for their start
 
 
 class GPT:

@@ -16,10 +16,13 @@ import llvmlite.binding as llvm
 import numba
 from numba import config, njit
 
+from .memory import keep_freed_memory
+
 # everything that "fast" allows except "there are no infinities and no NaN": masks are made of infinities
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 PATIENCE = 1.0  # seconds of silence before a compilation is explained
 SPINS = "10000"
+KEPT_BYTES = 4 << 20  # of a freed array: what a piece of a prompt needs in every block
 _MADV_PAGEOUT = 21  # Linux 5.4; unlike MADV_DONTNEED it can lose nothing
 
 _kernels = []
@@ -164,5 +167,6 @@ def start_threads():
 
     Longer is no faster here, and where another program wants a core too, each product would wait for its turn to end.
     """
+    keep_freed_memory(KEPT_BYTES)
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when Numba loads GNU OpenMP, which is now
     numba.get_num_threads()

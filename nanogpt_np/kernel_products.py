@@ -100,16 +100,15 @@ def share(n, step):
 
 
 def _blocks(n_stacks, n_rows, n_columns):
-    """Rows and columns of a block, so that all threads have as much to do."""
+    """Rows and columns of a block, so that all threads have as much to do: _blocks(1, 64, 2304) -> (64, 384)"""
     threads = n_threads()
-    n_down, n_across = -(-n_rows // BLOCK), -(-n_columns // BLOCK)
-    missing = -(-threads // np.gcd(threads, n_stacks * n_down * n_across))  # to a multiple of the threads
-    if n_columns >= n_rows:
-        n_across *= missing
-    else:
-        n_down *= missing
-    across = -(-n_columns // (n_across * TILE_COLUMNS)) * TILE_COLUMNS
-    return -(-n_rows // n_down), across
+    down, across = -(-n_rows // BLOCK), -(-n_columns // BLOCK)
+    for n in range(max(down, across), max(down, across) + 2 * threads):
+        n_down, n_across = (down, max(n, across)) if n_columns >= n_rows else (max(n, down), across)
+        rows, columns = -(-n_rows // n_down), -(-n_columns // (n_across * TILE_COLUMNS)) * TILE_COLUMNS
+        if n_stacks * -(-n_rows // rows) * -(-n_columns // columns) % threads == 0:
+            return rows, columns
+    return -(-n_rows // down), -(-n_columns // (across * TILE_COLUMNS)) * TILE_COLUMNS
 
 
 # ---------------------------------------------------------------- many rows

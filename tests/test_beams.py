@@ -159,9 +159,9 @@ def test_the_whole_context_can_be_filled(gpt):
 
 
 def test_a_prompt_is_read_once_and_a_finished_one_no_more(gpt, monkeypatch):
-    shapes, forward = [], model.trunk
+    shapes, forward = [], model.embed
     count = lambda ids, *args, **kw: (shapes.append(ids.shape), forward(ids, *args, **kw))[1]  # noqa: E731
-    monkeypatch.setattr(model, "trunk", count)
+    monkeypatch.setattr(model, "embed", count)
     first = [gpt.generate(prompt, 1, temperature=0)[0] for prompt in PROMPTS[:2]]
     assert first[0] != first[1]
     shapes.clear()

@@ -56,13 +56,13 @@ def gpt(make_gpt):
 @pytest.fixture
 def count_calls(monkeypatch):
     """The shapes of the ids that each forward pass reads, as they come."""
-    shapes, forward = [], model.trunk
+    shapes, forward = [], model.embed
 
     def counting(ids, *args, **kwargs):
         shapes.append(ids.shape)
         return forward(ids, *args, **kwargs)
 
-    monkeypatch.setattr(model, "trunk", counting)
+    monkeypatch.setattr(model, "embed", counting)
     return shapes
 
 

@@ -20,13 +20,13 @@ PROMPTS = [[1, 2, 3] * 4, [250], [7, 7, 7, 7], [40, 299, 12, 5, 40, 299]]
 @pytest.fixture
 def passes(monkeypatch):
     """(positions in the cache, ids read) of every forward pass, as they come."""
-    seen, trunk = [], model.trunk
+    seen, embed = [], model.embed
 
-    def recording(ids, *args, cache, **kwargs):
-        seen.append((cache.length, ids[0].tolist()))
-        return trunk(ids, *args, cache=cache, **kwargs)
+    def recording(ids, positions, *args):
+        seen.append((int(positions[0, 0]), ids[0].tolist()))
+        return embed(ids, positions, *args)
 
-    monkeypatch.setattr(model, "trunk", recording)
+    monkeypatch.setattr(model, "embed", recording)
     return seen
 
 

@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .. import checkpoint, files
+from .. import checkpoint, files, memory
 from .. import params as P
 from ..errors import InputError
 from ..model import Dropout
 from ..tokenizer import Tokenizer
-from . import backward, data, evaluate, memory, optim, report, state
+from . import backward, data, evaluate, optim, report, state
 from .options import NAME as RUN
 from .options import check_directory, create_directory
+
+KEPT_BYTES = 1 << 30  # of a freed array: every step needs the same arrays again
 
 
 def train(options, ops, resume=False, progress=True):
@@ -28,7 +30,7 @@ def train(options, ops, resume=False, progress=True):
     With `resume`, `options` come from options.resume_options. InputError where the data or the directory cannot be
     used. Ctrl-C finishes the step, saves and returns.
     """
-    memory.keep_freed_memory()
+    memory.keep_freed_memory(KEPT_BYTES)
     kept, held_out = data.split_held_out(data.read_documents(options.data), options.held_out)
     out = Path(options.out)
     if not resume:
