@@ -12,7 +12,7 @@ from numba import boolean, float32, intp, prange, void
 
 from .kernel_attention import masks, softmax_row
 from .kernel_compile import inner, kernel, n_threads, read
-from .kernel_math import ZERO, gelu_new_row, is_float32, layer_norm_row
+from .kernel_math import ZERO, gelu_new_row, layer_norm_row
 from .kernel_products import FEW_ROWS, add_pieces, dots, n_pieces, pad_rows, stream, stream_part
 from .kernel_tiles import DEPTH
 
@@ -36,17 +36,11 @@ def decode_block(x, params, config, visible, cache, layer):  # [n_batch, n_new, 
 
 
 def fits_decode_block(n_rows, params, config, cache):
-    """Is this for decode_block: few rows, float32 throughout, GPT-2's own GELU?"""
-    return (
-        n_rows <= FEW_ROWS
-        and config.activation == "gelu_new"
-        and is_float32(cache.keys)
-        and all(
-            is_float32(*_pair(part)) and part["weight"].flags.c_contiguous
-            for block in params["h"]
-            for part in (*block["attn"].values(), *block["mlp"].values(), block["ln_1"], block["ln_2"])
-        )
-    )
+    """Is this for decode_block: few rows, float32 matrices, GPT-2's own GELU? Asked for every token, so in haste."""
+    if n_rows > FEW_ROWS or config.activation != "gelu_new" or cache.keys.dtype != np.float32:
+        return False
+    matrices = (part["weight"] for block in params["h"] for part in (*block["attn"].values(), *block["mlp"].values()))
+    return all(matrix.dtype == np.float32 and matrix.flags.c_contiguous and matrix.flags.aligned for matrix in matrices)
 
 
 def _pair(part):

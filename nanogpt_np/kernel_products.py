@@ -16,6 +16,7 @@ from .kernel_vectors import (
     GROUP,
     TILE_COLUMNS,
     VECTOR,
+    ask_for,
     dots_1,
     dots_2,
     dots_4,
@@ -224,6 +225,8 @@ def stream_piece(x, weight, k, depth, first, end, sums):
     whole = (end - first) // VECTOR * VECTOR
     grouped = depth // GROUP * GROUP if whole else 0
     sums[:, first:end] = ZERO
+    if grouped:
+        ask_for(weight, k, first, whole)
     for at in range(k, k + grouped, GROUP):
         if n_rows == 1:
             stream_1(x, at, weight, first, whole, sums[:, first:])

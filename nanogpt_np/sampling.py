@@ -139,9 +139,9 @@ class Sampling:
 
 def _check(logits):
     """A NaN would win every comparison or none, and come out as token 0: say so instead."""
-    if np.isnan(logits).any():
+    best = logits.max(axis=-1)  # NaN where there is one
+    if np.isnan(best).any():
         raise InputError("expected logits that are numbers, got NaN; the weights or the input are broken")
-    best = logits.max(axis=-1)
     if not np.isfinite(best).all():
         got = best[~np.isfinite(best)][0]
         advice = "the weights or the input are broken" if got > 0 else "ban fewer ids"
