@@ -9,6 +9,7 @@ import numpy as np
 
 from . import kernels
 from . import params as P
+from .errors import InputError
 from .kernel_compile import n_threads
 from .kernel_int8 import GROUP, OFFSET, PANEL, multiply_int8, pack_int8, quantize_rows
 from .kernel_products import NO_BIAS
@@ -20,7 +21,6 @@ from .kernels import (
     attention_probs,
     attention_probs_backward,
     causal_mask,
-    cross_entropy_backward,
     dropout,
     dropout_backward,
     embedding_backward,
@@ -157,3 +157,10 @@ def cross_entropy(x, weight, targets, chunk=4096, logits=None):
         picked = logits[np.arange(len(logits)), np.where(counted, targets[rows], 0)]
         losses[rows] = np.where(counted, log_z[rows] - picked, 0)
     return losses, log_z
+
+
+def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096, logits=None):
+    """See ops.cross_entropy_backward; InputError for int8 weights, which no gradient can move by less than a step."""
+    if isinstance(weight, Int8Matrix):
+        raise InputError("backward: expected float weights, got int8; open the model with ops='numba' to train it")
+    return kernels.cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk, logits)

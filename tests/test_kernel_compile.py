@@ -81,6 +81,14 @@ def test_load_kept_leaves_the_others(monkeypatch):
     assert loaded and all(one.early for one in loaded)
 
 
+def test_memory_of_a_library_is_given_back(monkeypatch):
+    """What has been paged out still works; a library that is not there, or a system without madvise, is no error."""
+    kernel_compile._page_out("libllvmlite")
+    kernel_compile._page_out("no such library")
+    monkeypatch.setattr(kernel_compile.ctypes, "CDLL", lambda name: object())
+    kernel_compile._page_out("libllvmlite")
+
+
 @pytest.mark.parametrize(
     "n_parameters, kept, module, why",
     [

@@ -13,6 +13,7 @@ from test_model import CONFIG, make, random_ids
 from nanogpt_np import GPT, checkpoint, model, ops
 from nanogpt_np import params as P
 from nanogpt_np.errors import InputError
+from nanogpt_np.training import backward
 
 quantized = pytest.importorskip("nanogpt_np.quantized")
 kernel_int8 = pytest.importorskip("nanogpt_np.kernel_int8")
@@ -129,6 +130,12 @@ def test_a_whole_model():
     assert P.count(small) == P.count(params)
     again = quantized.quantize(small, CONFIG)
     assert all(a is b for (_, a), (_, b) in zip(P.walk(small), P.walk(again), strict=True))
+
+
+def test_int8_weights_cannot_be_trained():
+    gpt, ids = GPT(CONFIG, make(), ops="int8"), random_ids(1, 8)
+    with pytest.raises(InputError, match="expected float weights, got int8; open the model with ops='numba'"):
+        backward.loss_and_grads(ids, ids, gpt.params, gpt.config, gpt.ops)
 
 
 def test_opened_from_disk(tmp_path):

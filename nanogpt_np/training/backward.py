@@ -21,8 +21,8 @@ def loss_and_grads(ids, targets, params, config, ops, *, n_counted=None, dropout
     final, acts = model.trunk(ids, params, config, ops, keep_acts=True, dropout=dropout)
     rows, targets = final.reshape(-1, config.n_embd), targets.reshape(-1)
     weight = model.unembedding(params)
-    few_enough = len(rows) * len(weight) <= KEPT_LOGITS
-    logits = np.empty((len(rows), len(weight)), rows.dtype) if few_enough else None
+    few_enough = len(rows) * weight.shape[0] <= KEPT_LOGITS
+    logits = np.empty((len(rows), weight.shape[0]), rows.dtype) if few_enough else None
     losses, log_z = ops.cross_entropy(rows, weight, targets, logits=logits)
     n_counted = n_counted or max(int((targets != ops.IGNORE).sum()), 1)
     dlosses = np.full(len(rows), 1.0 / n_counted, rows.dtype)
