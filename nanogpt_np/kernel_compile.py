@@ -1,7 +1,9 @@
 """How a kernel comes to run: compiled for one signature when first needed, kept on disk, one at a time.
 
 Enter: a Python function and the types it is for. Leave: a callable. The first compilation ever takes seconds and says
-so; `compile_all` does it ahead. Next room: kernel_math.py.
+so; `compile_all` does it ahead. Numba compiles again when a kernel's own file has changed: after a change to a room
+that kernels of other rooms call (kernel_math, kernel_vectors, kernel_tiles, kernel_products), remove `__pycache__`.
+Next room: kernel_math.py.
 """
 
 import ctypes

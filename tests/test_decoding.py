@@ -7,6 +7,8 @@ import pytest
 from test_model import CONFIG, make, random_ids
 
 from nanogpt_np import decoding, model, ops
+from nanogpt_np import params as P
+from nanogpt_np.config import GPTConfig
 from nanogpt_np.kv_cache import KVCache
 
 kernels = pytest.importorskip("nanogpt_np.kernels")
@@ -42,6 +44,18 @@ def test_decode_is_the_model(n_batch, n_new, with_padding):
         for name in ("keys", "values"):
             stored = getattr(expected_cache, name)[:, :, :, :end]
             np.testing.assert_allclose(getattr(cache, name)[:, :, :, :end], stored, atol=FLOAT32)
+
+
+@pytest.mark.parametrize("n_new", [1, 3])
+def test_a_width_whose_sums_have_several_pieces(n_new):
+    config = GPTConfig(n_vocab=60, n_ctx=16, n_embd=448, n_layer=2, n_head=7, eos_id=None)
+    params = P.init(config, np.random.default_rng(0))
+    ids, more = np.arange(5)[None], np.arange(7, 7 + n_new)[None]
+    cache, expected_cache = KVCache(config), KVCache(config)
+    for one in (cache, expected_cache):
+        model.gpt(ids, params, config, ops, cache=one)
+    expected, _ = model.gpt(more, params, config, ops, cache=expected_cache)
+    np.testing.assert_allclose(decoding.decode(more, params, config, kernels, cache), expected, atol=FLOAT32)
 
 
 @pytest.mark.parametrize("n_new", [2, 4])
