@@ -12,11 +12,11 @@ from pathlib import Path
 
 from . import download, files
 from .bench_checks import add_limits, check_equal, check_ids, check_losses, describe_bandwidth, make_rows
-from .bench_growth import grow, loss_of_int8, speculate
+from .bench_growth import every, grow, loss_of_int8, speculate
 from .bench_ours import ENGINES, SIZES, TRAINERS, describe, prompt
 from .bench_peers import START_SCRIPT
 from .bench_report import Table, format_machine, format_table, to_json
-from .bench_workers import Command, Others, Run, Worker, cpus_allowed, machine, race
+from .bench_workers import Command, Others, Worker, cpus_allowed, machine, race
 from .errors import FileError, InputError
 from .gpt import OPS
 from .tokenizer import Tokenizer
@@ -183,7 +183,7 @@ def prefill(bench):
     requests = [{"ids": prompt(config, n), "n_new": 1} for n in lengths]
     runs = generate_runs(bench, "prefill", size, requests * (1 + bench.options.runs), n_warm=len(lengths))
     for i, n in enumerate(lengths):
-        part = {engine: Run(run.answers[i :: len(lengths)], run.about, run.error) for engine, run in runs.items()}
+        part = every(runs, i, len(lengths))
         rows = make_rows(part, lambda answer: 1e3 * answer["seconds"][0], ENGINES)
         check_ids(rows, part)
         yield Table(f"prefill {n}", f"{describe(size)}, one text, to its first new token", "ms", False, rows)

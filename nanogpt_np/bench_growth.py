@@ -35,7 +35,7 @@ def grow(bench):
     ]
     settings, n_rounds = bench.settings(bench.model(size)), 1 + bench.options.runs
     runs = bench.race("grow", "generate", ENGINES, settings, requests * n_rounds, n_warm=len(requests))
-    parts = [_every(runs, i, len(requests)) for i in range(len(requests))]
+    parts = [every(runs, i, len(requests)) for i in range(len(requests))]
     titles = (f"context {n_short}", f"context {n_long}", f"{N_BATCH} texts at once")
     for title, part, n_texts in zip(titles, parts, (1, 1, N_BATCH), strict=True):
         rows = make_rows(part, partial(_rate, n_texts=n_texts), ENGINES)
@@ -46,7 +46,7 @@ def grow(bench):
         yield Table(title, setting, "tokens/s", True, rows, [note for note in notes if note])
 
 
-def _every(runs, i, n):
+def every(runs, i, n):
     """The answers number i, i + n, i + 2n, … of each engine."""
     return {engine: Run(run.answers[i::n], run.about, run.error) for engine, run in runs.items()}
 
@@ -74,9 +74,9 @@ def speculate(bench):
     settings, n_rounds = bench.settings(directory), 1 + bench.options.runs
     runs = bench.race("speculate", "generate", ENGINES, settings, requests * n_rounds, n_warm=len(requests))
     named = {}
-    for engine, run in runs.items():
+    for engine in runs:
         for i, words in enumerate(("", f", up to {GUESSES} guesses")):
-            named[engine + words] = Run(run.answers[i :: len(requests)], run.about, run.error)
+            named[engine + words] = every(runs, i, len(requests))[engine]
     rows = make_rows(named, lambda answer: (len(answer["ids"]) - 1) / sum(answer["seconds"][1:]), named)
     for plain, guessed in zip(rows[::2], rows[1::2], strict=True):
         check_ids([plain, guessed], named)

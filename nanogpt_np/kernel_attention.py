@@ -12,7 +12,7 @@ from numba import boolean, float32, prange, void
 from . import ops
 from .kernel_compile import inner, kernel, read
 from .kernel_math import ONE, ZERO, exp, is_float32
-from .kernel_products import FEW_ROWS, dots, product, stream
+from .kernel_products import FEW_ROWS, dots, pad_rows, product, stream
 from .kernel_tiles import multiply
 
 LOWEST = np.float32(-math.inf)
@@ -35,7 +35,7 @@ def attention_probs(q, k, visible):
         return ops.attention_probs(q, k, visible)
     n_query, scale = q.shape[2], np.float32(1.0 / math.sqrt(q.shape[-1]))
     mask = masks(visible, (*q.shape[:3], k.shape[2]))
-    run, q = (_probs_kernel, q) if n_query > FEW_ROWS else (_few_probs_kernel, _pad_queries(q))
+    run, q = (_probs_kernel, q) if n_query > FEW_ROWS else (_few_probs_kernel, pad_rows(q))
     probs = np.empty((*q.shape[:3], k.shape[2]), np.float32)
     run(q, k, mask, scale, probs)
     return probs[:, :, :n_query]
@@ -58,7 +58,7 @@ def attention_mix(probs, v):
     n_query = probs.shape[2]
     if n_query > FEW_ROWS:
         return product(probs, v)
-    probs = _pad_queries(probs)
+    probs = pad_rows(probs)
     out = np.empty((*probs.shape[:3], v.shape[-1]), np.float32)
     _few_mix_kernel(probs, v, out)
     return out[:, :, :n_query]
@@ -88,17 +88,6 @@ def masks(visible, shape):
         leading[-1] = 1
     visible = np.broadcast_to(visible, (*leading, n_query, n_key))
     return np.ascontiguousarray(visible).reshape(-1, n_query, n_key)
-
-
-def _pad_queries(array):
-    """Contiguous, and with queries of zeros up to 1, 2, 4 or 8: [n_batch, n_head, n_query, n]."""
-    n_batch, n_head, n_query, n = array.shape
-    n_padded = 1 << (n_query - 1).bit_length()
-    if n_padded == n_query:
-        return np.ascontiguousarray(array)
-    padded = np.zeros((n_batch, n_head, n_padded, n), np.float32)
-    padded[:, :, :n_query] = array
-    return padded
 
 
 @kernel(void(float32[:, :, ::1], read(boolean[:, :, ::1]), float32), early=False)

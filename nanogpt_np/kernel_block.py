@@ -22,7 +22,7 @@ ROW, MATRIX = read(float32[::1]), read(float32[:, ::1])
 def decode_block(x, params, config, visible, cache, layer):  # [n_batch, n_new, n_embd] -> the same
     """See model.block: the same `x` for up to FEW_ROWS new tokens in all, which fits_decode_block() tells."""
     n_batch, n_new, n_embd = x.shape
-    rows = pad_rows(x.reshape(-1, n_embd)) if n_batch * n_new > 1 else x.reshape(1, -1)
+    rows = pad_rows(x.reshape(-1, n_embd))
     out = np.empty_like(rows)
     start = cache.length
     mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))

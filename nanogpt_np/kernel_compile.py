@@ -119,10 +119,11 @@ def compile_all(progress=iter):
 
 def load_kept():
     """Load what generating needs and was compiled before: the first token need not wait, nor will LLVM be needed."""
-    for one in _kernels:
-        if one.early and not one.is_ready and one.is_kept():
-            one.compile()
-    _page_out("libllvmlite")
+    waiting = [one for one in _kernels if one.early and not one.is_ready and one.is_kept()]
+    for one in waiting:
+        one.compile()
+    if waiting:
+        _page_out("libllvmlite")
 
 
 def _page_out(library):

@@ -10,8 +10,8 @@ from numba import boolean, float32, intp, prange, void
 
 from . import ops
 from .kernel_compile import inner, kernel, n_threads, read
-from .kernel_math import is_float32
-from .kernel_tiles import DEPTH, ZERO, multiply
+from .kernel_math import ZERO, is_float32
+from .kernel_tiles import DEPTH, multiply
 from .kernel_vectors import (
     GROUP,
     TILE_COLUMNS,
@@ -85,13 +85,14 @@ def product(a, b, bias=NO_BIAS, out=None, add=False):
     return out
 
 
-def pad_rows(rows):
-    """Rows of zeros below, up to 1, 2, 4 or 8 rows."""
-    n = 1 << (len(rows) - 1).bit_length()
-    if n == len(rows):
-        return rows
-    padded = np.zeros((n, rows.shape[1]), np.float32)
-    padded[: len(rows)] = rows
+def pad_rows(rows):  # [..., n_rows, n] -> [..., n_padded, n]
+    """Contiguous, and with rows of zeros below, up to 1, 2, 4 or 8 rows."""
+    *leading, n_rows, n = rows.shape
+    n_padded = 1 << (n_rows - 1).bit_length()
+    if n_padded == n_rows:
+        return np.ascontiguousarray(rows)
+    padded = np.zeros((*leading, n_padded, n), np.float32)
+    padded[..., :n_rows, :] = rows
     return padded
 
 

@@ -8,10 +8,10 @@ which they will be read, then let a tile of the result stay in registers. Next r
 import numpy as np
 
 from .kernel_compile import inner
+from .kernel_math import ZERO
 from .kernel_vectors import TILE_COLUMNS, TILE_ROWS, copy_run, multiply_tile, transpose_tile
 
 DEPTH = 384  # of a panel: what a tile reads again and again fits the second cache, and GPT-2's widths divide evenly
-ZERO = np.float32(0)
 
 
 @inner
