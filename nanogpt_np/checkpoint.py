@@ -106,7 +106,7 @@ def load(directory, dtype=np.float32, keep=None):
 
     Weights stored as `dtype` are mapped copy-on-write: they can be changed in memory, the file stays as it is.
     Others (float16, bfloat16, float64, or a file that is not aligned, as the published GPT-2) are converted one
-    by one. `keep(name, array, config, give_back)` may return something smaller to keep of each tensor, and call
+    by one. `keep(name, array, config, give_back)` may return something else to keep of each tensor, and call
     give_back() on the way, which frees the memory behind what has been read.
     Raises FileError, naming file and tensor, where anything is missing, broken or does not fit together.
     """
@@ -114,7 +114,7 @@ def load(directory, dtype=np.float32, keep=None):
     if dtype.kind != "f":
         raise InputError(f"dtype: expected a float dtype such as float32, got {dtype}")
     directory = Path(directory)
-    config = _read_config(directory)
+    config = read_config(directory)
     tensors, metadata = _collect(_weight_files(directory))
     _check_stamp(directory, config, metadata)
     tokenizer = _read_tokenizer(directory, config, metadata)
@@ -137,7 +137,9 @@ def load(directory, dtype=np.float32, keep=None):
     return config, nest(named), tokenizer
 
 
-def _read_config(directory):
+def read_config(directory):
+    """The GPTConfig of a model directory; FileError where there is none, or a broken one."""
+    directory = Path(directory)
     if not directory.is_dir():
         raise FileError(f"{directory}: expected a model directory, found none; check the name")
     path = directory / CONFIG

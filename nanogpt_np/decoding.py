@@ -1,15 +1,24 @@
 """The forward pass as generating needs it: a prompt piece by piece, then few tokens at a time, which continue a cache.
 
 Enter: ids, and the cache that holds what came before. Leave: logits, the cache longer. Ops may offer `decode_block`,
-a whole block in one compiled call; model.py is what it must equal. Next room: speculation.py.
+a whole block in one compiled call, which must equal model.block, and `make_cache`, for a cache of their own.
+Next room: speculation.py.
 """
 
 import numpy as np
 
 from . import model
+from .kv_cache import KVCache
 
 PIECE = 256  # tokens of all texts that are read together: more are no faster, and need memory for each
 PIECE_OF_INT8 = 128  # the same, where activations are most of the memory
+
+
+def new_cache(n_batch, n_ctx, params, config, ops):
+    """An empty cache of the kind that these ops read fastest."""
+    if hasattr(ops, "make_cache"):
+        return ops.make_cache(config, n_batch, n_ctx)
+    return KVCache(config, n_batch, n_ctx, dtype=params["ln_f"]["weight"].dtype)
 
 
 def read(ids, params, config, ops, cache, mask=None):  # [n_batch, n_seq] -> [n_batch, 1, n_vocab]
@@ -52,7 +61,7 @@ def _remember(x, params, config, ops, cache, layer):
 
 def decode(ids, params, config, ops, cache):  # [n_batch, n_new] -> [n_batch, n_new, n_vocab]
     """The logits behind each of a few new tokens: what model.gpt(…, cache=cache) returns."""
-    if not hasattr(ops, "decode_block") or not ops.fits_decode_block(ids.size, params, config, cache):
+    if not hasattr(ops, "decode_block") or not ops.fits_decode_block(ids.shape, params, config, cache):
         return model.gpt(ids, params, config, ops, cache=cache)[0]
     positions, visible = model.place(ids.shape, config, ops, None, cache)
     x = model.embed(ids, positions, params, config, ops)

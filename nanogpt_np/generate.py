@@ -13,7 +13,7 @@ import numpy as np
 
 from . import decoding, speculation
 from .errors import InputError
-from .kv_cache import KVCache, slide
+from .kv_cache import slide
 from .sampling import Sampling
 from .tokenizer import StreamDecoder
 
@@ -154,7 +154,7 @@ def prefill(texts, params, config, ops, max_new):
     ids = np.array([[0] * (longest - len(text)) + text for text in texts])
     mask = np.array([[False] * (longest - len(text)) + [True] * len(text) for text in texts])
     n_ctx = min(config.n_ctx, longest + max_new)
-    cache = KVCache(config, len(texts), n_ctx, dtype=params["ln_f"]["weight"].dtype)
+    cache = decoding.new_cache(len(texts), n_ctx, params, config, ops)
     logits = decoding.read(ids, params, config, ops, cache, mask)
     return logits, cache
 

@@ -34,8 +34,10 @@ class GPT:
         looked for.
         """
         ops = ops if ops == "auto" else find_ops(ops)
-        keep = ops.quantize_one if _is_int8(ops) else None  # one matrix at a time: never all of them in float32
-        config, params, tokenizer = checkpoint.load(download.resolve(name_or_directory), keep=keep)
+        directory = download.resolve(name_or_directory)
+        ops = find_ops(ops, P.size(checkpoint.read_config(directory)) if ops == "auto" else 0)
+        keep = getattr(ops, "keep_one", None)  # one matrix at a time: never all of them twice
+        config, params, tokenizer = checkpoint.load(directory, keep=keep)
         return cls(config, params, tokenizer, ops)
 
     @classmethod
@@ -170,7 +172,7 @@ def _import_kernels(ops):
 
 
 def _is_int8(ops):
-    return hasattr(ops, "quantize_one")
+    return hasattr(ops, "quantize")
 
 
 def _rectangle(rows, name):

@@ -35,9 +35,9 @@ def decode_block(x, params, config, visible, cache, layer):  # [n_batch, n_new, 
     return out[: n_batch * n_new].reshape(x.shape)
 
 
-def fits_decode_block(n_rows, params, config, cache):
+def fits_decode_block(shape, params, config, cache):
     """Is this for decode_block: few rows, float32 matrices, GPT-2's own GELU? Asked for every token, so in haste."""
-    if n_rows > FEW_ROWS or config.activation != "gelu_new" or cache.keys.dtype != np.float32:
+    if math.prod(shape) > FEW_ROWS or config.activation != "gelu_new" or cache.keys.dtype != np.float32:
         return False
     matrices = (part["weight"] for block in params["h"] for part in (*block["attn"].values(), *block["mlp"].values()))
     return all(matrix.dtype == np.float32 and matrix.flags.c_contiguous and matrix.flags.aligned for matrix in matrices)

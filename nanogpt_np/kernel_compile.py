@@ -1,9 +1,8 @@
 """How a kernel comes to run: compiled for one signature when first needed, kept on disk, one at a time.
 
 Enter: a Python function and the types it is for. Leave: a callable. The first compilation ever takes seconds and says
-so; `compile_all` does it ahead. Numba compiles again when a kernel's own file has changed: after a change to a room
-that kernels of other rooms call (kernel_math, kernel_vectors, kernel_tiles, kernel_products), remove `__pycache__`.
-Next room: kernel_math.py.
+so; `compile_all` does it ahead. What was kept counts until a room of kernels changes, as kernels call functions of
+other rooms. Next room: kernel_math.py.
 """
 
 import ctypes
@@ -64,12 +63,27 @@ class Kernel:
 
     def is_kept(self):
         """Was it compiled before, and kept on disk?"""
-        folder = self.dispatcher.stats.cache_path if not config.DISABLE_JIT else None
-        return folder is not None and any(Path(folder).glob(f"*.{self.function.__name__}-*.nbi"))
+        index = _index(self.dispatcher)
+        return index is not None and bool(index._load_index())
 
     def _dispatcher(self, cache):
-        made = njit(parallel=self.parallel, fastmath=FAST, error_model="numpy", nogil=True, cache=cache)
-        return made(self.function)
+        made = njit(parallel=self.parallel, fastmath=FAST, error_model="numpy", nogil=True, cache=cache)(self.function)
+        index = _index(made)
+        if index is not None:
+            index._source_stamp = (index._source_stamp, _rooms())
+        return made
+
+
+def _index(dispatcher):
+    """Numba's list of what is kept of a function (its name for it is private), or None where nothing is kept."""
+    return getattr(dispatcher._cache, "_cache_file", None) if not config.DISABLE_JIT else None
+
+
+@functools.cache
+def _rooms():
+    """The rooms of kernels as they are on disk; Numba by itself would look at a kernel's own file alone."""
+    rooms = [(room.name, room.stat()) for room in sorted(Path(__file__).parent.glob("kernel*.py"))]
+    return tuple((name, status.st_size, status.st_mtime_ns) for name, status in rooms)
 
 
 class _Explained:

@@ -2,7 +2,7 @@
 
 Enter: weights packed by quantized.py, activations as int8 with a scale per GROUP. Leave: float32 sums, in place.
 An instruction multiplies four unsigned bytes by four signed ones and adds them to an int32: weights are stored as
-w + 128, and what that adds is taken off where each sum begins. Next room: quantized.py.
+w + 128, and what that adds is taken off where each sum begins. Next room: quantized_cache.py.
 """
 
 import numpy as np
@@ -13,7 +13,8 @@ from numba.extending import intrinsic
 
 from .kernel_compile import cpu_has, inner, kernel, read
 from .kernel_math import HALF, ZERO
-from .kernel_vectors import Writer, compiled, fma, integer
+from .kernel_vectors import fma
+from .kernel_writer import BYTE, FLOAT, INT32, Writer, compiled, integer
 
 GROUP = 64  # activations that share one scale: an outlier spoils only its neighbours (Dettmers et al. 2022 name them)
 PANEL = 64  # columns of the weights that are multiplied together
@@ -21,7 +22,6 @@ OFFSET = 128
 LARGEST = np.float32(127)
 ROWS = 4  # of activations at once
 
-_BYTE, _INT32, _FLOAT = ir.IntType(8), ir.IntType(32), ir.FloatType()
 _LANES = 16
 _VECTORS = PANEL // _LANES
 
@@ -41,15 +41,15 @@ def _make_group(n_rows):
 
         def write(w: Writer, weights, at, x, row, k, starts, scales, group, sums):
             builder = w.builder
-            vector, floats = ir.VectorType(_INT32, _LANES), ir.VectorType(_FLOAT, _LANES)
+            vector, floats = ir.VectorType(INT32, _LANES), ir.VectorType(FLOAT, _LANES)
             kind = ir.FunctionType(vector, [vector] * 3)
             multiply = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
-            panel = builder.bitcast(w.address(0, at), _BYTE.as_pointer())
-            rows = [builder.bitcast(one, _BYTE.as_pointer()) for one in w.rows(2, n_rows, row, k)]
+            panel = builder.bitcast(w.address(0, at), BYTE.as_pointer())
+            rows = [builder.bitcast(one, BYTE.as_pointer()) for one in w.rows(2, n_rows, row, k)]
 
             def everywhere(value):
                 undefined, first = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0] * _LANES)
-                single = builder.insert_element(undefined, value, ir.Constant(_INT32, 0))
+                single = builder.insert_element(undefined, value, ir.Constant(INT32, 0))
                 return builder.shuffle_vector(single, undefined, first)
 
             def step(i, totals):
@@ -61,7 +61,7 @@ def _make_group(n_rows):
                     columns[-1].align = 1
                 new = []
                 for one in rows:
-                    four = builder.load(builder.bitcast(builder.gep(one, [i]), _INT32.as_pointer()))
+                    four = builder.load(builder.bitcast(builder.gep(one, [i]), INT32.as_pointer()))
                     four.align = 1
                     value = everywhere(four)
                     for column in columns:
@@ -70,7 +70,7 @@ def _make_group(n_rows):
 
             begin = []
             for one in w.rows(5, n_rows, row, group):
-                value = builder.load(builder.bitcast(one, _INT32.as_pointer()))
+                value = builder.load(builder.bitcast(one, INT32.as_pointer()))
                 begin += [everywhere(value)] * _VECTORS
             totals = w.loop(integer(GROUP), 4, begin, step)
             factors = [w.broadcast(one) for one in w.rows(6, n_rows, row, group)]
@@ -103,47 +103,77 @@ def _add_group(weights, at, x, row, k, starts, scales, group, sums):
 add_one, add_rows = (_make_group(1), _make_group(ROWS)) if has_vnni() else (_add_group, _add_group)
 
 
-@kernel(void(read(float32[:, ::1]), int8[:, ::1], float32[:, ::1], int32[:, ::1]), parallel=False)
-def quantize_rows(x, small, scales, starts):
-    """Each GROUP of a row to int8: x is about small * scale; `starts` takes off what OFFSET adds."""
-    width = x.shape[1]
+@inner
+def round_to_int8(x, small):
+    """x to int8, the largest to 127 -> what a step is worth, and the sum of all."""
+    top = ZERO
+    for j in range(x.size):
+        top = max(top, abs(x[j]))
+    factor = LARGEST / top if top > ZERO else ZERO
+    total = np.int32(0)
+    for j in range(x.size):
+        value = np.int32(np.floor(x[j] * factor + HALF))
+        small[j] = value
+        total += value
+    return top / LARGEST, total
+
+
+@inner
+def quantize_group(x, group, small, scales, starts):
+    """One GROUP of a row to int8: x is about small * scale; `starts` takes off what OFFSET adds."""
+    first, end = group * GROUP, min((group + 1) * GROUP, x.size)
+    scales[group], total = round_to_int8(x[first:end], small[first:end])
+    small[end : first + GROUP] = 0
+    starts[group] = -OFFSET * total
+
+
+@inner
+def quantize(x, small, scales, starts):
+    """All groups of all rows."""
     for row in range(len(x)):
         for group in range(scales.shape[1]):
-            first, end = group * GROUP, min((group + 1) * GROUP, width)
-            top = ZERO
-            for j in range(first, end):
-                top = max(top, abs(x[row, j]))
-            factor = LARGEST / top if top > ZERO else ZERO
-            total = np.int32(0)
-            for j in range(first, end):
-                value = np.int32(np.floor(x[row, j] * factor + HALF))
-                small[row, j] = value
-                total += value
-            small[row, end : (group + 1) * GROUP] = 0
-            scales[row, group] = top / LARGEST
-            starts[row, group] = -OFFSET * total
+            quantize_group(x[row], group, small[row], scales[row], starts[row])
+
+
+@kernel(void(read(float32[:, ::1]), int8[:, ::1], float32[:, ::1], int32[:, ::1]), parallel=False)
+def quantize_rows(x, small, scales, starts):
+    """All groups of all rows, for callers in Python."""
+    quantize(x, small, scales, starts)
 
 
 @kernel(void(
     read(int8[:, ::1]), read(float32[:, ::1]), read(int32[:, ::1]), read(uint8[::1]), read(float32[::1]),
     read(float32[::1]), intp, float32[:, ::1],
 ))  # fmt: skip
-def multiply_int8(x, scales, starts, weights, factors, bias, each, out):
-    """out = x @ weights + bias; `each`: panels per thread."""
-    n_rows, n_out = out.shape
+def multiply_int8(x, scales, starts, weights, factors, bias, n_parts, out):
+    """out = x @ weights + bias, in so many parts at once."""
+    for part in prange(n_parts):
+        first, end = part_of_panels(part, n_parts, out.shape[1])
+        multiply_panels(x, scales, starts, weights, factors, bias, first, end, out)
+
+
+@inner
+def part_of_panels(part, n_parts, n_out):
+    """The first panel of this part, and that of the next."""
     n_panels = (n_out + PANEL - 1) // PANEL
-    for part in prange((n_panels + each - 1) // each):
-        sums = np.empty((ROWS, PANEL), np.float32)
-        for panel in range(part * each, min(n_panels, (part + 1) * each)):
-            row = 0
-            while row < n_rows:
-                n = ROWS if row + ROWS <= n_rows else 1
-                _multiply_panel(x, scales, starts, weights, panel, row, sums[:n])
-                for number in range(n):
-                    for column in range(panel * PANEL, min(n_out, (panel + 1) * PANEL)):
-                        value = sums[number, column - panel * PANEL] * factors[column]
-                        out[row + number, column] = value + (bias[column] if bias.size else ZERO)
-                row += n
+    return part * n_panels // n_parts, (part + 1) * n_panels // n_parts
+
+
+@inner
+def multiply_panels(x, scales, starts, weights, factors, bias, first, end, out):
+    """The columns of out = x @ weights + bias that some panels hold."""
+    n_rows, n_out = out.shape
+    sums = np.empty((ROWS, PANEL), np.float32)
+    for panel in range(first, end):
+        row = 0
+        while row < n_rows:
+            n = ROWS if row + ROWS <= n_rows else 1
+            _multiply_panel(x, scales, starts, weights, panel, row, sums[:n])
+            for number in range(n):
+                for column in range(panel * PANEL, min(n_out, (panel + 1) * PANEL)):
+                    value = sums[number, column - panel * PANEL] * factors[column]
+                    out[row + number, column] = value + (bias[column] if bias.size else ZERO)
+            row += n
 
 
 @inner
@@ -165,14 +195,10 @@ def pack_int8(weight, each, factors, packed):
     n_in, n_out = weight.shape
     n_panels = len(packed)
     for part in prange((n_panels + each - 1) // each):
+        small = np.empty(n_in, np.int8)
         for panel in range(part * each, min(n_panels, (part + 1) * each)):
             packed[panel] = OFFSET
             for column in range(panel * PANEL, min(n_out, (panel + 1) * PANEL)):
-                top = ZERO
+                factors[column], _ = round_to_int8(weight[:, column], small)
                 for k in range(n_in):
-                    top = max(top, abs(weight[k, column]))
-                factors[column] = top / LARGEST
-                factor = LARGEST / top if top > ZERO else ZERO
-                for k in range(n_in):
-                    value = np.int32(np.floor(weight[k, column] * factor + HALF))
-                    packed[panel, k // 4, column - panel * PANEL, k % 4] = value + OFFSET
+                    packed[panel, k // 4, column - panel * PANEL, k % 4] = np.int32(small[k]) + OFFSET

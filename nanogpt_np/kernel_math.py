@@ -1,6 +1,6 @@
 """Float32 arithmetic that kernels share: typed constants, an exp that vectorizes, GELU and layer norm of a row.
 
-Enter and leave: float32 numbers, inside compiled loops. Next room: kernel_vectors.py.
+Enter and leave: float32 numbers, inside compiled loops. Next room: kernel_writer.py.
 """
 
 import math

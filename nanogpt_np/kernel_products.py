@@ -14,8 +14,6 @@ from .kernel_math import ZERO, is_float32
 from .kernel_tiles import DEPTH, multiply
 from .kernel_vectors import (
     GROUP,
-    TILE_COLUMNS,
-    VECTOR,
     ask_for,
     dots_1,
     dots_2,
@@ -26,6 +24,7 @@ from .kernel_vectors import (
     stream_2,
     stream_4,
 )
+from .kernel_writer import TILE_COLUMNS, VECTOR
 
 FEW_ROWS = 8  # up to so many rows a product waits for the weights, not for arithmetic
 BLOCK = 512  # rows and columns that one core takes at a time: their panels fit the second cache

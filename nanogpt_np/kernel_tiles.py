@@ -9,7 +9,8 @@ import numpy as np
 
 from .kernel_compile import inner
 from .kernel_math import ZERO
-from .kernel_vectors import TILE_COLUMNS, TILE_ROWS, copy_run, multiply_tile, transpose_tile
+from .kernel_vectors import copy_run, multiply_tile, transpose_tile
+from .kernel_writer import TILE_COLUMNS, TILE_ROWS
 
 DEPTH = 384  # of a panel: what a tile reads again and again fits the second cache, and GPT-2's widths divide evenly
 

@@ -1,8 +1,8 @@
 """Vector instructions that Numba's loops do not find by themselves, as functions for compiled code.
 
-Enter: float32 arrays whose last axis is contiguous, and places in them. Leave: arrays changed in place. Each function
-writes LLVM instructions (an `@intrinsic`); beside it stands the same in NumPy, which runs under NUMBA_DISABLE_JIT=1.
-Next room: kernel_tiles.py.
+Enter: float32 arrays whose last axis is contiguous, and places in them; what streams by may be int8. Leave: arrays
+changed in place. Each function writes LLVM instructions (an `@intrinsic`); below stands the same in NumPy, which runs
+under NUMBA_DISABLE_JIT=1. Next room: kernel_tiles.py.
 """
 
 from llvmlite import ir
@@ -10,141 +10,9 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .kernel_compile import cpu_has
+from .kernel_writer import FLOAT, INT32, TILE_COLUMNS, TILE_ROWS, TILE_VECTORS, VECTOR, compiled, integer, zeros
 
-
-def _vector_and_tile():
-    """How many float32 a register holds, and how many rows and registers of a product fit the register file."""
-    if cpu_has("avx512f"):
-        return 16, 8, 2  # 16 sums, 2 vectors of b, 1 of a, of 32 registers
-    if cpu_has("avx2"):
-        return 8, 4, 2  # 8 + 2 + 1 of 16; a third vector would not divide widths of 64 and 256
-    return 4, 8, 2  # NEON: 16 + 2 + 1 of 32
-
-
-VECTOR, TILE_ROWS, _TILE_VECTORS = _vector_and_tile()
-TILE_COLUMNS = VECTOR * _TILE_VECTORS
-GROUP = 16  # rows of the weights that stream by together; the next 16 are asked for meanwhile
-
-_FLOAT, _BYTE, _INT32, _INT64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
-
-
-def integer(n):
-    """A constant for addresses and counters."""
-    return ir.Constant(_INT64, n)
-
-
-class Writer:
-    """Writes the instructions of one function; `args` are its arrays and numbers as Numba hands them over."""
-
-    def __init__(self, context, builder, signature, args):
-        self.context, self.builder, self.types, self.args = context, builder, signature.args, args
-
-    def array(self, n):
-        """Argument number n, an array."""
-        return self.context.make_array(self.types[n])(self.context, self.builder, self.args[n])
-
-    def address(self, n, *at):
-        """Where element `at` of array number n lies."""
-        array, builder = self.array(n), self.builder
-        strides = [builder.extract_value(array.strides, axis) for axis in range(len(at))]
-        offset = integer(0)
-        for i, stride in zip(at, strides, strict=True):
-            offset = builder.add(offset, builder.mul(i, stride))
-        return self.further(array.data, offset)
-
-    def further(self, address, n_bytes):
-        """An address so many bytes behind another."""
-        base = self.builder.bitcast(address, _BYTE.as_pointer())
-        return self.builder.bitcast(self.builder.gep(base, [n_bytes]), _FLOAT.as_pointer())
-
-    def rows(self, n, count, *at):
-        """The addresses of element `at` and of those in the `count` - 1 rows below it."""
-        stride = self.builder.extract_value(self.array(n).strides, 0)
-        first = self.address(n, *at)
-        return [self.further(first, self.builder.mul(stride, integer(row))) for row in range(count)]
-
-    def load(self, address, at=0, width=VECTOR):
-        """A vector of float32, `at` elements behind an address."""
-        at = at if isinstance(at, ir.Value) else integer(at)
-        address = self.builder.gep(address, [at])
-        value = self.builder.load(self.builder.bitcast(address, ir.VectorType(_FLOAT, width).as_pointer()))
-        value.align = 4
-        return value
-
-    def store(self, value, address, at=0):
-        """Put a vector `at` elements behind an address."""
-        at = at if isinstance(at, ir.Value) else integer(at)
-        address = self.builder.gep(address, [at])
-        self.builder.store(value, self.builder.bitcast(address, value.type.as_pointer())).align = 4
-
-    def broadcast(self, address, at=0):
-        """One float32 in all places of a vector."""
-        value = self.builder.load(self.builder.gep(address, [at if isinstance(at, ir.Value) else integer(at)]))
-        vector = ir.VectorType(_FLOAT, VECTOR)
-        single = self.builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_INT32, 0))
-        everywhere = ir.Constant(ir.VectorType(_INT32, VECTOR), [0] * VECTOR)
-        return self.builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), everywhere)
-
-    def fma(self, a, b, c):
-        """a * b + c, rounded once."""
-        kind = ir.FunctionType(a.type, [a.type] * 3)
-        name = f"llvm.fma.v{a.type.count}f32"
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), [a, b, c])
-
-    def total(self, vector):
-        """The sum of a vector's elements: halves upon halves, the same order everywhere."""
-        width = vector.type.count
-        while width > 1:
-            width //= 2
-            low, high = (
-                self.builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(_INT32, width), list(places)))
-                for places in (range(width), range(width, 2 * width))
-            )
-            vector = self.builder.fadd(low, high)
-        return self.builder.extract_element(vector, ir.Constant(_INT32, 0))
-
-    def prefetch(self, address, at):
-        """Ask for a line of memory that will be read soon."""
-        address = self.builder.bitcast(self.builder.gep(address, [at]), _BYTE.as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), _INT32, _INT32, _INT32])
-        function = self.builder.module.declare_intrinsic("llvm.prefetch", [address.type], kind)
-        to_read, to_level_2, data = (ir.Constant(_INT32, n) for n in (0, 2, 1))
-        self.builder.call(function, [address, to_read, to_level_2, data])
-
-    def loop(self, n, step, start, body):
-        """for i in range(0, n, step): values = body(i, values), from `start`; n is at least 1 -> the last values."""
-        builder = self.builder
-        before = builder.block
-        inside, behind = builder.append_basic_block("loop"), builder.append_basic_block("behind")
-        builder.branch(inside)
-        builder.position_at_end(inside)
-        i = builder.phi(_INT64)
-        i.add_incoming(integer(0), before)
-        values = [builder.phi(value.type) for value in start]
-        new = body(i, values)
-        following = builder.add(i, integer(step))
-        i.add_incoming(following, builder.block)
-        for phi, first, value in zip(values, start, new, strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(value, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, n), inside, behind)
-        builder.position_at_end(behind)
-        return new
-
-
-def _zeros(count):
-    return [ir.Constant(ir.VectorType(_FLOAT, VECTOR), [0.0] * VECTOR)] * count
-
-
-def compiled(signature, write):
-    """What an @intrinsic returns: its signature, and the function that writes its instructions."""
-
-    def codegen(context, builder, signature, args):
-        write(Writer(context, builder, signature, args), *args)
-        return context.get_dummy_value()
-
-    return signature, codegen
+GROUP = 8  # rows of the weights that stream by together; the next 8 are asked for meanwhile
 
 
 @intrinsic
@@ -152,7 +20,7 @@ def fma(typingctx, a, b, c):
     """a * b + c of float32 numbers, rounded once, as the vectors do it; loops over it become vectors themselves."""
 
     def codegen(context, builder, signature, args):
-        kind = ir.FunctionType(_FLOAT, [_FLOAT] * 3)
+        kind = ir.FunctionType(FLOAT, [FLOAT] * 3)
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.f32"), args)
 
     return types.float32(types.float32, types.float32, types.float32), codegen
@@ -174,14 +42,14 @@ def multiply_tile(typingctx, a, a_at, b, b_at, n_k, c, i, j, add):
         def step(k, sums):
             at_b, at_a = w.builder.mul(k, integer(TILE_COLUMNS)), w.builder.mul(k, integer(TILE_ROWS))
             b_row = w.builder.gep(b_panel, [at_b])
-            columns = [w.load(b_row, v * VECTOR) for v in range(_TILE_VECTORS)]
+            columns = [w.load(b_row, v * VECTOR) for v in range(TILE_VECTORS)]
             a_row = w.builder.gep(a_panel, [at_a])
             values = [w.broadcast(a_row, row) for row in range(TILE_ROWS)]
             pairs = [(value, column) for value in values for column in columns]
             return [w.fma(value, column, one) for (value, column), one in zip(pairs, sums, strict=True)]
 
-        sums = w.loop(n_k, 1, _zeros(TILE_ROWS * _TILE_VECTORS), step)
-        places = [(row, v * VECTOR) for row in w.rows(5, TILE_ROWS, i, j) for v in range(_TILE_VECTORS)]
+        sums = w.loop(n_k, 1, zeros(TILE_ROWS * TILE_VECTORS), step)
+        places = [(row, v * VECTOR) for row in w.rows(5, TILE_ROWS, i, j) for v in range(TILE_VECTORS)]
         with w.builder.if_else(add) as (added, stored):
             with added:
                 for (row, at), one in zip(places, sums, strict=True):
@@ -201,7 +69,7 @@ def transpose_tile(typingctx, a, i, j, out, at, step):
     def write(w, a, i, j, out, at, step):
         size, half = TILE_ROWS, TILE_ROWS // 2
         vectors = [w.load(row, 0, size) for row in w.rows(0, size, i, j)]
-        kind = ir.VectorType(_INT32, size)
+        kind = ir.VectorType(INT32, size)
         low, high = (
             ir.Constant(kind, [n for column in columns for n in (column, size + column)])
             for columns in (range(half), range(half, size))
@@ -296,7 +164,7 @@ def _make_dots(n_rows):
                 pairs = [(part, vector) for part in parts for vector in vectors]
                 return [w.fma(*pair, one) for pair, one in zip(pairs, sums, strict=True)]
 
-            sums = w.loop(n, VECTOR, _zeros(n_rows * n_weights), step)
+            sums = w.loop(n, VECTOR, zeros(n_rows * n_weights), step)
             for number, target in enumerate(w.rows(4, n_rows, integer(0), i)):
                 for at in range(n_weights):
                     w.builder.store(w.total(sums[number * n_weights + at]), w.builder.gep(target, [integer(at)]))

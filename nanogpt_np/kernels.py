@@ -34,6 +34,7 @@ from .kernel_math import (
     mean_and_rstd,
 )
 from .kernel_products import linear, linear_backward, product, share, unembed
+from .memory import in_large_pages
 
 # what is too small to matter, or waits for memory either way
 from .ops import (
@@ -56,13 +57,21 @@ __all__ = [
     "IGNORE", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs",
     "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_block", "dropout",
     "dropout_backward", "embedding", "embedding_backward", "fits_decode_block", "gelu", "gelu_backward", "gelu_new",
-    "gelu_new_backward", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "merge_heads",
+    "gelu_new_backward", "keep_one", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "merge_heads",
     "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads", "unembed",
     "unembed_backward",
 ]  # fmt: skip
 
 SMALL = 1 << 14  # numbers; waking the other cores for fewer takes longer than the work
 N_PARTS = 16  # partial sums over rows, added up in this order whatever the number of threads
+
+
+def keep_one(name, array, config, give_back):
+    """One parameter of a model as generating reads it fastest: in large pages, which a file's pages are not."""
+    kept = in_large_pages(array.shape, array.dtype)
+    kept[...] = array
+    give_back()
+    return kept
 
 
 # ---------------------------------------------------------------- gelu
@@ -90,8 +99,6 @@ def _gelu_new_kernel(x, each, out):
 @kernel(void(read(float32[::1]), float32[::1]), parallel=False)
 def _gelu_new_small_kernel(x, out):
     gelu_new_row(x, out)
-
-
 
 
 def gelu_new_backward(dout, x):

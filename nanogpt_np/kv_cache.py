@@ -1,7 +1,9 @@
 """Keys and values of the tokens already seen, so that each new token costs one row instead of the whole text.
 
-Enter: each layer's new k and v. Leave: views of all k and v so far. Next room: model.py.
+Enter: each layer's new k and v. Leave: views of all k and v so far. Next room: kernel_int8.py, or model.py.
 """
+
+import copy
 
 import numpy as np
 
@@ -14,6 +16,8 @@ class KVCache:
     `keys`, `values`: [n_layer, n_batch, n_head, n_ctx, d_head]; `length`: positions in use;
     `mask`: bool [n_batch, n_ctx], False at padding.
     """
+
+    STORED = ("keys", "values")  # what holds something for each position: [n_layer, n_batch, n_head, n_ctx, …]
 
     def __init__(self, config, n_batch=1, n_ctx=None, dtype=np.float32):
         n_ctx = n_ctx or config.n_ctx
@@ -54,14 +58,13 @@ class KVCache:
 
     def select(self, rows):
         """A cache that continues these rows of the batch (an index array; rows may repeat)."""
-        twin = object.__new__(KVCache)
-        twin.n_ctx, twin.length = self.n_ctx, self.length
+        twin = copy.copy(self)
         twin.mask = self.mask[rows]
-        n_layer, _, *rest = self.keys.shape
-        twin.keys = np.empty((n_layer, len(rows), *rest), self.keys.dtype)
-        twin.values = np.empty_like(twin.keys)
-        twin.keys[:, :, :, : self.length] = self.keys[:, rows, :, : self.length]
-        twin.values[:, :, :, : self.length] = self.values[:, rows, :, : self.length]
+        for name in self.STORED:
+            old = getattr(self, name)
+            new = np.empty((len(old), len(rows), *old.shape[2:]), old.dtype)
+            new[:, :, :, : self.length] = old[:, rows, :, : self.length]
+            setattr(twin, name, new)
         return twin
 
 

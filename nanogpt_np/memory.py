@@ -1,11 +1,20 @@
-"""How the C library treats the memory of large arrays while a model is trained, or compiled code generates.
+"""How memory is asked for where it decides the speed: large pages for weights, and none handed back too early.
 
-Enter: nothing. Leave: nothing; the process keeps what it has once been given. Next room: files.py.
+Enter: shapes, or how much to keep. Leave: arrays, or nothing. Next room: files.py.
 """
 
 import ctypes
+import math
+import threading
+
+import numpy as np
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names in malloc.h
+_LARGE_PAGE, _LINE = 2 << 20, 64
+CHUNK = 64 << 20  # memory of which nothing is taken before something is put there
+
+_turn = threading.Lock()
+_left = np.empty(0, np.uint8)
 
 
 def keep_freed_memory(n_bytes):
@@ -20,3 +29,24 @@ def keep_freed_memory(n_bytes):
         return
     mallopt(_MMAP_THRESHOLD, n_bytes)
     mallopt(_TRIM_THRESHOLD, min(4 * n_bytes, 2**31 - 1))
+
+
+def in_large_pages(shape, dtype):
+    """np.empty for what will be read again and again: side by side, in pages of 2 MiB where the system has them.
+
+    The CPU looks up an address per page, and fetches ahead within one only: in pages of 4 KiB, those of a mapped file,
+    the weights of a token take 5 to 9 % longer to read. The memory is free again once all arrays of a CHUNK are gone.
+    """
+    global _left
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    taken = -(-n_bytes // _LINE) * _LINE
+    with _turn:
+        if taken > _left.size:
+            _left = _large_pages(max(taken, CHUNK))
+        array, _left = _left[:n_bytes], _left[taken:]
+    return array.view(dtype).reshape(shape)
+
+
+def _large_pages(n_bytes):
+    whole = np.empty(n_bytes + _LARGE_PAGE, np.uint8)  # for which NumPy asks for large pages by itself
+    return whole[-whole.ctypes.data % _LARGE_PAGE :][:n_bytes]

@@ -4,6 +4,7 @@ Enter: a GPTConfig. Leave: `params["h"][0]["attn"]["c_attn"]["weight"]`, stored 
 Weights keep the published layout [n_in, n_out], so a layer is `x @ weight + bias`. Next room: ops.py.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -86,6 +87,13 @@ def nest(named):
 def count(params):
     """How many numbers the parameters hold: 124,439,808 for GPT-2 124M."""
     return sum(array.size for _, array in walk(params))
+
+
+def size(config):
+    """How many numbers a model of this shape has, without making one: size(GPTConfig()) -> 124,439,808"""
+    single = shapes(dataclasses.replace(config, n_layer=1)).values()
+    block = _block_shapes(config.n_embd).values()
+    return sum(map(math.prod, single)) + (config.n_layer - 1) * sum(map(math.prod, block))
 
 
 def check(params, config):

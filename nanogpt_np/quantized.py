@@ -1,8 +1,8 @@
 """The names and signatures of ops.py with int8 weights: a quarter of the bytes to read for each token.
 
 Enter and leave: as in ops.py, but a matrix may be an Int8Matrix, which `quantize` makes of a model's params. Weights
-have a scale per output, activations one per 64 of a row, chosen as they come (Dettmers et al. 2022, section 2).
-All else is kernels.py, in float32. Next room: kv_cache.py.
+have a scale per output, activations one per 64 of a row, chosen as they come (Dettmers et al. 2022, section 2); keys
+and values have one per position of a head. All else is kernels.py, in float32. Next room: model.py.
 """
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from . import kernels
 from . import params as P
 from .errors import InputError
+from .kernel_block_int8 import MOST_ROWS, decode_block, fits_decode_block
 from .kernel_compile import n_threads
 from .kernel_int8 import GROUP, OFFSET, PANEL, multiply_int8, pack_int8, quantize_rows
 from .kernel_products import NO_BIAS
@@ -39,13 +40,16 @@ from .kernels import (
     split_heads,
     unembed_backward,
 )
+from .kv_cache import KVCache
+from .memory import in_large_pages
+from .quantized_cache import Int8Cache
 
 __all__ = [
-    "IGNORE", "Int8Matrix", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs",
-    "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "dropout",
-    "dropout_backward", "embedding", "embedding_backward", "gelu", "gelu_backward", "gelu_new", "gelu_new_backward",
-    "layer_norm", "layer_norm_backward", "linear", "linear_backward", "merge_heads", "quantize",
-    "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads", "unembed",
+    "IGNORE", "Int8Cache", "Int8Matrix", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs",
+    "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_block", "dropout",
+    "dropout_backward", "embedding", "embedding_backward", "fits_decode_block", "gelu", "gelu_backward", "gelu_new",
+    "gelu_new_backward", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "make_cache", "merge_heads",
+    "quantize", "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads", "unembed",
     "unembed_backward",
 ]  # fmt: skip
 
@@ -67,7 +71,7 @@ class Int8Matrix:
         columns = matrix.T if by_row else matrix
         n_in, n_out = columns.shape
         n_panels, n_fours = -(-n_out // PANEL), -(-n_in // GROUP) * GROUP // 4
-        self.packed = np.empty((n_panels, n_fours, PANEL, 4), np.uint8)
+        self.packed = in_large_pages((n_panels, n_fours, PANEL, 4), np.uint8)
         self.factors = np.empty(n_out, np.float32)
         for panel in range(0, n_panels, PANELS_AT_ONCE):
             outputs = slice(panel * PANEL, (panel + PANELS_AT_ONCE) * PANEL)
@@ -96,14 +100,13 @@ class Int8Matrix:
     def multiply(self, x, bias=NO_BIAS):  # [..., n_in] -> [..., n_out]
         """x @ matrix + bias (or matrix.T, `by_row`), with x as int8 too."""
         rows = np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
-        n_panels, n_fours = self.packed.shape[:2]
+        n_fours = self.packed.shape[1]
         small = np.empty((len(rows), 4 * n_fours), np.int8)
         scales = np.empty((len(rows), 4 * n_fours // GROUP), np.float32)
         starts = np.empty(scales.shape, np.int32)
         quantize_rows(rows, small, scales, starts)
         out = np.empty((len(rows), len(self.factors)), np.float32)
-        each = -(-n_panels // n_threads())
-        multiply_int8(small, scales, starts, self.packed.reshape(-1), self.factors, bias, each, out)
+        multiply_int8(small, scales, starts, self.packed.reshape(-1), self.factors, bias, n_threads(), out)
         return out.reshape(*x.shape[:-1], -1)
 
 
@@ -112,15 +115,21 @@ def quantize(params, config):
 
     Layer norms, biases and positions stay as they are, and so does a wte that makes no logits (beside an lm_head).
     """
-    return P.nest({name: quantize_one(name, array, config) for name, array in P.walk(params)})
+    return P.nest({name: keep_one(name, array, config) for name, array in P.walk(params)})
 
 
-def quantize_one(name, array, config, give_back=lambda: None):
+def keep_one(name, array, config, give_back=lambda: None):
     """One parameter of a model, by its name, as `quantize` leaves it; see Int8Matrix for `give_back`."""
     vocabulary = "wte.weight" if config.tie_word_embeddings else "lm_head.weight"
     if isinstance(array, Int8Matrix) or not name.endswith((*MATRICES, vocabulary)):
         return array
     return Int8Matrix(array, name == vocabulary, give_back)
+
+
+def make_cache(config, n_batch, n_ctx):
+    """The cache to generate with: an Int8Cache where decode_block reads it as it is, else in float32."""
+    fits = config.activation == "gelu_new" and n_batch <= MOST_ROWS
+    return Int8Cache(config, n_batch, n_ctx) if fits else KVCache(config, n_batch, n_ctx)
 
 
 # ---------------------------------------------------------------- as in ops.py

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import decoding
 from .errors import InputError
-from .kv_cache import KVCache, slide
+from .kv_cache import slide
 
 # A wrong draft costs as much as a right one, so it only pays to check while a text is being repeated. Both numbers were
 # chosen on greedy texts of the shipped models: repeating ones are 2 times as fast, the others as fast as without.
@@ -65,7 +65,7 @@ def stream_ids(prompts, params, config, ops, request, max_new):
 def follow(prompt, params, config, ops, request, max_new):
     """Yield the ids of one sequence; each pass reads what is not in the cache yet, and the guesses that are trusted."""
     text, seen, end = list(prompt), list(prompt), len(prompt) + max_new  # seen: what the model has in view
-    cache = KVCache(config, 1, min(config.n_ctx, end), dtype=params["ln_f"]["weight"].dtype)
+    cache = decoding.new_cache(1, min(config.n_ctx, end), params, config, ops)
     trust, stop_ids = TRUSTED, request.stop_ids(config)
     while len(text) < end:
         if cache.length == config.n_ctx:

@@ -83,8 +83,8 @@ def test_a_prompt_in_pieces(n_batch, piece, twin, monkeypatch):
 
 def test_what_compiled_blocks_are_not_for():
     params, (cache,) = caches(1, 4, None, n=1)
-    assert kernels.fits_decode_block(1, params, CONFIG, cache)
-    assert not kernels.fits_decode_block(9, params, CONFIG, cache)
-    assert not kernels.fits_decode_block(1, params, dataclasses.replace(CONFIG, activation="gelu"), cache)
+    assert kernels.fits_decode_block((1, 1), params, CONFIG, cache)
+    assert not kernels.fits_decode_block((3, 3), params, CONFIG, cache)
+    assert not kernels.fits_decode_block((1, 1), params, dataclasses.replace(CONFIG, activation="gelu"), cache)
     params["h"][1]["mlp"]["c_fc"]["weight"] = params["h"][1]["mlp"]["c_fc"]["weight"].astype(np.float64)
-    assert not kernels.fits_decode_block(1, params, CONFIG, cache)
+    assert not kernels.fits_decode_block((1, 1), params, CONFIG, cache)

@@ -41,6 +41,17 @@ def test_a_cold_folder_is_filled_and_used(tmp_path):
         assert lines[2].startswith(f"kept in {tmp_path}") and lines[3] == "True False"
 
 
+def test_a_change_in_a_room_that_kernels_call(tmp_path):
+    shutil.copytree(Path(nanogpt_np.__file__).parent, tmp_path / "nanogpt_np")
+    room = tmp_path / "nanogpt_np" / "kernel_math.py"
+    script = SCRIPT.replace("print(np", "print(kernels._layer_norm_small_kernel.is_kept()); print(np")
+    for kept, error in (("False", 0.0), ("True", 0.0), ("False", 2.0), ("True", 2.0)):
+        if error and kept == "False":
+            room.write_text(room.read_text("utf-8").replace("+ bias[j]", "+ bias[j] * THREE"), "utf-8")
+        lines, _ = run(script, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "kept"))
+        assert lines[0] == kept and float(lines[1]) == pytest.approx(error, abs=1e-6)
+
+
 def test_no_folder_can_be_written_to(tmp_path):
     """The package's folder and the user's are files here, so that even root cannot write into them."""
     package = Path(nanogpt_np.__file__).parent

@@ -1,8 +1,10 @@
-"""memory.py: glibc is asked to keep memory; where there is no glibc, nothing happens."""
+"""memory.py: glibc is asked to keep memory; where there is no glibc, nothing happens; arrays that lie side by side."""
 
 import ctypes
+import threading
 import types
 
+import numpy as np
 import pytest
 
 from nanogpt_np import memory
@@ -28,3 +30,38 @@ def test_another_c_library(monkeypatch, error):
     memory.keep_freed_memory(1)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: types.SimpleNamespace())
     memory.keep_freed_memory(1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.float64])
+def test_arrays_in_large_pages_do_not_overlap(dtype):
+    shapes = [(3, 5), (1,), (0, 4), (), (257, 1000), (2, 2, 2)]
+    arrays = [memory.in_large_pages(shape, dtype) for shape in shapes]
+    for i, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
+        assert array.shape == shape and array.dtype == dtype and array.flags.c_contiguous and array.flags.writeable
+        assert array.ctypes.data % 64 == 0
+        array[...] = i
+    assert all((array == i).all() for i, array in enumerate(arrays))
+
+
+def test_an_array_larger_than_a_chunk(monkeypatch):
+    monkeypatch.setattr(memory, "CHUNK", 1 << 16)
+    large, small = memory.in_large_pages((1 << 17,), np.uint8), memory.in_large_pages((10,), np.uint8)
+    large[:], small[:] = 1, 2
+    assert (large == 1).all() and (small == 2).all()
+
+
+def test_models_that_are_opened_at_once_do_not_share_memory():
+    made = []
+
+    def make(value):
+        arrays = [memory.in_large_pages((1000,), np.int64) for _ in range(50)]
+        for array in arrays:
+            array[:] = value
+        made.append((value, arrays))
+
+    threads = [threading.Thread(target=make, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 8 and all((array == value).all() for value, arrays in made for array in arrays)

@@ -169,10 +169,12 @@ def test_what_is_kept_of_each_tensor(tmp_path):
 
 SCRIPT = """
 import numpy as np
-from nanogpt_np import kernel_int8, kernel_vectors, quantized
+from nanogpt_np import GPT, GPTConfig, kernel_int8, kernel_writer, quantized
 x, weight = (np.random.default_rng(i).normal(size=s).astype(np.float32) for i, s in enumerate([(5, 130), (130, 70)]))
 out = quantized.linear(x, quantized.Int8Matrix(weight), np.zeros(70, np.float32))
-print(kernel_int8.has_vnni(), kernel_vectors.VECTOR, out.astype(np.float64).sum(), np.abs(out).max())
+gpt = GPT.from_config(GPTConfig(n_vocab=50, n_ctx=16, n_embd=32, n_layer=1, n_head=2, eos_id=None), ops="int8")
+ids = gpt.generate([1, 2, 3], 6, temperature=0)
+print(kernel_int8.has_vnni(), kernel_writer.VECTOR, out.astype(np.float64).sum(), np.abs(out).max(), ids)
 """
 
 
@@ -196,3 +198,4 @@ def test_cpus_without_vnni(environment):
     assert portable[0] == "False"
     assert float(portable[2]) == pytest.approx(float(fast[2]), abs=1e-3)
     assert float(portable[3]) == pytest.approx(float(fast[3]), rel=1e-5)
+    assert portable[4:] == fast[4:]

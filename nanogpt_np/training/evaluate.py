@@ -42,7 +42,9 @@ def evaluate(ids, n_bytes, params, config, ops, batch_size=16):
     """
     nats = 0.0
     for inputs, targets in _windows(ids, config.n_ctx, batch_size):
-        final, _ = model.trunk(inputs, params, config, ops)
+        # int8 rounds what is remembered too, so the loss is to be that of a text read with its cache
+        cache = ops.make_cache(config, *inputs.shape) if hasattr(ops, "make_cache") else None
+        final, _ = model.trunk(inputs, params, config, ops, cache=cache)
         rows = final.reshape(-1, config.n_embd)
         losses, _ = ops.cross_entropy(rows, model.unembedding(params), targets.reshape(-1))
         nats += float(losses.sum(dtype=np.float64))
