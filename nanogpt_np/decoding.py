@@ -12,6 +12,7 @@ from .kv_cache import KVCache
 
 PIECE = 256  # tokens of all texts that are read together: more are no faster, and need memory for each
 PIECE_OF_INT8 = 128  # the same, where activations are most of the memory
+SCORES = 1_600_000  # of a piece's attention in one block: 6 MiB, at any length of text
 
 
 def new_cache(n_batch, n_ctx, params, config, ops):
@@ -26,13 +27,20 @@ def read(ids, params, config, ops, cache, mask=None):  # [n_batch, n_seq] -> [n_
 
     `mask`: the same shape as `ids`, 0 at padding.
     """
-    piece = PIECE_OF_INT8 if hasattr(ops, "quantize") else PIECE
-    step = max(piece // len(ids), 1)
-    for start in range(0, ids.shape[1], step):
-        part = slice(start, start + step)
+    end = 0
+    while end < ids.shape[1]:
+        part = slice(end, end + _piece(len(ids), cache.length, config, ops))
         x = _read_piece(ids[:, part], params, config, ops, cache, None if mask is None else mask[:, part])
+        end = part.stop
     final = ops.layer_norm(x, **params["ln_f"], eps=config.layer_norm_eps)
     return ops.unembed(final, model.unembedding(params))
+
+
+def _piece(n_batch, n_before, config, ops):
+    """How many tokens of each text to read at once, behind so many that were read before."""
+    most = (PIECE_OF_INT8 if hasattr(ops, "quantize") else PIECE) // n_batch
+    seen = n_batch * config.n_head * (n_before + most)
+    return max(min(most, SCORES // max(seen, 1)), 1)
 
 
 def _read_piece(ids, params, config, ops, cache, mask):  # [n_batch, n_new] -> [n_batch, 1, n_embd]
@@ -41,13 +49,13 @@ def _read_piece(ids, params, config, ops, cache, mask):  # [n_batch, n_new] -> [
     x = model.embed(ids, positions, params, config, ops)
     *blocks, last_block = params["h"]
     for layer, block_params in enumerate(blocks):
-        x, _ = model.block(x, block_params, config, ops, visible, cache, layer)
+        x = model.block(x, block_params, config, ops, visible, cache, layer)[0]  # its acts end here, not a block later
     n_before = ids.shape[1] - 1
     if n_before:
         _remember(x[:, :-1], last_block, config, ops, cache, len(blocks))
         cache.advance(n_before)
         visible = visible[..., -1:, :]
-    x, _ = model.block(x[:, -1:], last_block, config, ops, visible, cache, len(blocks))
+    x = model.block(x[:, -1:], last_block, config, ops, visible, cache, len(blocks))[0]
     cache.advance(1)
     return x
 

@@ -84,6 +84,7 @@ def trunk(ids, params, config, ops, *, mask=None, cache=None, last_only=False, k
         x, acts = block(x, block_params, config, ops, visible, cache, layer, dropout)
         if keep_acts:
             blocks.append(acts)
+        del acts  # unless they are kept, the next block can have their memory
     if cache is not None:
         cache.advance(ids.shape[1])
     if last_only:

@@ -70,9 +70,11 @@ def test_tokens_that_are_checked_together_have_the_bits_of_each_alone(n_new):
 
 @pytest.mark.parametrize("n_batch", [1, 3])
 @pytest.mark.parametrize("piece", [1, 4, 5, 100])
+@pytest.mark.parametrize("scores", [10**6, 100, 1])
 @pytest.mark.parametrize("twin", [ops, kernels])
-def test_a_prompt_in_pieces(n_batch, piece, twin, monkeypatch):
+def test_a_prompt_in_pieces(n_batch, piece, scores, twin, monkeypatch):
     monkeypatch.setattr(decoding, "PIECE", piece * n_batch)
+    monkeypatch.setattr(decoding, "SCORES", scores)
     params, ids, mask = make(), random_ids(n_batch, 13), padded(n_batch, 13)
     whole, cut = KVCache(CONFIG, n_batch), KVCache(CONFIG, n_batch)
     expected, _ = model.gpt(ids, params, CONFIG, ops, mask=mask, cache=whole, last_only=True)
@@ -88,3 +90,12 @@ def test_what_compiled_blocks_are_not_for():
     assert not kernels.fits_decode_block((1, 1), params, dataclasses.replace(CONFIG, activation="gelu"), cache)
     params["h"][1]["mlp"]["c_fc"]["weight"] = params["h"][1]["mlp"]["c_fc"]["weight"].astype(np.float64)
     assert not kernels.fits_decode_block((1, 1), params, CONFIG, cache)
+
+
+def test_pieces_keep_within_their_memory():
+    for n_batch, n_before in ((1, 0), (1, 256), (1, 768), (3, 1000), (200, 0), (300, 50)):
+        n = decoding._piece(n_batch, n_before, GPTConfig(), ops)
+        assert n >= 1 and n * n_batch <= max(decoding.PIECE, n_batch)
+        scores = n_batch * GPTConfig().n_head * n * (n_before + n)
+        assert n == 1 or scores <= decoding.SCORES
+    assert decoding._piece(1, 0, GPTConfig(), ops) == decoding._piece(1, 256, GPTConfig(), ops) == decoding.PIECE
