@@ -161,7 +161,7 @@ class OurTrainer:
         ids, targets = batch(request, self.config.n_vocab)
         began = time.perf_counter()
         loss, grads = backward.loss_and_grads(ids, targets, self.params, self.config, self.ops)
-        optim.clip_(grads, MAX_NORM)
+        optim.clip_(grads, MAX_NORM, self.ops)
         self.optimizer.step(self.params, grads, LR, self.ops)
         return {"loss": loss, "seconds": [time.perf_counter() - began]}
 

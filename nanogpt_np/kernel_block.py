@@ -2,7 +2,7 @@
 
 Enter: the residual stream of the newest tokens, a block's params, the cache. Leave: what model.block would return of
 `x`; the cache holds the new keys and values. Each step stands in ops.py by its name; the steps are model.block's.
-Next room: kernels.py.
+Next room: kernel_training.py.
 """
 
 import math
@@ -12,7 +12,7 @@ from numba import boolean, float32, intp, prange, void
 
 from .kernel_attention import masks, softmax_row
 from .kernel_compile import inner, kernel, n_threads, read
-from .kernel_math import ZERO, gelu_new_row, layer_norm_row
+from .kernel_math import gelu_new_row, layer_norm_row
 from .kernel_products import FEW_ROWS, add_pieces, dots, n_pieces, pad_rows, stream, stream_part
 from .kernel_tiles import DEPTH
 
@@ -138,12 +138,11 @@ def attend(qkv, keys, values, start, visible, batch, head, merged):
             q[new, j] = qkv[row + new, first + j]
             keys[batch, head, start + new, j] = qkv[row + new, n_embd + first + j]
             values[batch, head, start + new, j] = qkv[row + new, 2 * n_embd + first + j]
-    probs = np.empty((n_padded, n_key), np.float32)
+    probs = np.empty((n_padded, n_key), np.float32)  # those of padding are sums of zeros, and mix what is not used
     dots(q, keys[batch, head, :n_key], 0, n_key, probs)
     mask = visible[batch * len(visible) // keys.shape[0]]
     for new in range(n_new):
         softmax_row(probs[new], mask[new], np.float32(1.0 / math.sqrt(d_head)))
-    probs[n_new:] = ZERO
     stream(probs, values[batch, head, :n_key], mixed)
     for new in range(n_new):
         for j in range(d_head):

@@ -13,7 +13,7 @@ from .kernel_attention import masks, softmax_row
 from .kernel_block import add, normalize
 from .kernel_compile import inner, kernel, n_threads, read
 from .kernel_int8 import GROUP, multiply_panels, part_of_panels, quantize, quantize_group, round_to_int8
-from .kernel_math import ZERO, gelu_new_row
+from .kernel_math import gelu_new_row
 from .kernel_products import FEW_ROWS, dots, stream
 from .quantized_cache import Int8Cache
 
@@ -110,7 +110,7 @@ def room_for(n_rows, width):
 @inner
 def finish_hidden(hidden, first, end, small, scales, starts):
     """GELU of the columns that some panels made, and then to int8: a panel is as wide as a group."""
-    columns = slice(first * GROUP, min(end * GROUP, hidden.shape[1]))
+    columns = slice(first * GROUP, end * GROUP)
     for row in range(len(hidden)):
         gelu_new_row(hidden[row, columns], hidden[row, columns])
         for group in range(first, end):
@@ -132,7 +132,7 @@ def attend(qkv, keys, key_factors, values, value_factors, start, visible, batch,
         k, v = qkv[row + new, n_embd + first :][:d_head], qkv[row + new, 2 * n_embd + first :][:d_head]
         key_factors[batch, head, start + new], _ = round_to_int8(k, keys[batch, head, start + new])
         value_factors[batch, head, start + new], _ = round_to_int8(v, values[batch, head, start + new])
-    probs = np.empty((n_padded, n_key), np.float32)
+    probs = np.empty((n_padded, n_key), np.float32)  # those of padding are sums of zeros, and mix what is not used
     dots(q, keys[batch, head, :n_key], 0, n_key, probs)
     mask = visible[batch * len(visible) // keys.shape[0]]
     for new in range(n_new):
@@ -141,7 +141,6 @@ def attend(qkv, keys, key_factors, values, value_factors, start, visible, batch,
         softmax_row(probs[new], mask[new], np.float32(1.0 / math.sqrt(d_head)))
         for j in range(n_key):
             probs[new, j] *= value_factors[batch, head, j]
-    probs[n_new:] = ZERO
     stream(probs, values[batch, head, :n_key], mixed)
     for new in range(n_new):
         merged[row + new, first : first + d_head] = mixed[new]

@@ -197,7 +197,6 @@ def pack_int8(weight, each, factors, packed):
     for part in prange((n_panels + each - 1) // each):
         small = np.empty(n_in, np.int8)
         for panel in range(part * each, min(n_panels, (part + 1) * each)):
-            packed[panel] = OFFSET
             for column in range(panel * PANEL, min(n_out, (panel + 1) * PANEL)):
                 factors[column], _ = round_to_int8(weight[:, column], small)
                 for k in range(n_in):

@@ -57,7 +57,7 @@ def pack(a, width, k, depth, panels):
         panel = panels[i * depth : (i + width) * depth]
         n = min(width, n_rows - i)
         if n < width:
-            panel[:] = ZERO
+            panel[:] = ZERO  # no result is taken from there, but numbers close to zero are slow
         if a.strides[1] == a.itemsize:
             _pack_rows(a[i : i + n], k, depth, width, panel)
         elif n == width and a.strides[0] == a.itemsize:

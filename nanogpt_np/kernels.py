@@ -6,10 +6,8 @@ for a while after their work and would fight those of Numba. Sums are cut in a f
 no bit. The first call of a kernel compiles it (seconds, once); the result is kept on disk.
 """
 
-import math
-
 import numpy as np
-from numba import float32, int64, intp, prange, void
+from numba import float32, intp, prange, void
 
 from . import ops
 from .kernel_attention import (
@@ -33,7 +31,8 @@ from .kernel_math import (
     layer_norm_row,
     mean_and_rstd,
 )
-from .kernel_products import linear, linear_backward, product, share, unembed
+from .kernel_products import linear, linear_backward, share, unembed
+from .kernel_training import adam_step_, cross_entropy, cross_entropy_backward, sum_of_squares
 from .memory import in_large_pages
 
 # what is too small to matter, or waits for memory either way
@@ -58,8 +57,8 @@ __all__ = [
     "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_block", "dropout",
     "dropout_backward", "embedding", "embedding_backward", "fits_decode_block", "gelu", "gelu_backward", "gelu_new",
     "gelu_new_backward", "keep_one", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "merge_heads",
-    "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads", "unembed",
-    "unembed_backward",
+    "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads", "sum_of_squares",
+    "unembed", "unembed_backward",
 ]  # fmt: skip
 
 SMALL = 1 << 14  # numbers; waking the other cores for fewer takes longer than the work
@@ -210,89 +209,3 @@ def _merge_heads_kernel(x, out):
         for head in range(n_head):
             for j in range(d_head):
                 out[batch, position, head, j] = x[batch, head, position, j]
-
-
-# ---------------------------------------------------------------- loss
-
-
-def cross_entropy(x, weight, targets, chunk=4096, logits=None):
-    """See ops.cross_entropy."""
-    if not is_float32(x, weight):
-        return ops.cross_entropy(x, weight, targets, chunk, logits)
-    chunk = chunk if logits is None else len(weight)
-    top = np.full(len(x), -math.inf, np.float32)
-    total, picked = np.zeros(len(x), np.float32), np.zeros(len(x), np.float32)
-    for start in range(0, len(weight), chunk):
-        part = product(x, weight[start : start + chunk].T, out=logits)
-        _log_sum_exp_kernel(part, targets - start, top, total, picked)
-    log_z = top + np.log(total)
-    return np.where(targets == IGNORE, np.float32(0), log_z - picked), log_z
-
-
-@kernel(void(read(float32[:, ::1]), read(int64[::1]), float32[::1], float32[::1], float32[::1]), early=False)
-def _log_sum_exp_kernel(logits, columns, top, total, picked):
-    n_rows, width = logits.shape
-    for i in prange(n_rows):
-        if 0 <= columns[i] < width:
-            picked[i] = logits[i, columns[i]]
-        higher = top[i]
-        for j in range(width):
-            higher = max(higher, logits[i, j])
-        added = ZERO
-        for j in range(width):
-            added += exp(logits[i, j] - higher)
-        total[i] = added + (total[i] * exp(top[i] - higher) if total[i] > ZERO else ZERO)
-        top[i] = higher
-
-
-def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096, logits=None):
-    """See ops.cross_entropy_backward."""
-    if not is_float32(x, weight, log_z):
-        return ops.cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk, logits)
-    chunk = chunk if logits is None else len(weight)
-    dlosses = np.where(targets == IGNORE, 0, dlosses).astype(np.float32)
-    dx, dweight = np.empty_like(x), np.empty_like(weight)
-    for start in range(0, len(weight), chunk):
-        part = weight[start : start + chunk]
-        dlogits = product(x, part.T) if logits is None else logits
-        _dlogits_kernel(dlogits, targets - start, log_z, dlosses)
-        product(dlogits, part, out=dx, add=start > 0)
-        product(dlogits.T, x, out=dweight[start : start + chunk])
-    return dx, dweight
-
-
-@kernel(void(float32[:, ::1], read(int64[::1]), read(float32[::1]), read(float32[::1])), early=False)
-def _dlogits_kernel(logits, columns, log_z, dlosses):
-    n_rows, width = logits.shape
-    for i in prange(n_rows):
-        for j in range(width):
-            logits[i, j] = exp(logits[i, j] - log_z[i]) * dlosses[i]
-        if 0 <= columns[i] < width:
-            logits[i, columns[i]] -= dlosses[i]
-
-
-# ---------------------------------------------------------------- learning
-
-
-def adam_step_(p, g, m, v, lr, betas, eps, n_steps):
-    """See ops.adam_step_."""
-    if not is_float32(p, g, m, v) or p.size < SMALL or not all(a.flags.c_contiguous for a in (p, g, m, v)):
-        return ops.adam_step_(p, g, m, v, lr, betas, eps, n_steps)
-    beta1, beta2 = betas
-    settings = np.array(
-        [1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**n_steps), 1 / math.sqrt(1 - beta2**n_steps), eps], np.float32
-    )
-    flat = (array.reshape(-1) for array in (p, g, m, v))
-    _adam_step_kernel(*flat, settings, share(p.size, 16))
-
-
-@kernel(void(float32[::1], read(float32[::1]), float32[::1], float32[::1], read(float32[::1]), intp), early=False)
-def _adam_step_kernel(p, g, m, v, settings, each):
-    for part in prange((p.size + each - 1) // each):
-        new1, old2, new2, lr, make_good, eps = (
-            settings[0], settings[1], settings[2], settings[3], settings[4], settings[5]
-        )  # fmt: skip
-        for i in range(part * each, min(p.size, (part + 1) * each)):
-            m[i] += new1 * (g[i] - m[i])
-            v[i] = v[i] * old2 + new2 * g[i] * g[i]
-            p[i] -= lr * m[i] / (np.float32(math.sqrt(v[i])) * make_good + eps)

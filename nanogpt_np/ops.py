@@ -240,12 +240,21 @@ def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096, logit
 # ---------------------------------------------------------------- learning
 
 
-def adam_step_(p, g, m, v, lr, betas, eps, n_steps):
+def sum_of_squares(x):
+    """-> float, summed in float64: among millions of float32 squares the small ones would be lost."""
+    flat, chunk = x.reshape(-1), 1 << 16  # in pieces, to save memory
+    return sum(float(np.square(flat[i : i + chunk], dtype=np.float64).sum()) for i in range(0, flat.size, chunk))
+
+
+def adam_step_(p, g, m, v, lr, betas, eps, n_steps, decay=0.0):
     """Move p in place against its gradient g (Kingma & Ba 2015, algorithm 1); `n_steps` counts this one.
 
-    m and v follow g and g^2; both start at zero, which the division by 1 - beta^n_steps makes good.
+    m and v follow g and g^2; both start at zero, which the division by 1 - beta^n_steps makes good. With `decay`,
+    p itself shrinks a little first, whatever its gradient (Loshchilov & Hutter 2019, algorithm 2).
     """
     beta1, beta2 = betas
+    if decay:
+        p *= 1.0 - lr * decay
     m += (1.0 - beta1) * (g - m)
     v *= beta2
     v += (1.0 - beta2) * (g * g)

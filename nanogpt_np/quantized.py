@@ -38,6 +38,7 @@ from .kernels import (
     softmax_backward,
     softmax_scores,
     split_heads,
+    sum_of_squares,
     unembed_backward,
 )
 from .kv_cache import KVCache
@@ -49,8 +50,8 @@ __all__ = [
     "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_block", "dropout",
     "dropout_backward", "embedding", "embedding_backward", "fits_decode_block", "gelu", "gelu_backward", "gelu_new",
     "gelu_new_backward", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "make_cache", "merge_heads",
-    "quantize", "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads", "unembed",
-    "unembed_backward",
+    "quantize", "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads",
+    "sum_of_squares", "unembed", "unembed_backward",
 ]  # fmt: skip
 
 MATRICES = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # [n_in, n_out]

@@ -124,10 +124,13 @@ def test_verbose_says_who_does_the_arithmetic(capsys):
 
 THREADS = """
 from nanogpt_np import GPT
-gpt = GPT.from_pretrained("stories", ops="numba")
-print(gpt.generate("Once upon a time", 40, seed=1), gpt.generate(["The cat", "One day Tom"], 20, seed=2))
+for ops in ("numba", "int8"):
+    gpt = GPT.from_pretrained("stories", ops=ops)
+    print(gpt.generate("Once upon a time", 40, seed=1), gpt.generate(["The cat", "One day Tom"], 20, seed=2))
+    print(gpt([3, 1, 4]).sum(), gpt([[3, 1, 4, 1, 5, 9, 2, 6]] * 9).sum())
 """
 
 
 def test_the_same_tokens_with_one_thread_and_two():
-    assert run(THREADS, NUMBA_NUM_THREADS="1")[0] == run(THREADS, NUMBA_NUM_THREADS="2")[0]
+    one, two = (run(THREADS, NUMBA_NUM_THREADS=n)[0] for n in "12")
+    assert one == two and len(one) == 4

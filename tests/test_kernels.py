@@ -166,10 +166,20 @@ def test_cross_entropy(chunk):
 
 def test_adam_step():
     ours, theirs = ([normal(500, 300, seed=i) ** (2 if i == 3 else 1) for i in range(4)] for _ in range(2))
-    for n_steps in (1, 2, 1000):
-        kernels.adam_step_(*ours, 1e-2, (0.9, 0.99), 1e-8, n_steps)
-        ops.adam_step_(*theirs, 1e-2, (0.9, 0.99), 1e-8, n_steps)
+    for n_steps, decay in ((1, 0.0), (2, 0.1), (1000, 3.0)):
+        kernels.adam_step_(*ours, 1e-2, (0.9, 0.99), 1e-8, n_steps, decay)
+        ops.adam_step_(*theirs, 1e-2, (0.9, 0.99), 1e-8, n_steps, decay)
     close(tuple(ours), tuple(theirs))
+
+
+@pytest.mark.parametrize("shape", [(3,), (1 << 14,), (300, 700)])
+def test_sum_of_squares(shape):
+    x = normal(*shape)
+    x[..., 0] = 1e4  # what float32 would lose beside it
+    expected = np.square(x.astype(np.float64)).sum()
+    for twin in (ops, kernels):
+        assert twin.sum_of_squares(x) == pytest.approx(expected, rel=1e-12)
+        assert twin.sum_of_squares(x.T) == pytest.approx(expected, rel=1e-12)
 
 
 def test_whole_model():

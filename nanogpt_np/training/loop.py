@@ -118,7 +118,7 @@ class Run:
         loss, grads = accumulated(batches, self.params, self.config, self.ops, self.dropout())
         if not np.isfinite(loss):
             raise InputError(f"step {self.step + 1}: expected a finite loss, got {loss}; resume with a smaller --lr")
-        norm = optim.clip_(grads, o.clip)
+        norm = optim.clip_(grads, o.clip, self.ops)
         lr = optim.warmup_cosine(self.step, o.steps, o.lr, o.lr / 10 if o.min_lr is None else o.min_lr, o.warmup)
         self.optimizer.step(self.params, grads, lr, self.ops)
         self.step += 1

@@ -11,22 +11,16 @@ from .. import ops
 from .. import params as P
 
 
-def clip_(grads, max_norm):
+def clip_(grads, max_norm, ops=ops):
     """Scale all gradients in place so that their common length is at most `max_norm`; -> the length before.
 
     Pascanu et al. 2013, algorithm 1.
     """
-    norm = math.sqrt(sum(sum_of_squares(grad) for _, grad in P.walk(grads)))
+    norm = math.sqrt(sum(ops.sum_of_squares(grad) for _, grad in P.walk(grads)))
     if norm > max_norm:
         for _, grad in P.walk(grads):
             grad *= max_norm / norm
     return norm
-
-
-def sum_of_squares(array, chunk=1 << 16):
-    """In float64, as among millions of float32 squares the small ones would be lost; in pieces, to save memory."""
-    flat = array.reshape(-1)
-    return sum(float(np.square(flat[i : i + chunk], dtype=np.float64).sum()) for i in range(0, flat.size, chunk))
 
 
 def add_(grads, more):
@@ -64,6 +58,5 @@ class AdamW:
         self.n_steps += 1
         grads = dict(P.walk(grads))
         for name, p in P.walk(params):
-            if p.ndim >= 2:
-                p *= 1.0 - lr * self.weight_decay
-            ops.adam_step_(p, grads[name], self.m[name], self.v[name], lr, self.betas, self.eps, self.n_steps)
+            decay = self.weight_decay if p.ndim >= 2 else 0.0
+            ops.adam_step_(p, grads[name], self.m[name], self.v[name], lr, self.betas, self.eps, self.n_steps, decay)
