@@ -190,8 +190,9 @@ def prefill(bench):
 
 
 def generate_runs(bench, what, size, rounds, n_warm):
-    """The answers of everyone who generates; for decode, with the bandwidth measured in the same rounds."""
-    engines = [*ENGINES, *available(GENERATE_PEERS), *(["bandwidth"] if what == "decode" else [])]
+    """The answers of everyone who generates; for decode, with the bandwidth, measured between ours."""
+    *others, last = ENGINES
+    engines = [*others, *(["bandwidth"] if what == "decode" else []), last, *available(GENERATE_PEERS)]
     return bench.race(what, "generate", engines, bench.settings(bench.model(size)), rounds, n_warm)
 
 

@@ -84,13 +84,13 @@ def weight_count(config):
 
 
 def add_limits(rows, bandwidth, config):
-    """Say what share of the memory's speed each row reached; -> rows, with the limits themselves at the end.
+    """Say what share of the memory's speed each row reached, round by round, as the median; -> rows, and the limits.
 
     A token cannot take less time than reading all weights once; keys and values are not counted.
     """
     if bandwidth.error:
         return rows
-    rates = [answer["n_bytes"] / answer["seconds"][0] for answer in bandwidth.answers]
+    rates = read_rates(bandwidth)
     limits = []
     for n_bytes, kind in ((4, "float32"), (1, "int8")):
         here = [row for row in rows if bytes_per_weight(row.engine) == n_bytes and row.values]
@@ -98,7 +98,8 @@ def add_limits(rows, bandwidth, config):
             continue
         limit = Row(f"limit of {kind}", "limit", [rate / (n_bytes * weight_count(config)) for rate in rates])
         for row in here:
-            row.of_limit = summary(row.values)["median"] / summary(limit.values)["median"]
+            shares = [value / most for value, most in zip(row.values, limit.values, strict=False)]
+            row.of_limit = summary(shares)["median"]
         limits.append(limit)
     return [*rows, *limits]
 
@@ -107,6 +108,12 @@ def describe_bandwidth(bandwidth):
     """Words for the note below a table."""
     if bandwidth.error:
         return f"read bandwidth: not measured, {bandwidth.error}"
-    rate = summary([answer["n_bytes"] / answer["seconds"][0] / 1e9 for answer in bandwidth.answers])
-    spread = f"{rate['median']:.1f} GB/s ({rate['min']:.1f} – {rate['max']:.1f})"
+    rate = summary([rate / 1e9 for rate in read_rates(bandwidth)])
+    best = max(answer["n_bytes"] / min(answer["seconds"]) for answer in bandwidth.answers) / 1e9
+    spread = f"{rate['median']:.1f} GB/s ({rate['min']:.1f} – {rate['max']:.1f}, the fastest single pass {best:.1f})"
     return f"limit: all weights once per token at {spread}: {bandwidth.about}, in the same rounds"
+
+
+def read_rates(bandwidth):
+    """Bytes per second of each round."""
+    return [answer["n_bytes"] * len(answer["seconds"]) / sum(answer["seconds"]) for answer in bandwidth.answers]

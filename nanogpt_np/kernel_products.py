@@ -14,7 +14,6 @@ from .kernel_math import ZERO, is_float32
 from .kernel_tiles import DEPTH, multiply
 from .kernel_vectors import (
     GROUP,
-    ask_for,
     dots_1,
     dots_2,
     dots_4,
@@ -225,8 +224,6 @@ def stream_piece(x, weight, k, depth, first, end, sums):
     whole = (end - first) // VECTOR * VECTOR
     grouped = depth // GROUP * GROUP if whole else 0
     sums[:, first:end] = ZERO
-    if grouped:
-        ask_for(weight, k, first, whole)
     for at in range(k, k + grouped, GROUP):
         if n_rows == 1:
             stream_1(x, at, weight, first, whole, sums[:, first:])

@@ -99,24 +99,6 @@ def copy_run(typingctx, a, i, j, out, at):
 # ---------------------------------------------------------------- a few rows, while the weights stream by
 
 
-@intrinsic
-def ask_for(typingctx, weight, k, j, n):
-    """Ask memory for weight[k : k + GROUP, j : j + n], which will be read first."""
-
-    def write(w, weight, k, j, n):
-        rows = w.rows(0, GROUP, k, j)
-
-        def step(at, _):
-            for row in rows:
-                w.prefetch(row, at)
-            return []
-
-        w.loop(n, VECTOR, [], step)
-
-    n_type = types.intp
-    return compiled(types.void(weight, n_type, n_type, n_type), write)
-
-
 def _make_stream(n_rows):
     @intrinsic
     def stream(typingctx, x, k, weight, j, n, sums):
@@ -196,9 +178,6 @@ if config.DISABLE_JIT:
 
     def copy_run(a, i, j, out, at):
         out[at : at + TILE_ROWS] = a[i, j : j + TILE_ROWS]
-
-    def ask_for(weight, k, j, n):
-        """Nothing to compute."""
 
     def stream_1(x, k, weight, j, n, sums):
         sums[:4, :n] += x[:4, k : k + GROUP] @ weight[k : k + GROUP, j : j + n]

@@ -9,7 +9,15 @@ import pytest
 from nanogpt_np import bench as room
 from nanogpt_np import bench_growth, bench_ours, bench_workers, cli
 from nanogpt_np.bench import Bench, BenchOptions
-from nanogpt_np.bench_checks import add_limits, bytes_per_weight, check_equal, check_losses, make_rows, weight_count
+from nanogpt_np.bench_checks import (
+    add_limits,
+    bytes_per_weight,
+    check_equal,
+    check_losses,
+    describe_bandwidth,
+    make_rows,
+    weight_count,
+)
 from nanogpt_np.bench_report import Row, Table, format_machine, format_table, number, ratio, ratios, summary, to_json
 from nanogpt_np.bench_workers import Command, Others, Run, Worker, WorkerError, machine, race
 from nanogpt_np.config import PRESETS
@@ -31,7 +39,7 @@ class Fake:
     def ask(self, request):
         self.turns.append(self.engine)
         if self.engine == "bandwidth":
-            return {"seconds": [0.5], "n_bytes": 10**10}
+            return {"seconds": [0.5] * request["n_new"], "n_bytes": 10**10}
         ids = self.says.get(self.engine, IDS)
         if isinstance(ids, Exception):
             raise ids
@@ -114,10 +122,13 @@ def test_weights_read_per_token():
 def test_share_of_the_limit():
     config = PRESETS["gpt2"]
     per_second = 1e9 / (4 * weight_count(config))
-    rows = [Row("numpy", "ours", [per_second / 2]), Row("int8", "ours", [per_second])]
-    bandwidth = Run([{"n_bytes": 10**9, "seconds": [1.0]}])
+    rows = [Row("numpy", "ours", [per_second / 2] * 3), Row("int8", "ours", [per_second] * 3)]
+    passes = ([2.0, 0.5, 0.5], [1.0], [0.1])  # seconds of each pass, of a round as fast as the limit and a faster one
+    bandwidth = Run([{"n_bytes": 10**9, "seconds": seconds} for seconds in passes])
     *engines, float32, int8 = add_limits(rows, bandwidth, config)
+    assert float32.values == pytest.approx([per_second, per_second, 10 * per_second])
     assert [row.of_limit for row in engines] == pytest.approx([0.5, 0.25])
+    assert "1.0 GB/s (1.0 – 10.0, the fastest single pass 10.0)" in describe_bandwidth(bandwidth)
     assert int8.values == pytest.approx([4 * value for value in float32.values])
     assert {row.kind for row in (float32, int8)} == {"limit"}
 
