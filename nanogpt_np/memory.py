@@ -15,20 +15,25 @@ CHUNK = 64 << 20  # memory of which nothing is taken before something is put the
 
 _turn = threading.Lock()
 _left = np.empty(0, np.uint8)
+_kept = 0  # bytes, as glibc was asked last
 
 
 def keep_freed_memory(n_bytes):
-    """Let glibc keep the memory of freed arrays of up to `n_bytes` for the next ones; elsewhere nothing happens.
+    """Let glibc keep the memory of freed arrays of up to `n_bytes` for the next ones; who asked for more keeps more.
 
     By default it hands every large array back to the system, which clears its pages again for the next one: 4 to 10 %
-    of a training step or of a long prompt.
+    of a training step or of a long prompt. Where there is no glibc, nothing happens.
     """
+    global _kept
+    if n_bytes <= _kept:
+        return
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
     mallopt(_MMAP_THRESHOLD, n_bytes)
     mallopt(_TRIM_THRESHOLD, min(4 * n_bytes, 2**31 - 1))
+    _kept = n_bytes
 
 
 def in_large_pages(shape, dtype):
