@@ -23,7 +23,7 @@ from .memory import keep_freed_memory
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 PATIENCE = 1.0  # seconds of silence before a compilation is explained
 SPINS = "10000"
-KEPT_BYTES = 4 << 20  # of a freed array: what a piece of a prompt needs in every block
+KEPT_BYTES = 8 << 20  # of a freed array: what a piece of a prompt needs in every block
 _MADV_PAGEOUT = 21  # Linux 5.4; unlike MADV_DONTNEED it can lose nothing
 
 _kernels = []
