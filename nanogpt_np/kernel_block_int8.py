@@ -42,7 +42,8 @@ def fits_decode_block(shape, params, config, cache):
     if shape[1] > FEW_ROWS or math.prod(shape) > MOST_ROWS or not isinstance(cache, Int8Cache):
         return False
     matrices = (part["weight"] for block in params["h"] for part in (*block["attn"].values(), *block["mlp"].values()))
-    return config.activation == "gelu_new" and all(matrix.dtype == np.int8 for matrix in matrices)
+    plain = config.activation == "gelu_new" and params["ln_f"]["weight"].dtype == np.float32
+    return plain and all(matrix.dtype == np.int8 for matrix in matrices)
 
 
 def _pair(part):

@@ -40,7 +40,7 @@ def in_large_pages(shape, dtype):
     """np.empty for what will be read again and again: side by side, in pages of 2 MiB where the system has them.
 
     The CPU looks up an address per page, and fetches ahead within one only: in pages of 4 KiB, those of a mapped file,
-    the weights of a token take 5 to 9 % longer to read. The memory is free again once all arrays of a CHUNK are gone.
+    the weights of a token take 7 to 12 % longer to read. The memory is free again once all arrays of a CHUNK are gone.
     """
     global _left
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize

@@ -107,6 +107,7 @@ class Int8Matrix:
         starts = np.empty(scales.shape, np.int32)
         quantize_rows(rows, small, scales, starts)
         out = np.empty((len(rows), len(self.factors)), np.float32)
+        bias = np.ascontiguousarray(bias, np.float32)
         multiply_int8(small, scales, starts, self.packed.reshape(-1), self.factors, bias, n_threads(), out)
         return out.reshape(*x.shape[:-1], -1)
 

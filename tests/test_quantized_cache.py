@@ -134,6 +134,14 @@ def test_what_compiled_blocks_are_not_for():
     assert not quantized.fits_decode_block((1, 1), params, dataclasses.replace(CONFIG, activation="gelu"), cache)
 
 
+def test_models_of_another_precision_generate_too():
+    texts = []
+    for dtype in (np.float32, np.float64):
+        gpt = GPT(CONFIG, make(scale=1.0, dtype=dtype), ops="int8")
+        texts.append(gpt.generate([[1, 2, 3], [4, 5]], 8, temperature=0))
+    assert texts[0] == texts[1]
+
+
 @pytest.mark.parametrize("config", [CONFIG, dataclasses.replace(CONFIG, activation="gelu")])
 @pytest.mark.parametrize("n_texts", [1, 3, 70])
 def test_texts_are_those_of_the_plain_cache(config, n_texts):
