@@ -33,9 +33,10 @@ class GPT:
         "auto" (see choose_ops), or a module with the functions of nanogpt_np.ops. FileError says where files were
         looked for.
         """
-        ops = ops if ops == "auto" else find_ops(ops)
+        ops = ops if ops == "auto" else find_ops(ops)  # a wrong name is said before anything is looked for
         directory = download.resolve(name_or_directory)
-        ops = find_ops(ops, P.size(checkpoint.read_config(directory)) if ops == "auto" else 0)
+        if ops == "auto":
+            ops, _ = choose_ops(P.size(checkpoint.read_config(directory)))
         keep = getattr(ops, "keep_one", None)  # one matrix at a time: never all of them twice
         config, params, tokenizer = checkpoint.load(directory, keep=keep)
         return cls(config, params, tokenizer, ops)

@@ -28,8 +28,8 @@ def decode_block(x, params, config, visible, cache, layer):  # [n_batch, n_new, 
     mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
     attn, mlp = params["attn"], params["mlp"]
     _block_kernel(
-        rows, *_pair(params["ln_1"]), *_pair(attn["c_attn"]), *_pair(attn["c_proj"]), *_pair(params["ln_2"]),
-        *_pair(mlp["c_fc"]), *_pair(mlp["c_proj"]), cache.keys[layer], cache.values[layer], start, mask,
+        rows, *pair(params["ln_1"]), *pair(attn["c_attn"]), *pair(attn["c_proj"]), *pair(params["ln_2"]),
+        *pair(mlp["c_fc"]), *pair(mlp["c_proj"]), cache.keys[layer], cache.values[layer], start, mask,
         np.float32(config.layer_norm_eps), n_threads(), out,
     )  # fmt: skip
     return out[: n_batch * n_new].reshape(x.shape)
@@ -39,11 +39,17 @@ def fits_decode_block(shape, params, config, cache):
     """Is this for decode_block: few rows, float32 matrices, GPT-2's own GELU? Asked for every token, so in haste."""
     if math.prod(shape) > FEW_ROWS or config.activation != "gelu_new" or cache.keys.dtype != np.float32:
         return False
-    matrices = (part["weight"] for block in params["h"] for part in (*block["attn"].values(), *block["mlp"].values()))
+    matrices = block_matrices(params)
     return all(matrix.dtype == np.float32 and matrix.flags.c_contiguous and matrix.flags.aligned for matrix in matrices)
 
 
-def _pair(part):
+def block_matrices(params):
+    """The four matrices of every block, one after the other."""
+    return (part["weight"] for block in params["h"] for part in (*block["attn"].values(), *block["mlp"].values()))
+
+
+def pair(part):
+    """A layer norm's or a linear layer's two arrays, as kernels take them."""
     return part["weight"], part["bias"]
 
 
@@ -124,21 +130,29 @@ def add(x, out):
 
 
 @inner
+def own_queries(queries):
+    """A copy with rows of zeros below, up to 1, 2, 4 or 8, as pad_rows makes it."""
+    n_padded = 1
+    while n_padded < len(queries):
+        n_padded *= 2
+    q = np.zeros((n_padded, queries.shape[1]), np.float32)
+    q[: len(queries)] = queries
+    return q
+
+
+@inner
 def attend(qkv, keys, values, start, visible, batch, head, merged):
     """One head of one text: its new keys and values into the cache, its queries over all of them."""
     n_embd, d_head = merged.shape[1], keys.shape[3]
     n_new, n_key = visible.shape[1:]
     first, row = head * d_head, batch * n_new
-    n_padded = 1
-    while n_padded < n_new:
-        n_padded *= 2
-    q, mixed = np.zeros((n_padded, d_head), np.float32), np.empty((n_padded, d_head), np.float32)
+    q = own_queries(qkv[row : row + n_new, first : first + d_head])
     for new in range(n_new):
         for j in range(d_head):
-            q[new, j] = qkv[row + new, first + j]
             keys[batch, head, start + new, j] = qkv[row + new, n_embd + first + j]
             values[batch, head, start + new, j] = qkv[row + new, 2 * n_embd + first + j]
-    probs = np.empty((n_padded, n_key), np.float32)  # those of padding are sums of zeros, and mix what is not used
+    # of padded rows, probs are sums of zeros, and mixed is not used
+    probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
     dots(q, keys[batch, head, :n_key], 0, n_key, probs)
     mask = visible[batch * len(visible) // keys.shape[0]]
     for new in range(n_new):

@@ -10,9 +10,9 @@ import numpy as np
 from numba import boolean, float32, int8, intp, prange, uint8, void
 
 from .kernel_attention import masks, softmax_row
-from .kernel_block import add, normalize
+from .kernel_block import add, block_matrices, normalize, own_queries, pair
 from .kernel_compile import inner, kernel, n_threads, read
-from .kernel_int8 import GROUP, multiply_panels, part_of_panels, quantize, quantize_group, round_to_int8
+from .kernel_int8 import GROUP, multiply_panels, part_of_panels, quantize, quantize_group, room_for, round_to_int8
 from .kernel_math import gelu_new_row
 from .kernel_products import FEW_ROWS, dots, stream
 from .quantized_cache import Int8Cache
@@ -29,8 +29,8 @@ def decode_block(x, params, config, visible, cache, layer):  # [n_batch, n_new, 
     mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
     attn, mlp = params["attn"], params["mlp"]
     _block_kernel(
-        np.ascontiguousarray(x).reshape(-1, n_embd), *_pair(params["ln_1"]), *_matrix(attn["c_attn"]),
-        *_matrix(attn["c_proj"]), *_pair(params["ln_2"]), *_matrix(mlp["c_fc"]), *_matrix(mlp["c_proj"]),
+        np.ascontiguousarray(x).reshape(-1, n_embd), *pair(params["ln_1"]), *_matrix(attn["c_attn"]),
+        *_matrix(attn["c_proj"]), *pair(params["ln_2"]), *_matrix(mlp["c_fc"]), *_matrix(mlp["c_proj"]),
         cache.keys[layer], cache.key_factors[layer], cache.values[layer], cache.value_factors[layer], start, mask,
         np.float32(config.layer_norm_eps), n_threads(), out,
     )  # fmt: skip
@@ -41,13 +41,8 @@ def fits_decode_block(shape, params, config, cache):
     """Is this for decode_block: few new tokens of each text, int8 everywhere, GPT-2's own GELU?"""
     if shape[1] > FEW_ROWS or math.prod(shape) > MOST_ROWS or not isinstance(cache, Int8Cache):
         return False
-    matrices = (part["weight"] for block in params["h"] for part in (*block["attn"].values(), *block["mlp"].values()))
     plain = config.activation == "gelu_new" and params["ln_f"]["weight"].dtype == np.float32
-    return plain and all(matrix.dtype == np.int8 for matrix in matrices)
-
-
-def _pair(part):
-    return part["weight"], part["bias"]
+    return plain and all(matrix.dtype == np.int8 for matrix in block_matrices(params))
 
 
 def _matrix(part):
@@ -101,14 +96,6 @@ def _block_kernel(
 
 
 @inner
-def room_for(n_rows, width):
-    """Of rows as int8: themselves, their scales and starts."""
-    n_groups = (width + GROUP - 1) // GROUP
-    shape = (n_rows, n_groups)
-    return np.empty((n_rows, n_groups * GROUP), np.int8), np.empty(shape, np.float32), np.empty(shape, np.int32)
-
-
-@inner
 def finish_hidden(hidden, first, end, small, scales, starts):
     """GELU of the columns that some panels made, and then to int8: a panel is as wide as a group."""
     columns = slice(first * GROUP, end * GROUP)
@@ -124,16 +111,13 @@ def attend(qkv, keys, key_factors, values, value_factors, start, visible, batch,
     n_embd, d_head = merged.shape[1], keys.shape[3]
     n_new, n_key = visible.shape[1:]
     first, row = head * d_head, batch * n_new
-    n_padded = 1
-    while n_padded < n_new:
-        n_padded *= 2
-    q, mixed = np.zeros((n_padded, d_head), np.float32), np.empty((n_padded, d_head), np.float32)
+    q = own_queries(qkv[row : row + n_new, first : first + d_head])
     for new in range(n_new):
-        q[new] = qkv[row + new, first : first + d_head]
         k, v = qkv[row + new, n_embd + first :][:d_head], qkv[row + new, 2 * n_embd + first :][:d_head]
         key_factors[batch, head, start + new], _ = round_to_int8(k, keys[batch, head, start + new])
         value_factors[batch, head, start + new], _ = round_to_int8(v, values[batch, head, start + new])
-    probs = np.empty((n_padded, n_key), np.float32)  # those of padding are sums of zeros, and mix what is not used
+    # of padded rows, probs are sums of zeros, and mixed is not used
+    probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
     dots(q, keys[batch, head, :n_key], 0, n_key, probs)
     mask = visible[batch * len(visible) // keys.shape[0]]
     for new in range(n_new):

@@ -7,7 +7,7 @@ w + 128, and what that adds is taken off where each sum begins. Next room: quant
 
 import numpy as np
 from llvmlite import ir
-from numba import config, float32, int8, int32, intp, prange, types, uint8, void
+from numba import config, float32, intp, prange, types, uint8, void
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -135,21 +135,24 @@ def quantize(x, small, scales, starts):
             quantize_group(x[row], group, small[row], scales[row], starts[row])
 
 
-@kernel(void(read(float32[:, ::1]), int8[:, ::1], float32[:, ::1], int32[:, ::1]), parallel=False)
-def quantize_rows(x, small, scales, starts):
-    """All groups of all rows, for callers in Python."""
-    quantize(x, small, scales, starts)
+@inner
+def room_for(n_rows, width):
+    """Of rows as int8: themselves, their scales and starts."""
+    n_groups = (width + GROUP - 1) // GROUP
+    shape = (n_rows, n_groups)
+    return np.empty((n_rows, n_groups * GROUP), np.int8), np.empty(shape, np.float32), np.empty(shape, np.int32)
 
 
 @kernel(void(
-    read(int8[:, ::1]), read(float32[:, ::1]), read(int32[:, ::1]), read(uint8[::1]), read(float32[::1]),
-    read(float32[::1]), intp, float32[:, ::1],
+    read(float32[:, ::1]), read(uint8[::1]), read(float32[::1]), read(float32[::1]), intp, float32[:, ::1]
 ))  # fmt: skip
-def multiply_int8(x, scales, starts, weights, factors, bias, n_parts, out):
-    """out = x @ weights + bias, in so many parts at once."""
+def multiply_int8(x, weights, factors, bias, n_parts, out):
+    """out = x @ weights + bias, with x as int8 too, in so many parts at once."""
+    small, scales, starts = room_for(x.shape[0], x.shape[1])
+    quantize(x, small, scales, starts)
     for part in prange(n_parts):
         first, end = part_of_panels(part, n_parts, out.shape[1])
-        multiply_panels(x, scales, starts, weights, factors, bias, first, end, out)
+        multiply_panels(small, scales, starts, weights, factors, bias, first, end, out)
 
 
 @inner

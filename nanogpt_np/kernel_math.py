@@ -14,6 +14,7 @@ from .kernel_compile import inner
 
 GELU_SCALE = np.float32(2.0 * math.sqrt(2.0 / math.pi))
 GELU_CUBE = np.float32(0.044715)
+SMALL = 1 << 14  # numbers; waking the other cores for fewer takes longer than the work
 ZERO, HALF, ONE, THREE = (np.float32(value) for value in (0.0, 0.5, 1.0, 3.0))
 
 # exp(x) = 2^n exp(r): n = round(x / ln 2), r = x - n ln 2 in two parts, exp(r) by Cephes' polynomial (Moshier, expf)

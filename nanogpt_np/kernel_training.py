@@ -10,11 +10,10 @@ from numba import float32, float64, int64, intp, prange, void
 
 from . import ops
 from .kernel_compile import inner, kernel, read
-from .kernel_math import ZERO, exp, is_float32
+from .kernel_math import SMALL, ZERO, exp, is_float32
 from .kernel_products import product, share
 from .ops import IGNORE
 
-SMALL = 1 << 14  # numbers; waking the other cores for fewer takes longer than the work
 CHUNK = 1 << 16  # numbers whose squares are summed together, whatever the number of threads
 
 

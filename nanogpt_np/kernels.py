@@ -23,6 +23,7 @@ from .kernel_math import (
     GELU_CUBE,
     GELU_SCALE,
     ONE,
+    SMALL,
     THREE,
     ZERO,
     exp,
@@ -61,7 +62,6 @@ __all__ = [
     "unembed", "unembed_backward",
 ]  # fmt: skip
 
-SMALL = 1 << 14  # numbers; waking the other cores for fewer takes longer than the work
 N_PARTS = 16  # partial sums over rows, added up in this order whatever the number of threads
 
 

@@ -4,7 +4,6 @@ Enter: a GPTConfig. Leave: `params["h"][0]["attn"]["c_attn"]["weight"]`, stored 
 Weights keep the published layout [n_in, n_out], so a layer is `x @ weight + bias`. Next room: ops.py.
 """
 
-import dataclasses
 import math
 
 import numpy as np
@@ -91,7 +90,7 @@ def count(params):
 
 def size(config):
     """How many numbers a model of this shape has, without making one: size(GPTConfig()) -> 124,439,808"""
-    single = shapes(dataclasses.replace(config, n_layer=1)).values()
+    single = shapes(config.replace(n_layer=1)).values()
     block = _block_shapes(config.n_embd).values()
     return sum(map(math.prod, single)) + (config.n_layer - 1) * sum(map(math.prod, block))
 

@@ -12,7 +12,7 @@ from . import params as P
 from .errors import InputError
 from .kernel_block_int8 import MOST_ROWS, decode_block, fits_decode_block
 from .kernel_compile import n_threads
-from .kernel_int8 import GROUP, OFFSET, PANEL, multiply_int8, pack_int8, quantize_rows
+from .kernel_int8 import GROUP, OFFSET, PANEL, multiply_int8, pack_int8
 from .kernel_products import NO_BIAS
 from .kernels import (
     IGNORE,
@@ -101,14 +101,9 @@ class Int8Matrix:
     def multiply(self, x, bias=NO_BIAS):  # [..., n_in] -> [..., n_out]
         """x @ matrix + bias (or matrix.T, `by_row`), with x as int8 too."""
         rows = np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
-        n_fours = self.packed.shape[1]
-        small = np.empty((len(rows), 4 * n_fours), np.int8)
-        scales = np.empty((len(rows), 4 * n_fours // GROUP), np.float32)
-        starts = np.empty(scales.shape, np.int32)
-        quantize_rows(rows, small, scales, starts)
         out = np.empty((len(rows), len(self.factors)), np.float32)
         bias = np.ascontiguousarray(bias, np.float32)
-        multiply_int8(small, scales, starts, self.packed.reshape(-1), self.factors, bias, n_threads(), out)
+        multiply_int8(rows, self.packed.reshape(-1), self.factors, bias, n_threads(), out)
         return out.reshape(*x.shape[:-1], -1)
 
 

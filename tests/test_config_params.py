@@ -25,6 +25,12 @@ def test_gpt2_sizes_are_the_published_ones(name, published):
     assert n_params(PRESETS[name]) == published
 
 
+@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": False}, {"positions": "sinusoidal"}, {"n_layer": 1}])
+def test_size_counts_without_listing(changes):
+    config = TINY.replace(**changes)
+    assert P.size(config) == n_params(config) == P.count(P.init(config, np.random.default_rng(0)))
+
+
 @pytest.mark.parametrize(
     ("name", "published"),  # Brown et al. 2020, table 2.1
     [
