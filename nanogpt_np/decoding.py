@@ -1,7 +1,8 @@
 """The forward pass as generating needs it: a prompt piece by piece, then few tokens at a time, which continue a cache.
 
-Enter: ids, and the cache that holds what came before. Leave: logits, the cache longer. Ops may offer `decode_block`,
-a whole block in one compiled call, which must equal model.block, and `make_cache`, for a cache of their own.
+Enter: ids, and the cache that holds what came before. Leave: logits, the cache longer. Ops may offer
+`decode_plan` and `decode_few`, all of model.gpt behind the embedding in one compiled call, and `make_cache`, for a
+cache of their own.
 Next room: speculation.py.
 """
 
@@ -69,12 +70,11 @@ def _remember(x, params, config, ops, cache, layer):
 
 def decode(ids, params, config, ops, cache):  # [n_batch, n_new] -> [n_batch, n_new, n_vocab]
     """The logits behind each of a few new tokens: what model.gpt(…, cache=cache) returns."""
-    if not hasattr(ops, "decode_block") or not ops.fits_decode_block(ids.shape, params, config, cache):
+    plan = ops.decode_plan(ids.shape, params, config, cache) if hasattr(ops, "decode_plan") else None
+    if plan is None:
         return model.gpt(ids, params, config, ops, cache=cache)[0]
     positions, visible = model.place(ids.shape, config, ops, None, cache)
     x = model.embed(ids, positions, params, config, ops)
-    for layer, block_params in enumerate(params["h"]):
-        x = ops.decode_block(x, block_params, config, visible, cache, layer)
+    logits = ops.decode_few(x, plan, config, visible, cache)
     cache.advance(ids.shape[1])
-    final = ops.layer_norm(x, **params["ln_f"], eps=config.layer_norm_eps)
-    return ops.unembed(final, model.unembedding(params))
+    return logits

@@ -55,11 +55,23 @@ def exp(x):
 
 
 @inner
-def gelu_new_row(x, out):
+def gelu_new_of(x):
     """x (1 + tanh(u)) / 2 is x / (1 + exp(-2u))."""
+    return x / (ONE + exp(-GELU_SCALE * x * (ONE + GELU_CUBE * x * x)))
+
+
+@inner
+def gelu_new_row(x, out):
+    """Of a row, into another."""
     for i in range(x.size):
-        value = x[i]
-        out[i] = value / (ONE + exp(-GELU_SCALE * value * (ONE + GELU_CUBE * value * value)))
+        out[i] = gelu_new_of(x[i])
+
+
+@inner
+def gelu_new_in_place(x):
+    """Of a row; where `out` is `x`, what is made for two arrays goes number by number."""
+    for i in range(x.size):
+        x[i] = gelu_new_of(x[i])
 
 
 @inner

@@ -249,7 +249,7 @@ def _few_dots_kernel(x, weight, each, out):
 def dots(x, weight, first, end, out):
     """out[:, first:end] = x @ weight[first:end].T for 1, 2, 4 or 8 rows of x."""
     n_rows, width = x.shape
-    at_once = 16 // max(n_rows, 2)
+    at_once = 16 // n_rows if n_rows > 1 else 1
     whole = width if width % VECTOR == 0 and len(weight) >= FEW_ROWS else 0
     if whole == 0:
         out[:, first:end] = ZERO

@@ -129,7 +129,8 @@ def _make_stream(n_rows):
 
 
 def _make_dots(n_rows):
-    n_weights = 16 // max(n_rows, 2)  # at once: 16 sums in registers, half of them for a single row
+    # at once: 16 sums in registers; for one row of x, one after the other, which the CPU by itself fetches ahead
+    n_weights = 16 // n_rows if n_rows > 1 else 1
 
     @intrinsic
     def dots(typingctx, x, weight, i, n, out):
@@ -137,7 +138,7 @@ def _make_dots(n_rows):
 
         def write(w, x, weight, i, n, out):
             rows, inputs = w.rows(1, n_weights, i, integer(0)), w.rows(0, n_rows, integer(0), integer(0))
-            coming = w.rows(1, n_weights, w.builder.add(i, integer(n_weights)), integer(0))
+            coming = w.rows(1, n_weights if n_rows > 1 else 0, w.builder.add(i, integer(n_weights)), integer(0))
 
             def step(at, sums):
                 vectors, parts = [w.load(row, at) for row in rows], [w.load(row, at) for row in inputs]

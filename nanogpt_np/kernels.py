@@ -17,8 +17,8 @@ from .kernel_attention import (
     attention_probs_backward,
     softmax_scores,
 )
-from .kernel_block import decode_block, fits_decode_block
 from .kernel_compile import inner, kernel, read
+from .kernel_decode import decode_few, decode_plan
 from .kernel_math import (
     GELU_CUBE,
     GELU_SCALE,
@@ -54,10 +54,10 @@ from .ops import (
 )
 
 __all__ = [
-    "IGNORE", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs",
-    "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_block", "dropout",
-    "dropout_backward", "embedding", "embedding_backward", "fits_decode_block", "gelu", "gelu_backward", "gelu_new",
-    "gelu_new_backward", "keep_one", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "merge_heads",
+    "IGNORE", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs", "attention_probs_backward",
+    "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_few", "decode_plan", "dropout",
+    "dropout_backward", "embedding", "embedding_backward", "gelu", "gelu_backward", "gelu_new", "gelu_new_backward",
+    "keep_one", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "merge_heads",
     "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads", "sum_of_squares",
     "unembed", "unembed_backward",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import InputError
+from .params import unembedding
 
 
 class AttentionActs(NamedTuple):
@@ -103,12 +104,13 @@ def place(shape, config, ops, mask, cache):
     if cache is not None:
         cache.reserve(n_seq, mask)
         mask = cache.mask[:, : start + n_seq]
-    causal = ops.causal_mask(n_seq, start + n_seq)
+    causal = None if n_seq == 1 else ops.causal_mask(n_seq, start + n_seq)
     if mask is None or np.all(mask):
-        return np.arange(start, start + n_seq)[None], (None if n_seq == 1 else causal)
+        return np.arange(start, start + n_seq)[None], causal
     real = np.asarray(mask, bool)
     positions = np.maximum(np.cumsum(real, axis=1) - 1, 0)[:, start:]
-    return positions, causal & real[:, None, None, :]  # -> [n_batch, 1, n_query, n_key]
+    visible = real[:, None, None, :]
+    return positions, visible if causal is None else causal & visible  # -> [n_batch, 1, n_query, n_key]
 
 
 def embed(ids, positions, params, config, ops):  # [n_batch, n_seq] -> [n_batch, n_seq, n_embd]
@@ -151,11 +153,6 @@ def ffn(x, params, config, ops):  # [n_batch, n_seq, n_embd] -> the same
     hidden = ops.gelu_new(pre_gelu) if config.activation == "gelu_new" else ops.gelu(pre_gelu)
     out = ops.linear(hidden, **params["c_proj"])  # -> [n_batch, n_seq, n_embd]
     return out, FFNActs(x, pre_gelu, hidden)
-
-
-def unembedding(params):
-    """The matrix that turns x into logits: `lm_head` if the model has one, else the token embedding again (tied)."""
-    return params["lm_head" if "lm_head" in params else "wte"]["weight"]
 
 
 def drop(x, dropout, ops):

@@ -83,6 +83,11 @@ def nest(named):
     return params
 
 
+def unembedding(params):
+    """The matrix that turns x into logits: `lm_head` if the model has one, else the token embedding again (tied)."""
+    return params["lm_head" if "lm_head" in params else "wte"]["weight"]
+
+
 def count(params):
     """How many numbers the parameters hold: 124,439,808 for GPT-2 124M."""
     return sum(array.size for _, array in walk(params))

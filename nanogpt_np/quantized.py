@@ -10,8 +10,8 @@ import numpy as np
 from . import kernels
 from . import params as P
 from .errors import InputError
-from .kernel_block_int8 import MOST_ROWS, decode_block, fits_decode_block
 from .kernel_compile import n_threads
+from .kernel_decode_int8 import MOST_ROWS, decode_few, decode_plan
 from .kernel_int8 import GROUP, OFFSET, PANEL, multiply_int8, pack_int8
 from .kernel_products import NO_BIAS
 from .kernels import (
@@ -47,10 +47,10 @@ from .quantized_cache import Int8Cache
 
 __all__ = [
     "IGNORE", "Int8Cache", "Int8Matrix", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs",
-    "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_block", "dropout",
-    "dropout_backward", "embedding", "embedding_backward", "fits_decode_block", "gelu", "gelu_backward", "gelu_new",
-    "gelu_new_backward", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "make_cache", "merge_heads",
-    "quantize", "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads",
+    "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_few", "decode_plan",
+    "dropout", "dropout_backward", "embedding", "embedding_backward", "gelu", "gelu_backward", "gelu_new",
+    "gelu_new_backward", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "make_cache",
+    "merge_heads", "quantize", "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads",
     "sum_of_squares", "unembed", "unembed_backward",
 ]  # fmt: skip
 
@@ -124,7 +124,7 @@ def keep_one(name, array, config, give_back=lambda: None):
 
 
 def make_cache(config, n_batch, n_ctx):
-    """The cache to generate with: an Int8Cache where decode_block reads it as it is, else in float32."""
+    """The cache to generate with: an Int8Cache where decode_few reads it as it is, else in float32."""
     fits = config.activation == "gelu_new" and n_batch <= MOST_ROWS
     return Int8Cache(config, n_batch, n_ctx) if fits else KVCache(config, n_batch, n_ctx)
 

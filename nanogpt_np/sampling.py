@@ -77,8 +77,9 @@ def probabilities(logits):
 
 def greedy(logits):  # [n_batch, n_vocab] -> [n_batch]
     """The likeliest id of each row; of equals the first. InputError where a row holds NaN or nothing."""
-    _check(logits)
-    return logits.argmax(axis=-1)
+    chosen = logits.argmax(axis=-1)  # NaN where there is one
+    _check(np.take_along_axis(logits, chosen[:, None], axis=-1))
+    return chosen
 
 
 def draw(logits, rngs):  # [n_batch, n_vocab], n_batch generators -> [n_batch]
@@ -86,7 +87,7 @@ def draw(logits, rngs):  # [n_batch, n_vocab], n_batch generators -> [n_batch]
 
     InputError where a row holds NaN or nothing to choose from.
     """
-    _check(logits)
+    _check(logits.max(axis=-1))
     chosen = []
     for rng, total in zip(rngs, np.cumsum(probabilities(logits), axis=-1), strict=True):
         place = min(rng.random() * total[-1], np.nextafter(total[-1], 0))  # rounding must not lead past the end
@@ -122,7 +123,9 @@ class Sampling:
 
     def choose(self, logits, previous_ids, rngs):  # [n_batch, n_vocab] -> [n_batch]
         """The next id of each row; `previous_ids` and `rngs` have one entry per row."""
-        _check(logits)
+        if (self.temperature, self.repetition_penalty, self.banned_ids) == (0, 1.0, ()):
+            return greedy(logits)
+        _check(logits.max(axis=-1))
         if self.repetition_penalty != 1.0:
             logits = repetition_penalty(logits, previous_ids, self.repetition_penalty)
         if self.banned_ids:
@@ -137,15 +140,15 @@ class Sampling:
         return draw(logits, rngs)
 
 
-def _check(logits):
+def _check(best):  # the best logit of each row, NaN where there is one
     """A NaN would win every comparison or none, and come out as token 0: say so instead."""
-    best = logits.max(axis=-1)  # NaN where there is one
+    if np.isfinite(best).all():
+        return
     if np.isnan(best).any():
         raise InputError("expected logits that are numbers, got NaN; the weights or the input are broken")
-    if not np.isfinite(best).all():
-        got = best[~np.isfinite(best)][0]
-        advice = "the weights or the input are broken" if got > 0 else "ban fewer ids"
-        raise InputError(f"expected a token to choose from, got a best logit of {got}; {advice}")
+    got = best[~np.isfinite(best)][0]
+    advice = "the weights or the input are broken" if got > 0 else "ban fewer ids"
+    raise InputError(f"expected a token to choose from, got a best logit of {got}; {advice}")
 
 
 def _require(name, value, expected, holds):

@@ -17,7 +17,7 @@ from .kv_cache import slide
 # A wrong draft costs as much as a right one, so it only pays to check while a text is being repeated. Both numbers were
 # chosen on greedy texts of the shipped models: repeating ones are 2 times as fast, the others as fast as without.
 TRUSTED = 3  # so many tokens in a row must have been guessed right before guesses are checked
-FEW = 8  # tokens that compiled blocks read in one pass at the cost of little more than one
+FEW = 8  # tokens that compiled decoding reads in one pass at the cost of little more than one
 GROWTH = 2  # a draft is at most so many times as long as what was guessed right before it
 
 
@@ -74,7 +74,7 @@ def follow(prompt, params, config, ops, request, max_new):
         guesses = draft(text[-config.n_ctx :], request.speculate)
         room = min(end - len(text) - 1, config.n_ctx - len(seen))  # a pass says one token more than it checks
         unread = seen[cache.length :]  # one token; at first, and where the text slid, all of it
-        most = min(room, GROWTH * trust, FEW - 1 if hasattr(ops, "decode_block") else room)
+        most = min(room, GROWTH * trust, FEW - 1 if hasattr(ops, "decode_plan") else room)
         checked = guesses[:most] if trust >= TRUSTED and len(unread) == 1 else []
         forward = decoding.decode if len(unread) == 1 else decoding.read
         logits = forward(np.array([unread + checked]), params, config, ops, cache)[0]

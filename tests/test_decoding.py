@@ -1,6 +1,8 @@
-"""decoding.py: pieces and compiled blocks give what model.gpt gives, with and without padding."""
+"""decoding.py: pieces and compiled decoding gives what model.gpt gives, with and without padding."""
 
 import dataclasses
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from nanogpt_np.config import GPTConfig
 from nanogpt_np.kv_cache import KVCache
 
 kernels = pytest.importorskip("nanogpt_np.kernels")
+kernel_addresses = pytest.importorskip("nanogpt_np.kernel_addresses")
+kernel_decode = pytest.importorskip("nanogpt_np.kernel_decode")
 
 FLOAT32 = 1e-4  # logits of about 1 to 10, summed in another order
 
@@ -83,13 +87,60 @@ def test_a_prompt_in_pieces(n_batch, piece, scores, twin, monkeypatch):
     assert cut.length == whole.length == 13
 
 
-def test_what_compiled_blocks_are_not_for():
+def test_what_compiled_decoding_is_not_for():
     params, (cache,) = caches(1, 4, None, n=1)
-    assert kernels.fits_decode_block((1, 1), params, CONFIG, cache)
-    assert not kernels.fits_decode_block((3, 3), params, CONFIG, cache)
-    assert not kernels.fits_decode_block((1, 1), params, dataclasses.replace(CONFIG, activation="gelu"), cache)
-    params["h"][1]["mlp"]["c_fc"]["weight"] = params["h"][1]["mlp"]["c_fc"]["weight"].astype(np.float64)
-    assert not kernels.fits_decode_block((1, 1), params, CONFIG, cache)
+    assert kernels.decode_plan((1, 1), params, CONFIG, cache) is not None
+    assert kernels.decode_plan((3, 3), params, CONFIG, cache) is None
+    assert kernels.decode_plan((1, 1), params, dataclasses.replace(CONFIG, activation="gelu"), cache) is None
+    whole = params["h"][1]["mlp"]["c_fc"]["weight"]
+    unfit = {
+        "float64": whole.astype(np.float64),
+        "by columns": np.asfortranarray(whole),
+        "a part of something wider": np.repeat(whole, 2, axis=1)[:, ::2],
+        "where no float32 begins": np.frombuffer(b"0" + whole.tobytes(), np.uint8)[1:]
+        .view(np.float32)
+        .reshape(whole.shape),
+        "another shape": whole[:, :-1].copy(),
+    }
+    for name, weight in unfit.items():
+        params["h"][1]["mlp"]["c_fc"]["weight"] = weight
+        assert kernels.decode_plan((1, 1), params, CONFIG, cache) is None, name
+    params["h"][1]["mlp"]["c_fc"]["weight"] = whole
+    assert kernels.decode_plan((1, 1), params, CONFIG, cache) is not None
+
+
+def test_a_weight_that_is_replaced_or_written_to_counts_at_once():
+    params, (cache, expected_cache) = caches(1, 4, None)
+    for layer, change in enumerate(("replaced", "written to", "both")):
+        part = params["h"][layer % len(params["h"])]["mlp"]["c_proj"]
+        if change != "written to":
+            part["weight"] = part["weight"] * np.float32(-2)
+        if change != "replaced":
+            part["weight"] *= np.float32(3)
+        ids = random_ids(1, 1, seed=layer)
+        expected, _ = model.gpt(ids, params, CONFIG, ops, cache=expected_cache)
+        got = decoding.decode(ids, params, CONFIG, kernels, cache)
+        np.testing.assert_allclose(got, expected, atol=FLOAT32)
+
+
+def test_a_model_that_is_gone_leaves_nothing_behind():
+    params, (cache,) = caches(1, 4, None, n=1)
+    decoding.decode(random_ids(1, 1), params, CONFIG, kernels, cache)
+    matrix = weakref.ref(params["h"][0]["attn"]["c_attn"]["weight"])
+    assert kernel_decode._table in kernel_addresses._last
+    del params
+    gc.collect()
+    assert matrix() is None and kernel_decode._table not in kernel_addresses._last
+
+
+def test_an_output_matrix_of_its_own():
+    config = dataclasses.replace(CONFIG, tie_word_embeddings=False)
+    params = P.init(config, np.random.default_rng(0))
+    cache, expected_cache = KVCache(config), KVCache(config)
+    for step in range(3):
+        ids = random_ids(1, 1, seed=step)
+        expected, _ = model.gpt(ids, params, config, ops, cache=expected_cache)
+        np.testing.assert_allclose(decoding.decode(ids, params, config, kernels, cache), expected, atol=FLOAT32)
 
 
 def test_pieces_keep_within_their_memory():

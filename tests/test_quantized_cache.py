@@ -1,4 +1,4 @@
-"""quantized_cache.py and kernel_block_int8.py: what is remembered as int8, and compiled blocks that read it."""
+"""quantized_cache.py and kernel_decode_int8.py: what is remembered as int8, and compiled decoding that reads it."""
 
 import dataclasses
 
@@ -78,12 +78,12 @@ def test_rows_can_be_selected_and_positions_forgotten():
 @pytest.mark.parametrize("config", [CONFIG, WIDER])
 @pytest.mark.parametrize("n_batch, n_new", [(1, 1), (1, 2), (1, 3), (1, 8), (2, 1), (3, 2), (8, 1), (5, 8), (64, 1)])
 @pytest.mark.parametrize("with_padding", [False, True])
-def test_a_compiled_block_is_the_model(config, n_batch, n_new, with_padding):
+def test_compiled_decoding_is_the_model(config, n_batch, n_new, with_padding):
     mask = padded(n_batch, 6) if with_padding else None
     params, (expected_cache, cache) = filled(config, n_batch, 6, mask)
     for step in range(2):
         ids = random_ids(n_batch, n_new if step == 0 else 1, seed=step + 1)
-        assert quantized.fits_decode_block(ids.shape, params, config, cache)
+        assert quantized.decode_plan(ids.shape, params, config, cache) is not None
         expected, _ = model.gpt(ids, params, config, quantized, cache=expected_cache)
         error = np.abs(decoding.decode(ids, params, config, quantized, cache) - expected).max(axis=-1)
         assert (error < SAME).mean() > 0.8 and error.max() < FLIPPED * expected.std()
@@ -124,14 +124,14 @@ def test_which_cache_is_made():
         assert type(cache) is KVCache and cache.keys.dtype == np.float32
 
 
-def test_what_compiled_blocks_are_not_for():
+def test_what_compiled_decoding_is_not_for():
     params, (cache,) = filled(CONFIG, 1, 4, n=1)
-    assert quantized.fits_decode_block((1, 8), params, CONFIG, cache)
+    assert quantized.decode_plan((1, 8), params, CONFIG, cache) is not None
     for shape in ((1, 9), (65, 1), (16, 5)):
-        assert not quantized.fits_decode_block(shape, params, CONFIG, cache)
-    assert not quantized.fits_decode_block((1, 1), params, CONFIG, KVCache(CONFIG, 1))
-    assert not quantized.fits_decode_block((1, 1), make(), CONFIG, cache)
-    assert not quantized.fits_decode_block((1, 1), params, dataclasses.replace(CONFIG, activation="gelu"), cache)
+        assert quantized.decode_plan(shape, params, CONFIG, cache) is None
+    assert quantized.decode_plan((1, 1), params, CONFIG, KVCache(CONFIG, 1)) is None
+    assert quantized.decode_plan((1, 1), make(), CONFIG, cache) is None
+    assert quantized.decode_plan((1, 1), params, dataclasses.replace(CONFIG, activation="gelu"), cache) is None
 
 
 def test_models_of_another_precision_generate_too():

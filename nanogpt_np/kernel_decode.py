@@ -1,0 +1,197 @@
+"""All blocks of a model and its logits in one compiled call, for a few new tokens: between blocks, Python would cost
+as much as some of the matrices.
+
+Enter: the residual stream of the newest tokens, the model's params, the cache. Leave: logits; the cache holds the new
+keys and values. Each step stands in ops.py by its name; the steps of a block are model.block's.
+Next room: kernel_training.py.
+"""
+
+import math
+from operator import itemgetter
+
+import numpy as np
+from numba import boolean, float32, int64, intp, prange, void
+
+from .kernel_addresses import address, floats_at, table_of
+from .kernel_attention import masks, softmax_row
+from .kernel_compile import inner, kernel, n_threads, read
+from .kernel_math import gelu_new_in_place, layer_norm_row
+from .kernel_products import FEW_ROWS, add_pieces, dots, n_pieces, pad_rows, stream, stream_part
+from .kernel_tiles import DEPTH
+from .params import unembedding
+
+STORED = float32[:, :, :, :, ::1]
+PAIR = itemgetter("weight", "bias")
+
+
+def decode_plan(shape, params, config, cache):
+    """What decode_few needs to know of a model, or None: it is for up to FEW_ROWS tokens, float32, GPT-2's own GELU."""
+    if math.prod(shape) > FEW_ROWS or config.activation != "gelu_new" or cache.keys.dtype != np.float32:
+        return None
+    arrays = arrays_of(params)
+    table = table_of(arrays, _table)
+    return None if table is None else (arrays, table)
+
+
+def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> [n_batch, n_new, n_vocab]
+    """All of model.gpt behind the embedding, for tokens that continue the cache, by a plan of decode_plan()."""
+    arrays, table = plan
+    n_batch, n_new, n_embd = x.shape
+    rows = pad_rows(x.reshape(-1, n_embd)).copy()
+    start = cache.length
+    mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
+    logits = np.empty((len(rows), len(arrays[-1])), np.float32)
+    eps = np.float32(config.layer_norm_eps)
+    _decode_kernel(rows, table, cache.keys, cache.values, start, mask, eps, n_threads(), logits)
+    return logits[: n_batch * n_new].reshape(n_batch, n_new, -1)
+
+
+def arrays_of(params):
+    """A model's arrays, but for wpe, in the order in which a token meets them: asked for every token, so in haste."""
+    arrays = []
+    for block in params["h"]:
+        attn, mlp = block["attn"], block["mlp"]
+        arrays += *PAIR(block["ln_1"]), *PAIR(attn["c_attn"]), *PAIR(attn["c_proj"])
+        arrays += *PAIR(block["ln_2"]), *PAIR(mlp["c_fc"]), *PAIR(mlp["c_proj"])
+    arrays += *PAIR(params["ln_f"]), unembedding(params)
+    return arrays
+
+
+def shapes_of(arrays):
+    """What arrays_of() should have found."""
+    n = len(arrays[-2])
+    linears = [(n, 3 * n), (3 * n,), (n, n), (n,), (n,), (n,), (n, 4 * n), (4 * n,), (4 * n, n), (n,)]
+    return [*[(n,), (n,), *linears] * (len(arrays) // 12), (n,), (n,), (arrays[-1].shape[0], n)]
+
+
+def _table(arrays):
+    """A row for each block, and one for what follows them; None where an array is not what the kernel reads."""
+    found = [address(array, np.float32, shape) for array, shape in zip(arrays, shapes_of(arrays), strict=True)]
+    return None if None in found else np.array(found + [0] * 9, np.int64).reshape(-1, 12)
+
+
+@kernel(void(
+    float32[:, ::1], read(int64[:, ::1]), STORED, STORED, intp, read(boolean[:, :, ::1]), float32, intp, float32[:, ::1]
+))  # fmt: skip
+def _decode_kernel(x, table, keys, values, start, visible, eps, n_parts, logits):
+    n_rows, n_embd = x.shape
+    n_vocab = logits.shape[1]
+    n_batch, n_heads = keys.shape[1:3]
+    normed, merged = np.empty((n_rows, n_embd), np.float32), np.zeros((n_rows, n_embd), np.float32)
+    qkv, few = np.empty((n_rows, 3 * n_embd), np.float32), n_pieces(normed)
+    qkv_sums = np.empty((few, n_rows, 3 * n_embd), np.float32)
+    hidden_sums = np.empty((few, n_rows, 4 * n_embd), np.float32)
+    sums = np.empty((n_pieces(hidden_sums[0]), n_rows, n_embd), np.float32)
+
+    for layer in range(len(table) - 1):
+        block, stored_keys, stored_values = table[layer], keys[layer], values[layer]
+        normalize(x, block[0], block[1], eps, normed)
+        c_attn, c_attn_bias = matrix_at(block[2], n_embd, 3 * n_embd), floats_at(block[3], 3 * n_embd)
+        for part in prange(n_parts):
+            stream_part(normed, c_attn, part, n_parts, qkv_sums)
+        for stack in prange(n_batch * n_heads):
+            batch, head = stack // n_heads, stack % n_heads
+            rows = slice(batch * visible.shape[1], (batch + 1) * visible.shape[1])
+            finish_qkv(qkv_sums[:, rows], c_attn_bias, head, n_heads, qkv[rows])
+            attend(qkv, stored_keys, stored_values, start, visible, batch, head, merged)
+        attn_proj = matrix_at(block[4], n_embd, n_embd)
+        for part in prange(n_parts):
+            stream_part(merged, attn_proj, part, n_parts, sums[:few])
+        add_pieces(sums[:few], floats_at(block[5], n_embd), 0, n_embd, normed)
+        add(normed, x)
+
+        normalize(x, block[6], block[7], eps, normed)
+        c_fc, c_fc_bias = matrix_at(block[8], n_embd, 4 * n_embd), floats_at(block[9], 4 * n_embd)
+        for part in prange(n_parts):
+            stream_part(normed, c_fc, part, n_parts, hidden_sums)
+        mlp_proj = matrix_at(block[10], 4 * n_embd, n_embd)
+        for part in prange(n_parts):
+            hidden = finish_hidden(hidden_sums, c_fc_bias, part, n_parts)
+            stream_part(hidden, mlp_proj, part, n_parts, sums)
+        add_pieces(sums, floats_at(block[11], n_embd), 0, n_embd, normed)
+        add(normed, x)
+
+    final = table[len(table) - 1]
+    normalize(x, final[0], final[1], eps, normed)
+    vocabulary = matrix_at(final[2], n_vocab, n_embd)
+    for part in prange(n_parts):
+        dots(normed, vocabulary, part * n_vocab // n_parts, (part + 1) * n_vocab // n_parts, logits)
+
+
+@inner
+def matrix_at(address, n_in, n_out):
+    """The float32 matrix [n_in, n_out] at an address."""
+    return floats_at(address, n_in * n_out).reshape(n_in, n_out)
+
+
+@inner
+def finish_qkv(sums, bias, head, n_heads, qkv):
+    """The queries, keys and values of one head of one text."""
+    d_head = qkv.shape[1] // (3 * n_heads)
+    for third in range(3):
+        first = (third * n_heads + head) * d_head
+        add_pieces(sums, bias, first, first + d_head, qkv)
+
+
+@inner
+def finish_hidden(sums, bias, part, n_parts):
+    """-> [n_rows, n_hidden], of which only what this part of the next product multiplies is filled."""
+    hidden = np.empty(sums.shape[1:], np.float32)
+    many = n_pieces(hidden)
+    first = part * many // n_parts * DEPTH
+    end = min(((part + 1) * many + n_parts - 1) // n_parts * DEPTH, hidden.shape[1])
+    add_pieces(sums, bias, first, end, hidden)
+    for row in range(len(hidden)):
+        gelu_new_in_place(hidden[row, first:end])
+    return hidden
+
+
+@inner
+def normalize(x, weight, bias, eps, out):
+    """Layer norm of each row, by the weights at two addresses."""
+    n = x.shape[1]
+    weight, bias = floats_at(weight, n), floats_at(bias, n)
+    for row in range(len(x)):
+        layer_norm_row(x[row], weight, bias, eps, out[row])
+
+
+@inner
+def add(x, out):
+    """out += x"""
+    for row in range(len(out)):
+        for j in range(out.shape[1]):
+            out[row, j] += x[row, j]
+
+
+@inner
+def own_queries(queries):
+    """A copy with rows of zeros below, up to 1, 2, 4 or 8, as pad_rows makes it."""
+    n_padded = 1
+    while n_padded < len(queries):
+        n_padded *= 2
+    q = np.zeros((n_padded, queries.shape[1]), np.float32)
+    q[: len(queries)] = queries
+    return q
+
+
+@inner
+def attend(qkv, keys, values, start, visible, batch, head, merged):
+    """One head of one text: its new keys and values into the cache, its queries over all of them."""
+    n_embd, d_head = merged.shape[1], keys.shape[3]
+    n_new, n_key = visible.shape[1:]
+    first, row = head * d_head, batch * n_new
+    q = own_queries(qkv[row : row + n_new, first : first + d_head])
+    for new in range(n_new):
+        for j in range(d_head):
+            keys[batch, head, start + new, j] = qkv[row + new, n_embd + first + j]
+            values[batch, head, start + new, j] = qkv[row + new, 2 * n_embd + first + j]
+    # of padded rows, probs are sums of zeros, and mixed is not used
+    probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
+    dots(q, keys[batch, head, :n_key], 0, n_key, probs)
+    mask = visible[batch * len(visible) // keys.shape[0]]
+    for new in range(n_new):
+        softmax_row(probs[new], mask[new], np.float32(1.0 / math.sqrt(d_head)))
+    stream(probs, values[batch, head, :n_key], mixed)
+    for new in range(n_new):
+        for j in range(d_head):
+            merged[row + new, first + j] = mixed[new, j]
