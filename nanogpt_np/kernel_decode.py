@@ -16,8 +16,7 @@ from .kernel_addresses import address, floats_at, table_of
 from .kernel_attention import masks, softmax_row
 from .kernel_compile import inner, kernel, n_threads, read
 from .kernel_math import gelu_new_in_place, layer_norm_row
-from .kernel_products import FEW_ROWS, add_pieces, dots, n_pieces, pad_rows, stream, stream_part
-from .kernel_tiles import DEPTH
+from .kernel_products import FEW_ROWS, add_bias, dots, pad_rows, stream
 from .params import unembedding
 
 STORED = float32[:, :, :, :, ::1]
@@ -42,7 +41,7 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
     logits = np.empty((len(rows), len(arrays[-1])), np.float32)
     eps = np.float32(config.layer_norm_eps)
-    _decode_kernel(rows, table, cache.keys, cache.values, start, mask, eps, n_threads(), logits)
+    _decode_kernel(rows, table, bool(table[-1, -1]), cache.keys, cache.values, start, mask, eps, n_threads(), logits)
     return logits[: n_batch * n_new].reshape(n_batch, n_new, -1)
 
 
@@ -65,50 +64,52 @@ def shapes_of(arrays):
 
 
 def _table(arrays):
-    """A row for each block, and one for what follows them; None where an array is not what the kernel reads."""
-    found = [address(array, np.float32, shape) for array, shape in zip(arrays, shapes_of(arrays), strict=True)]
-    return None if None in found else np.array(found + [0] * 9, np.int64).reshape(-1, 12)
+    """A row for each block, and one for what follows them, which ends with how matrices lie: 1 by output, 0 by input.
+
+    None where an array is not what the kernel reads.
+    """
+    shapes = shapes_of(arrays)
+    for by_output in (True, False):
+        turned = [by_output and len(shape) == 2 for shape in shapes[:-1]] + [False]
+        found = [
+            address(array.T, np.float32, shape[::-1]) if turn else address(array, np.float32, shape)
+            for array, shape, turn in zip(arrays, shapes, turned, strict=True)
+        ]
+        if None not in found:
+            return np.array([*found, *[0] * 8, by_output], np.int64).reshape(-1, 12)
+    return None
 
 
 @kernel(void(
-    float32[:, ::1], read(int64[:, ::1]), STORED, STORED, intp, read(boolean[:, :, ::1]), float32, intp, float32[:, ::1]
+    float32[:, ::1], read(int64[:, ::1]), boolean, STORED, STORED, intp, read(boolean[:, :, ::1]), float32, intp,
+    float32[:, ::1],
 ))  # fmt: skip
-def _decode_kernel(x, table, keys, values, start, visible, eps, n_parts, logits):
+def _decode_kernel(x, table, by_output, keys, values, start, visible, eps, n_parts, logits):
     n_rows, n_embd = x.shape
     n_vocab = logits.shape[1]
     n_batch, n_heads = keys.shape[1:3]
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.zeros((n_rows, n_embd), np.float32)
-    qkv, few = np.empty((n_rows, 3 * n_embd), np.float32), n_pieces(normed)
-    qkv_sums = np.empty((few, n_rows, 3 * n_embd), np.float32)
-    hidden_sums = np.empty((few, n_rows, 4 * n_embd), np.float32)
-    sums = np.empty((n_pieces(hidden_sums[0]), n_rows, n_embd), np.float32)
+    qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, 4 * n_embd), np.float32)
 
     for layer in range(len(table) - 1):
         block, stored_keys, stored_values = table[layer], keys[layer], values[layer]
         normalize(x, block[0], block[1], eps, normed)
-        c_attn, c_attn_bias = matrix_at(block[2], n_embd, 3 * n_embd), floats_at(block[3], 3 * n_embd)
         for part in prange(n_parts):
-            stream_part(normed, c_attn, part, n_parts, qkv_sums)
+            multiply(normed, block[2], block[3], by_output, part, n_parts, qkv)
         for stack in prange(n_batch * n_heads):
             batch, head = stack // n_heads, stack % n_heads
-            rows = slice(batch * visible.shape[1], (batch + 1) * visible.shape[1])
-            finish_qkv(qkv_sums[:, rows], c_attn_bias, head, n_heads, qkv[rows])
             attend(qkv, stored_keys, stored_values, start, visible, batch, head, merged)
-        attn_proj = matrix_at(block[4], n_embd, n_embd)
         for part in prange(n_parts):
-            stream_part(merged, attn_proj, part, n_parts, sums[:few])
-        add_pieces(sums[:few], floats_at(block[5], n_embd), 0, n_embd, normed)
+            multiply(merged, block[4], block[5], by_output, part, n_parts, normed)
         add(normed, x)
 
         normalize(x, block[6], block[7], eps, normed)
-        c_fc, c_fc_bias = matrix_at(block[8], n_embd, 4 * n_embd), floats_at(block[9], 4 * n_embd)
         for part in prange(n_parts):
-            stream_part(normed, c_fc, part, n_parts, hidden_sums)
-        mlp_proj = matrix_at(block[10], 4 * n_embd, n_embd)
+            first, end = multiply(normed, block[8], block[9], by_output, part, n_parts, hidden)
+            for row in range(n_rows):
+                gelu_new_in_place(hidden[row, first:end])
         for part in prange(n_parts):
-            hidden = finish_hidden(hidden_sums, c_fc_bias, part, n_parts)
-            stream_part(hidden, mlp_proj, part, n_parts, sums)
-        add_pieces(sums, floats_at(block[11], n_embd), 0, n_embd, normed)
+            multiply(hidden, block[10], block[11], by_output, part, n_parts, normed)
         add(normed, x)
 
     final = table[len(table) - 1]
@@ -119,31 +120,25 @@ def _decode_kernel(x, table, keys, values, start, visible, eps, n_parts, logits)
 
 
 @inner
+def multiply(x, weight, bias, by_output, part, n_parts, out):
+    """One part of the columns of out = x @ weight + bias, which lie at two addresses -> the first column, and the end.
+
+    `by_output`: the weights of one output lie side by side, and each is one sum; else those of one input do.
+    """
+    n_in, n_out = x.shape[1], out.shape[1]
+    first, end = part * n_out // n_parts, (part + 1) * n_out // n_parts
+    if by_output:
+        dots(x, matrix_at(weight, n_out, n_in), first, end, out)
+    else:
+        stream(x, matrix_at(weight, n_in, n_out)[:, first:end], out[:, first:end])
+    add_bias(floats_at(bias, n_out), first, end, out)
+    return first, end
+
+
+@inner
 def matrix_at(address, n_in, n_out):
     """The float32 matrix [n_in, n_out] at an address."""
     return floats_at(address, n_in * n_out).reshape(n_in, n_out)
-
-
-@inner
-def finish_qkv(sums, bias, head, n_heads, qkv):
-    """The queries, keys and values of one head of one text."""
-    d_head = qkv.shape[1] // (3 * n_heads)
-    for third in range(3):
-        first = (third * n_heads + head) * d_head
-        add_pieces(sums, bias, first, first + d_head, qkv)
-
-
-@inner
-def finish_hidden(sums, bias, part, n_parts):
-    """-> [n_rows, n_hidden], of which only what this part of the next product multiplies is filled."""
-    hidden = np.empty(sums.shape[1:], np.float32)
-    many = n_pieces(hidden)
-    first = part * many // n_parts * DEPTH
-    end = min(((part + 1) * many + n_parts - 1) // n_parts * DEPTH, hidden.shape[1])
-    add_pieces(sums, bias, first, end, hidden)
-    for row in range(len(hidden)):
-        gelu_new_in_place(hidden[row, first:end])
-    return hidden
 
 
 @inner

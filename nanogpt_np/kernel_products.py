@@ -34,17 +34,18 @@ NO_BIAS = np.empty(0, np.float32)
 
 
 def linear(x, weight, bias):
-    """See ops.linear; the weights of a few rows stream by once, from first to last."""
-    if not is_float32(x, weight, bias) or not weight.flags.c_contiguous:
+    """See ops.linear; `weight` may lie by input, as NumPy makes it, or by output (its .T is contiguous)."""
+    if not is_float32(x, weight, bias) or not (weight.flags.c_contiguous or weight.flags.f_contiguous):
         return ops.linear(x, weight, bias)
     n_in, n_out = weight.shape
     rows = np.ascontiguousarray(x).reshape(-1, n_in)
     if len(rows) > FEW_ROWS:
-        out = product(rows, weight, bias)
-    else:
-        padded = pad_rows(rows)
-        out = np.empty((len(padded), n_out), np.float32)
-        _few_rows_kernel(padded, weight, bias, n_threads(), out)
+        return product(rows, weight, bias).reshape(*x.shape[:-1], n_out)
+    if not weight.flags.c_contiguous:
+        return unembed(x, weight.T) + bias
+    padded = pad_rows(rows)
+    out = np.empty((len(padded), n_out), np.float32)
+    _few_rows_kernel(padded, weight, bias, n_threads(), out)
     return out[: len(rows)].reshape(*x.shape[:-1], n_out)
 
 
@@ -55,7 +56,9 @@ def linear_backward(dout, x, weight, bias):
     rows, drows = x.reshape(-1, x.shape[-1]), np.ascontiguousarray(dout).reshape(-1, dout.shape[-1])
     dbias = np.empty(drows.shape[1], np.float32)
     _sum_rows_kernel(drows, share(len(dbias), VECTOR), dbias)
-    return product(drows, weight.T).reshape(x.shape), product(rows.T, drows), dbias
+    by_output = not weight.flags.c_contiguous  # then its gradient is, too: what adds the two need not turn either
+    dweight = product(drows.T, rows).T if by_output else product(rows.T, drows)
+    return product(drows, weight.T).reshape(x.shape), dweight, dbias
 
 
 def unembed(x, weight):
@@ -136,14 +139,7 @@ def _product_kernel(a, b, bias, out, add, rows, columns):
         piece = out[batch, head, i : i + rows, j : j + columns]
         multiply(a[batch, head, i : i + rows], b[batch, head, :, j : j + columns], piece, add)
         if bias.size:
-            _add_bias(piece, bias[j : j + columns])
-
-
-@inner
-def _add_bias(piece, bias):
-    for i in range(piece.shape[0]):
-        for j in range(piece.shape[1]):
-            piece[i, j] += bias[j]
+            add_bias(bias[j : j + columns], 0, piece.shape[1], piece)
 
 
 @kernel(void(read(float32[:, ::1]), intp, float32[::1]), early=False)
@@ -161,46 +157,17 @@ def _sum_rows_kernel(rows, each, out):
 
 @kernel(void(read(float32[:, ::1]), read(float32[:, ::1]), read(float32[::1]), intp, float32[:, ::1]))
 def _few_rows_kernel(x, weight, bias, n_parts, out):
-    sums = np.empty((n_pieces(x), *out.shape), np.float32)
+    n_out = out.shape[1]
     for part in prange(n_parts):
-        stream_part(x, weight, part, n_parts, sums)
-    add_pieces(sums, bias, 0, out.shape[1], out)
+        first, end = part * n_out // n_parts, (part + 1) * n_out // n_parts
+        stream(x, weight[:, first:end], out[:, first:end])
+        add_bias(bias, first, end, out)
 
 
 @inner
-def n_pieces(x):
-    """How many sums of DEPTH terms make one of x @ weight."""
-    return (x.shape[1] + DEPTH - 1) // DEPTH
-
-
-@inner
-def stream_part(x, weight, part, n_parts, sums):
-    """One of `n_parts` equal parts of x @ weight, in the order in which the weights lie in memory.
-
-    `sums` [n_pieces, n_rows, n_out]: the sums over each DEPTH rows of the weights. A part ends where it may, even in
-    the middle of a piece, whose other columns are another's.
-    """
-    n_in, n_out = weight.shape
-    n_vectors = (n_out + VECTOR - 1) // VECTOR
-    n_all = n_vectors * len(sums)
-    at, end = part * n_all // n_parts, (part + 1) * n_all // n_parts
-    while at < end:
-        piece, vector = at // n_vectors, at % n_vectors
-        n = min(end - at, n_vectors - vector)
-        first, last = vector * VECTOR, min((vector + n) * VECTOR, n_out)
-        k = piece * DEPTH
-        stream_piece(x, weight, k, min(DEPTH, n_in - k), first, last, sums[piece])
-        at += n
-
-
-@inner
-def add_pieces(sums, bias, first, end, out):
-    """Columns `first` to `end` of out = the sum of all pieces, in order, and the bias."""
-    for row in range(out.shape[0]):
-        out[row, first:end] = sums[0, row, first:end]
-        for piece in range(1, len(sums)):
-            for j in range(first, end):
-                out[row, j] += sums[piece, row, j]
+def add_bias(bias, first, end, out):
+    """Columns `first` to `end` of out += bias."""
+    for row in range(len(out)):
         for j in range(first, end):
             out[row, j] += bias[j]
 

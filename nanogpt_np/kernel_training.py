@@ -81,6 +81,7 @@ def _dlogits_kernel(logits, columns, log_z, dlosses):
 
 def sum_of_squares(x):
     """See ops.sum_of_squares."""
+    x = x if x.flags.c_contiguous else x.T
     if not is_float32(x) or x.size < SMALL or not x.flags.c_contiguous:
         return ops.sum_of_squares(x)
     sums = np.empty(-(-x.size // CHUNK))
@@ -105,6 +106,8 @@ def _sum_of_squares(x):
 
 def adam_step_(p, g, m, v, lr, betas, eps, n_steps, decay=0.0):
     """See ops.adam_step_."""
+    if p.ndim == 2 and p.flags.f_contiguous:
+        p, g, m, v = p.T, g.T, m.T, v.T  # the same numbers in the order in which they lie
     if not is_float32(p, g, m, v) or p.size < SMALL or not all(a.flags.c_contiguous for a in (p, g, m, v)):
         return ops.adam_step_(p, g, m, v, lr, betas, eps, n_steps, decay)
     beta1, beta2 = betas

@@ -62,15 +62,21 @@ __all__ = [
     "unembed", "unembed_backward",
 ]  # fmt: skip
 
+MATRICES = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # [n_in, n_out]
 N_PARTS = 16  # partial sums over rows, added up in this order whatever the number of threads
 
 
 def keep_one(name, array, config, give_back):
-    """One parameter of a model as generating reads it fastest: in large pages, which a file's pages are not."""
-    kept = in_large_pages(array.shape, array.dtype)
-    kept[...] = array
+    """One parameter of a model as generating reads it fastest: in large pages, which a file's pages are not.
+
+    The matrix of a linear layer looks as before, but lies by output: the weights that make one number side by side, as
+    in wte. Then each sum is read from end to end and stays in a register.
+    """
+    by_output = name.endswith(MATRICES)
+    kept = in_large_pages(array.T.shape if by_output else array.shape, array.dtype)
+    kept[...] = array.T if by_output else array
     give_back()
-    return kept
+    return kept.T if by_output else kept
 
 
 # ---------------------------------------------------------------- gelu

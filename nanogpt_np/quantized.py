@@ -16,6 +16,7 @@ from .kernel_int8 import GROUP, OFFSET, PANEL, multiply_int8, pack_int8
 from .kernel_products import NO_BIAS
 from .kernels import (
     IGNORE,
+    MATRICES,
     adam_step_,
     attention_mix,
     attention_mix_backward,
@@ -54,7 +55,6 @@ __all__ = [
     "sum_of_squares", "unembed", "unembed_backward",
 ]  # fmt: skip
 
-MATRICES = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # [n_in, n_out]
 PANELS_AT_ONCE = 128
 ROWS_AT_ONCE = 64  # of logits, where all of them would fill the memory
 

@@ -57,7 +57,9 @@ def test_pieces_of_a_block(shape, dtype):
 @pytest.mark.parametrize("n_in, n_out", [(1, 1), (3, 5), (67, 130), (256, 1024), (1000, 130)])
 def test_matrix_products_of_a_few_rows(n_rows, n_in, n_out):
     x, weight, bias = normal(n_rows, 1, n_in), normal(n_in, n_out, seed=1), normal(n_out, seed=2)
-    close(kernels.linear(x, weight, bias), ops.linear(x, weight, bias))
+    expected = ops.linear(x, weight, bias)
+    close(kernels.linear(x, weight, bias), expected)
+    close(kernels.linear(x, np.asfortranarray(weight), bias), expected)
     vocabulary = normal(n_out, n_in, seed=3)
     close(kernels.unembed(x, vocabulary), ops.unembed(x, vocabulary))
 
@@ -95,6 +97,23 @@ def test_a_row_is_the_same_in_any_company(n_rows):
     together = kernels.linear(x, weight, bias)
     for row in range(n_rows):
         assert np.array_equal(kernels.linear(x[row : row + 1], weight, bias)[0], together[row])
+
+
+@pytest.mark.parametrize("n_rows", [2, 3, 5, 8])
+@pytest.mark.parametrize("n_in", [64, 900])
+def test_so_it_is_with_weights_that_lie_by_output(n_rows, n_in):
+    x, weight, bias = normal(n_rows, n_in), np.asfortranarray(normal(n_in, 130, seed=1)), normal(130, seed=2)
+    together = kernels.linear(x, weight, bias)
+    for row in range(n_rows):
+        assert np.array_equal(kernels.linear(x[row : row + 1], weight, bias)[0], together[row])
+
+
+def test_gradients_lie_as_their_weights_do():
+    x, dout, bias = normal(40, 70), normal(40, 130, seed=1), normal(130, seed=2)
+    for weight in (normal(70, 130, seed=3), np.asfortranarray(normal(70, 130, seed=3))):
+        found = kernels.linear_backward(dout, x, weight, bias)
+        close(found, ops.linear_backward(dout, x, weight, bias))
+        assert found[1].strides == weight.strides
 
 
 @pytest.mark.parametrize("n_query", [2, 3, 8])
@@ -164,8 +183,9 @@ def test_cross_entropy(chunk):
     close(kernels.cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk), expected)
 
 
-def test_adam_step():
-    ours, theirs = ([normal(500, 300, seed=i) ** (2 if i == 3 else 1) for i in range(4)] for _ in range(2))
+@pytest.mark.parametrize("laid", [np.ascontiguousarray, np.asfortranarray])
+def test_adam_step(laid):
+    ours, theirs = ([laid(normal(500, 300, seed=i) ** (2 if i == 3 else 1)) for i in range(4)] for _ in range(2))
     for n_steps, decay in ((1, 0.0), (2, 0.1), (1000, 3.0)):
         kernels.adam_step_(*ours, 1e-2, (0.9, 0.99), 1e-8, n_steps, decay)
         ops.adam_step_(*theirs, 1e-2, (0.9, 0.99), 1e-8, n_steps, decay)
