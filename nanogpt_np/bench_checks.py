@@ -86,7 +86,8 @@ def weight_count(config):
 def add_limits(rows, bandwidth, config):
     """Say what share of the memory's speed each row reached, round by round, as the median; -> rows, and the limits.
 
-    A token cannot take less time than reading all weights once; keys and values are not counted.
+    A token cannot take less time than reading all weights once; keys and values are not counted. Where tokens and sums
+    took turns, the share is of those; else of the sums of the same round.
     """
     if bandwidth.error:
         return rows
@@ -98,10 +99,21 @@ def add_limits(rows, bandwidth, config):
             continue
         limit = Row(f"limit of {kind}", "limit", [rate / (n_bytes * weight_count(config)) for rate in rates])
         for row in here:
-            shares = [value / most for value, most in zip(row.values, limit.values, strict=False)]
+            shares = shares_in_turn(row.engine, bandwidth, n_bytes * weight_count(config))
+            shares = shares or [value / most for value, most in zip(row.values, limit.values, strict=False)]
             row.of_limit = summary(shares)["median"]
         limits.append(limit)
     return [*rows, *limits]
+
+
+def shares_in_turn(engine, bandwidth, n_bytes):
+    """Of each round: how fast tokens of `n_bytes` were read, as a share of how fast the sums behind them were."""
+    shares = []
+    for answer in bandwidth.answers:
+        tokens, sums = answer.get("in_turn", {}).get(engine, ([], []))
+        if tokens:
+            shares.append((n_bytes / sum(tokens)) / (answer["n_bytes"] / sum(sums)))
+    return shares
 
 
 def describe_bandwidth(bandwidth):
@@ -111,7 +123,9 @@ def describe_bandwidth(bandwidth):
     rate = summary([rate / 1e9 for rate in read_rates(bandwidth)])
     best = max(answer["n_bytes"] / min(answer["seconds"]) for answer in bandwidth.answers) / 1e9
     spread = f"{rate['median']:.1f} GB/s ({rate['min']:.1f} – {rate['max']:.1f}, the fastest single pass {best:.1f})"
-    return f"limit: all weights once per token at {spread}: {bandwidth.about}, in the same rounds"
+    turns = " and ".join(bandwidth.answers[0].get("in_turn", {}))
+    how = f"; {turns}: the share of tokens that took turns with these sums" if turns else ""
+    return f"limit: all weights once per token at {spread}: {bandwidth.about}, in the same rounds{how}"
 
 
 def read_rates(bandwidth):

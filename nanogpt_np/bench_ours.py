@@ -166,34 +166,48 @@ class OurTrainer:
         return {"loss": loss, "seconds": [time.perf_counter() - began]}
 
 
-# ---------------------------------------------------------------- bandwidth: {"n_new"} -> {"seconds", "n_bytes"}
+# ---------------------------------------------------------------- bandwidth: {"ids", "n_new"} -> {"seconds", "n_bytes"}
 
 
 class Bandwidth:
-    """How fast this machine reads memory: the sum of 512 MiB of float32 by Numba, again and again, in all threads.
+    """How fast this machine reads memory, and how near to it our tokens come: tokens and sums in turn, in one process.
 
-    As often as an engine says tokens, and all of them count, as all tokens do: for so long the memory is as busy with
-    others, or as free, as it was for the engine.
+    A sum is that of 512 MiB of float32 by Numba, in all threads. Memory is fast or slow for seconds at a time, as other
+    programs leave it; a sum behind each token finds it as the token did. All sums count, as all tokens do.
     """
 
-    about = "sums of 512 MiB of float32 by Numba in all threads, as many as tokens"
+    about = "sums of 512 MiB of float32 by Numba in all threads"
 
     def __init__(self, settings):
         import numba
 
         numba.set_num_threads(settings["threads"])
+        compiled = (name for name in ENGINES if name != "numpy")  # whose BLAS has threads of its own
+        self.engines = {name: Ours(name, settings) for name in compiled}
         self.array = np.ones(1 << 27, np.float32)
         self.sum = _parallel_sum()
         self.sum(self.array)
 
     def run(self, request):
-        """{"n_new"} -> {"seconds"} of each pass, {"n_bytes"} of one."""
-        seconds = []
-        for _ in range(request["n_new"]):
-            began = time.perf_counter()
+        """-> {"seconds"} of each sum, {"n_bytes"} of one, {"in_turn"}: each engine's seconds of tokens and of sums."""
+        in_turn = {}
+        for name, ours in self.engines.items():
+            tokens = ours.gpt.stream(request["ids"], request["n_new"], temperature=0, ignore_eos=True)
+            in_turn[name] = self._in_turn(tokens)
+        seconds = [second for _, sums in in_turn.values() for second in sums]
+        return {"seconds": seconds, "n_bytes": self.array.nbytes, "in_turn": in_turn}
+
+    def _in_turn(self, tokens):
+        """Draw tokens, a sum behind each -> the seconds of tokens and of sums, but those of the first, the prompt's."""
+        seconds, sums, began = [], [], time.perf_counter()
+        for _ in tokens:
+            said = time.perf_counter()
             self.sum(self.array)
-            seconds.append(time.perf_counter() - began)
-        return {"seconds": seconds, "n_bytes": self.array.nbytes}
+            summed = time.perf_counter()
+            seconds.append(said - began)
+            sums.append(summed - said)
+            began = summed
+        return seconds[1:], sums[1:]
 
 
 def _parallel_sum():

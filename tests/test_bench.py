@@ -131,6 +131,12 @@ def test_share_of_the_limit():
     assert "1.0 GB/s (1.0 – 10.0, the fastest single pass 10.0)" in describe_bandwidth(bandwidth)
     assert int8.values == pytest.approx([4 * value for value in float32.values])
     assert {row.kind for row in (float32, int8)} == {"limit"}
+    for answer, slower in zip(bandwidth.answers, (1, 2, 4), strict=True):  # two tokens, each followed by a sum
+        seconds = slower * weight_count(config) / 1e9
+        answer["in_turn"] = {"int8": ([seconds, 3 * seconds], [slower * 0.5, slower * 1.5])}
+    assert [row.of_limit for row in add_limits(rows, bandwidth, config)[:2]] == pytest.approx([0.5, 0.5])
+    words = describe_bandwidth(bandwidth)
+    assert words.endswith("in the same rounds; int8: the share of tokens that took turns with these sums")
 
 
 # ---------------------------------------------------------------- the race
