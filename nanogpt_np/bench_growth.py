@@ -70,7 +70,7 @@ def speculate(bench):
     """Tokens per second with and without guesses from the text, where the text repeats its prompt -> Table."""
     directory = download.resolve("stories")
     ids = Tokenizer.load(directory).encode(STORY)
-    requests = [{"ids": ids, "n_new": 80, "speculate": n} for n in (0, GUESSES)]
+    requests = [{"ids": ids, "n_new": 80, "speculate": n, "awake": True} for n in (0, GUESSES)]
     settings, n_rounds = bench.settings(directory), 1 + bench.options.runs
     runs = bench.race("speculate", "generate", ENGINES, settings, requests * n_rounds, n_warm=len(requests))
     named = {}

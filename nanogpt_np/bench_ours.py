@@ -104,8 +104,14 @@ class Ours:
         self.about = f"nanogpt_np {__version__}; GPT.stream, ops {self.gpt.ops.__name__.split('.')[-1]}"
 
     def run(self, request):
-        """Greedy, end of text ignored; with "n_batch", so many copies of the prompt at once, and one's ids."""
+        """Greedy, end of text ignored; with "n_batch", so many copies of the prompt at once, and one's ids.
+
+        With "awake", once before without a clock: threads that have slept may find themselves on one core for 50 ms,
+        which is nothing to most turns, and more than all of the time to a small model's.
+        """
         ids, n_new = request["ids"], request["n_new"]
+        if request.get("awake"):
+            list(self.gpt.stream(ids, n_new, temperature=0, ignore_eos=True))
         if "n_batch" not in request:
             speculate = request.get("speculate", 0)
             return timed(self.gpt.stream(ids, n_new, temperature=0, ignore_eos=True, speculate=speculate))
