@@ -1,9 +1,8 @@
-"""All blocks of a model and its logits in one compiled call, for a few new tokens: between blocks, Python would cost
-as much as some of the matrices.
+"""All of a model behind the embedding in one compiled call, for a few new tokens.
 
-Enter: the residual stream of the newest tokens, the model's params, the cache. Leave: logits; the cache holds the new
-keys and values. Each step stands in ops.py by its name; the steps of a block are model.block's.
-Next room: kernel_training.py.
+Between matrices, Python would cost as much as some of them. Enter: the residual stream of the newest tokens, the
+model's params, the cache. Leave: logits; the cache holds the new keys and values. Each step stands in ops.py by its
+name; the steps of a block are model.block's. Next room: kernel_training.py.
 """
 
 import math
@@ -27,16 +26,23 @@ def decode_plan(shape, params, config, cache):
     """What decode_few needs to know of a model, or None: it is for up to FEW_ROWS tokens, float32, GPT-2's own GELU."""
     if math.prod(shape) > FEW_ROWS or config.activation != "gelu_new" or cache.keys.dtype != np.float32:
         return None
+    if not belongs(cache, shape, params):
+        return None
     arrays = arrays_of(params)
     table = table_of(arrays, _table)
     return None if table is None else (arrays, table)
+
+
+def belongs(cache, shape, params):
+    """Has a cache room for these texts and blocks? Compiled code would not notice, and write elsewhere."""
+    return cache.keys.shape[:2] == (len(params["h"]), shape[0])
 
 
 def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> [n_batch, n_new, n_vocab]
     """All of model.gpt behind the embedding, for tokens that continue the cache, by a plan of decode_plan()."""
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
-    rows = pad_rows(x.reshape(-1, n_embd)).copy()
+    rows = pad_rows(x.reshape(-1, n_embd)).astype(np.float32)  # a copy, in which the kernel works
     start = cache.length
     mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
     logits = np.empty((len(rows), len(arrays[-1])), np.float32)

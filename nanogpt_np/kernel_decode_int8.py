@@ -12,7 +12,7 @@ from numba import boolean, float32, int8, int64, intp, prange, void
 from .kernel_addresses import address, bytes_at, floats_at, table_of
 from .kernel_attention import masks, softmax_row
 from .kernel_compile import inner, kernel, n_threads, read
-from .kernel_decode import STORED, add, arrays_of, normalize, own_queries, shapes_of
+from .kernel_decode import STORED, add, arrays_of, belongs, normalize, own_queries, shapes_of
 from .kernel_int8 import (
     GROUP,
     PANEL,
@@ -35,7 +35,7 @@ def decode_plan(shape, params, config, cache):
     """See kernel_decode.decode_plan: it is for few new tokens of each text, int8 everywhere, GPT-2's own GELU."""
     if shape[1] > FEW_ROWS or math.prod(shape) > MOST_ROWS or not isinstance(cache, Int8Cache):
         return None
-    if config.activation != "gelu_new":
+    if config.activation != "gelu_new" or not belongs(cache, shape, params):
         return None
     arrays = arrays_of(params)
     table = table_of(arrays, _table)
@@ -46,12 +46,13 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     """See kernel_decode.decode_few."""
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
+    rows = x.reshape(-1, n_embd).astype(np.float32)  # a copy, in which the kernel works
     start = cache.length
     mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
-    logits = np.empty((n_batch * n_new, arrays[-1].shape[0]), np.float32)
+    logits = np.empty((len(rows), arrays[-1].shape[0]), np.float32)
     _decode_kernel(
-        x.reshape(-1, n_embd).copy(), table, cache.keys, cache.key_factors, cache.values, cache.value_factors, start,
-        mask, np.float32(config.layer_norm_eps), n_threads(), logits,
+        rows, table, cache.keys, cache.key_factors, cache.values, cache.value_factors, start, mask,
+        np.float32(config.layer_norm_eps), n_threads(), logits,
     )  # fmt: skip
     return logits.reshape(n_batch, n_new, -1)
 

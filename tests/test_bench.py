@@ -18,6 +18,7 @@ from nanogpt_np.bench_checks import (
     make_rows,
     weight_count,
 )
+from nanogpt_np.bench_ours import Bandwidth
 from nanogpt_np.bench_report import Row, Table, format_machine, format_table, number, ratio, ratios, summary, to_json
 from nanogpt_np.bench_workers import Command, Others, Run, Worker, WorkerError, machine, race
 from nanogpt_np.config import PRESETS
@@ -140,6 +141,14 @@ def test_share_of_the_limit():
 
 
 # ---------------------------------------------------------------- the race
+
+
+def test_tokens_and_sums_take_turns_and_the_first_token_does_not_count():
+    turns = []
+    limit = Bandwidth.__new__(Bandwidth)
+    limit.array, limit.sum = None, lambda _: turns.append("sum")
+    tokens, sums = limit._in_turn(turns.append("token") for _ in range(3))
+    assert turns == ["token", "sum"] * 3 and len(tokens) == len(sums) == 2
 
 
 def test_engines_take_turns_and_the_first_round_does_not_count():

@@ -102,8 +102,11 @@ def test_a_prompt_in_pieces(n_batch, piece, scores, twin, monkeypatch):
 def test_what_compiled_decoding_is_not_for():
     params, (cache,) = caches(1, 4, None, n=1)
     assert kernels.decode_plan((1, 1), params, CONFIG, cache) is not None
-    assert kernels.decode_plan((3, 3), params, CONFIG, cache) is None
+    assert kernels.decode_plan((4, 2), params, CONFIG, KVCache(CONFIG, 4)) is not None
+    assert kernels.decode_plan((3, 3), params, CONFIG, KVCache(CONFIG, 3)) is None
     assert kernels.decode_plan((1, 1), params, dataclasses.replace(CONFIG, activation="gelu"), cache) is None
+    assert kernels.decode_plan((2, 1), params, CONFIG, cache) is None  # the cache has room for one text
+    assert kernels.decode_plan((1, 1), params | {"h": params["h"] * 2}, CONFIG, cache) is None  # and for two blocks
     whole = params["h"][1]["mlp"]["c_fc"]["weight"]
     unfit = {
         "float64": whole.astype(np.float64),
@@ -121,10 +124,14 @@ def test_what_compiled_decoding_is_not_for():
     assert kernels.decode_plan((1, 1), params, CONFIG, cache) is not None
 
 
-def test_a_weight_that_is_replaced_or_written_to_counts_at_once():
+@pytest.mark.parametrize("remembered", [False, True])
+def test_a_weight_that_is_replaced_or_written_to_counts_at_once(remembered):
     params, (cache, expected_cache) = caches(1, 4, None)
+    old = []
     for layer, change in enumerate(("replaced", "written to", "both")):
         part = params["h"][layer % len(params["h"])]["mlp"]["c_proj"]
+        if remembered:
+            old.append(part["weight"])
         if change != "written to":
             part["weight"] = part["weight"] * np.float32(-2)
         if change != "replaced":

@@ -127,8 +127,10 @@ def test_which_cache_is_made():
 def test_what_compiled_decoding_is_not_for():
     params, (cache,) = filled(CONFIG, 1, 4, n=1)
     assert quantized.decode_plan((1, 8), params, CONFIG, cache) is not None
+    assert quantized.decode_plan((2, 1), params, CONFIG, cache) is None  # the cache has room for one text
+    assert quantized.decode_plan((16, 4), params, CONFIG, quantized.Int8Cache(CONFIG, 16)) is not None
     for shape in ((1, 9), (65, 1), (16, 5)):
-        assert quantized.decode_plan(shape, params, CONFIG, cache) is None
+        assert quantized.decode_plan(shape, params, CONFIG, quantized.Int8Cache(CONFIG, shape[0])) is None
     assert quantized.decode_plan((1, 1), params, CONFIG, KVCache(CONFIG, 1)) is None
     assert quantized.decode_plan((1, 1), make(), CONFIG, cache) is None
     assert quantized.decode_plan((1, 1), params, dataclasses.replace(CONFIG, activation="gelu"), cache) is None
