@@ -134,6 +134,13 @@ def test_what_compiled_decoding_is_not_for():
     assert quantized.decode_plan((1, 1), params, CONFIG, KVCache(CONFIG, 1)) is None
     assert quantized.decode_plan((1, 1), make(), CONFIG, cache) is None
     assert quantized.decode_plan((1, 1), params, dataclasses.replace(CONFIG, activation="gelu"), cache) is None
+    part = params["h"][1]["mlp"]["c_proj"]
+    n_in, n_out = part["weight"].shape
+    for shape in ((n_in, n_out + 1), (n_in // 2, n_out)):
+        part["weight"] = quantized.Int8Matrix(np.ones(shape, np.float32))
+        assert quantized.decode_plan((1, 1), params, CONFIG, cache) is None
+    part["weight"] = np.ones((n_in, n_out), np.float32)
+    assert quantized.decode_plan((1, 1), params, CONFIG, cache) is None
 
 
 def test_models_of_another_precision_generate_too():
