@@ -37,7 +37,8 @@ def main(target, *sources):
     x = np.geomspace(0.3, 700, 200)
     axes.plot(x, np.minimum(slope * x, roof), color="0.25", linewidth=1.6, zorder=1)
     axes.text(0.32, slope * 0.32 * 1.8, f"memory: {slope:.0f} GB/s", rotation=33, color="0.25", fontsize=9)
-    axes.text(4.6, roof * 0.93, f"float32 products: {roof:.0f} billion/s", va="top", color="0.25", fontsize=9)
+    words = f"float32 products: {roof:.0f} billion/s"
+    axes.text(1.3 * roof / slope, roof * 0.93, words, va="top", color="0.25", fontsize=9)
     steps = [("decode", 1, "one token\nat a time"), ("8 texts at once", 8, "8 texts\nat once")]
     steps += [("prefill 64", 64, "prompt\nof 64"), ("prefill 512", 512, "prompt\nof 512")]
     for title, n_tokens, _ in steps:
