@@ -151,6 +151,22 @@ def test_tokens_and_sums_take_turns_and_the_first_token_does_not_count():
     assert turns == ["token", "sum"] * 3 and len(tokens) == len(sums) == 2
 
 
+def test_a_turn_may_begin_with_a_text_that_is_not_timed():
+    asked = []
+
+    class Speaker:
+        def stream(self, ids, n_new, **settings):
+            asked.append(settings.get("speculate"))
+            return iter([1] * n_new)
+
+    ours = bench_ours.Ours.__new__(bench_ours.Ours)
+    ours.gpt = Speaker()
+    for request, expected in (({"awake": True}, [None, 7]), ({}, [7])):
+        asked.clear()
+        answer = ours.run({"ids": [5], "n_new": 3, "speculate": 7, **request})
+        assert asked == expected and answer["ids"] == [1] * 3 and len(answer["seconds"]) == 3
+
+
 def test_engines_take_turns_and_the_first_round_does_not_count():
     turns = []
     rounds = [{"n_new": n} for n in (1, 2, 3)]
