@@ -16,9 +16,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from nanogpt_np.bench_checks import weight_count
-from nanogpt_np.bench_ours import SIZES
-from nanogpt_np.kernel_products import product
+from nanogpt_np.bench.checks import weight_count
+from nanogpt_np.bench.ours import SIZES
+from nanogpt_np.kernels.products import product
 
 N_VOCABULARY = SIZES["gpt2"].n_vocab * SIZES["gpt2"].n_embd
 N_WEIGHTS = weight_count(SIZES["gpt2"])

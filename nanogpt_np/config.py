@@ -1,6 +1,6 @@
 """The shape of a GPT: one frozen dataclass, the published sizes, and the way to and from `config.json`.
 
-Enter: numbers, or the JSON of the `transformers` library. Leave: a checked GPTConfig. Next room: tokenizer_training.py.
+Enter: numbers, or the JSON of the `transformers` library. Leave: a checked GPTConfig. Next: params.py.
 """
 
 import math

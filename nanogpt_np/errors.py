@@ -1,6 +1,7 @@
 """Errors that a user can act on: one line, what was expected, what was got, what to do.
 
 Every room raises these at its doors; the command line prints them without a traceback and exits with status 2.
+Next: files.py.
 """
 
 

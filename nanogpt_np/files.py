@@ -1,6 +1,7 @@
 """Writing to disk so that a reader finds the old file or the new one, never half of either.
 
 Enter: a path and what to write. Leave: a complete file under that path. Every room that writes goes through here.
+Next: config.py.
 """
 
 import contextlib

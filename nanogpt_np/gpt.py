@@ -1,16 +1,18 @@
 """GPT: config, params, tokenizer and ops in one handle. Thin: every method is a call into a room, none does arithmetic.
 
-Enter: a model's name, a directory, or the parts. Leave: logits, text, or a directory. Next: chat.py, training/.
+Enter: a model's name, a directory, or the parts. Leave: logits, text, or a directory. Next: generation/sampling.py.
 """
 
 import numpy as np
 
-from . import beams, checkpoint, download, model
-from . import generate as generation
+from . import model
 from . import ops as numpy_ops
 from . import params as P
 from .errors import InputError
-from .sampling import Sampling
+from .generation import beams, text
+from .generation.request import Request
+from .generation.sampling import Sampling
+from .storage import checkpoint, registry
 
 OPS = ("auto", "numpy", "numba", "int8")
 LARGE = 200_000_000  # parameters; with fewer, NumPy says 200 tokens before kernels have made up for their start
@@ -34,7 +36,7 @@ class GPT:
         looked for.
         """
         ops = ops if ops == "auto" else find_ops(ops)  # a wrong name is said before anything is looked for
-        directory = download.resolve(name_or_directory)
+        directory = registry.resolve(name_or_directory)
         if ops == "auto":
             ops, _ = choose_ops(P.size(checkpoint.read_config(directory)))
         keep = getattr(ops, "keep_one", None)  # one matrix at a time: never all of them twice
@@ -60,7 +62,7 @@ class GPT:
                 raise InputError(f"mask: expected the shape of ids, {list(ids.shape)}, got {list(mask.shape)}")
         if cache is not None:
             self._check_cache(cache, len(ids))
-        logits, acts = model.gpt(
+        logits, acts = model.forward(
             ids, self.params, self.config, self.ops, mask=mask, cache=cache, last_only=last_only, keep_acts=keep_acts
         )
         return (logits, acts) if keep_acts else logits
@@ -73,18 +75,18 @@ class GPT:
         """The continuation of a prompt, without the prompt: text for text, ids for a list of ids.
 
         A list of prompts, or num_return_sequences above 1, gives a list. temperature=0 is greedy; sampling.Sampling
-        and generate.Request explain the rest. The same seed gives the same text. num_beams above 1 draws nothing and
+        and request.Request explain the rest. The same seed gives the same text. num_beams above 1 draws nothing and
         searches for the likeliest text (beams.Beams). speculate=8 with temperature=0 gives the same text, sooner where
         it repeats itself; speculation.stream_ids says what "the same" means, and what happens to a list of prompts.
         """
         how = beams.Beams(num_beams, length_penalty, early_stopping)
         sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, _as_tuple(banned_ids))
-        request = generation.Request(
+        request = Request(
             max_new_tokens, sampling, seed, _as_tuple(stop), num_return_sequences, overflow, ignore_eos, speculate
         )
         prompts = [prompt] if _is_one(prompt) else list(prompt)
         parts = (prompts, self.params, self.config, self.ops, self.tokenizer, request)
-        texts = generation.generate(*parts) if num_beams == 1 else beams.generate(*parts, how)
+        texts = text.generate(*parts) if num_beams == 1 else beams.generate(*parts, how)
         return texts[0] if _is_one(prompt) and num_return_sequences == 1 else texts
 
     def stream(
@@ -94,12 +96,12 @@ class GPT:
     ):  # fmt: skip
         """Like `generate` for one prompt, but yields each piece of text (or id) as soon as it is certain."""
         sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, _as_tuple(banned_ids))
-        request = generation.Request(
+        request = Request(
             max_new_tokens, sampling, seed, _as_tuple(stop), 1, overflow, ignore_eos, speculate
         )
         if not _is_one(prompt):
             raise InputError("stream: expected one prompt, got several; use generate for a batch")
-        return generation.stream(prompt, self.params, self.config, self.ops, self.tokenizer, request)
+        return text.stream(prompt, self.params, self.config, self.ops, self.tokenizer, request)
 
     def save(self, directory, dtype="float32"):
         """Write config.json, model.safetensors and the vocabulary files; `dtype`: "float32" or "float16"."""
@@ -141,7 +143,7 @@ def find_ops(ops, n_parameters=0):
     if ops not in OPS:
         raise InputError(f"ops: expected one of {', '.join(OPS)}, or a module, got {ops!r}")
     if ops in ("numba", "int8"):
-        from .kernel_compile import load_kept
+        from .kernels.compile import load_kept
 
         twin = _import_kernels(ops)
         load_kept()
@@ -153,10 +155,11 @@ def choose_ops(n_parameters):
     """What "auto" means -> a module, and why: kernels for large models once they are compiled, else plain NumPy."""
     if n_parameters < LARGE:
         return numpy_ops, f"a model of fewer than {LARGE:,} parameters"
-    from . import kernel_compile, kernels
+    from . import kernels
+    from .kernels import compile
 
-    if kernel_compile.all_kept():
-        kernel_compile.load_kept()
+    if compile.all_kept():
+        compile.load_kept()
         return kernels, f"a model of at least {LARGE:,} parameters, and kernels that are compiled"
     return numpy_ops, "kernels that are not compiled yet; `nanogpt-np warmup` compiles them"
 

@@ -1,6 +1,6 @@
 """Keys and values of the tokens already seen, so that each new token costs one row instead of the whole text.
 
-Enter: each layer's new k and v. Leave: views of all k and v so far. Next room: kernel_int8.py, or model.py.
+Enter: each layer's new k and v. Leave: views of all k and v so far. Next: model.py.
 """
 
 import copy

@@ -1,6 +1,6 @@
 """How memory is asked for where it decides the speed: large pages for weights, and none handed back too early.
 
-Enter: shapes, or how much to keep. Leave: arrays, or nothing. Next room: files.py.
+Enter: shapes, or how much to keep. Leave: arrays, or nothing. Next: kernels/compile.py.
 """
 
 import ctypes

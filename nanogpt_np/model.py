@@ -2,7 +2,7 @@
 
 Enter: ids [n_batch, n_seq], the nested params, a GPTConfig, and `ops`: the module that does the arithmetic
 (`nanogpt_np.ops`, or a faster twin of it). Leave: logits, and the named arrays of every step where asked.
-Each room returns `(out, acts)`; training/backward.py reads the acts in reverse. Next room: sampling.py.
+Each room returns `(out, acts)`; training/backward.py reads the acts in reverse. Next: gpt.py.
 """
 
 from typing import Any, NamedTuple
@@ -65,7 +65,7 @@ class Dropout(NamedTuple):
     rng: np.random.Generator
 
 
-def gpt(ids, params, config, ops, *, mask=None, cache=None, last_only=False, keep_acts=False):
+def forward(ids, params, config, ops, *, mask=None, cache=None, last_only=False, keep_acts=False):
     """-> logits [n_batch, n_seq, n_vocab] ([n_batch, 1, n_vocab] with `last_only`), acts (None unless `keep_acts`).
 
     `mask` [n_batch, n_seq] is 0 at padding; positions count real tokens only. With a `cache`, `ids` continue

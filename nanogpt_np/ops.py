@@ -4,7 +4,7 @@ Enter: arrays of any float dtype. Leave: new arrays of the same dtype. Nothing h
 numbers or knows a layer's name; fast twins of this module have the same names and signatures.
 A backward takes the gradient of the output first and returns gradients in the order of the inputs.
 Constants are Python floats: a NumPy scalar such as np.sqrt(2 / np.pi) would turn float32 into float64.
-Next room: kernel_math.py, or kv_cache.py.
+Next: kv_cache.py.
 """
 
 import math

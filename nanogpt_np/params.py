@@ -1,7 +1,7 @@
 """The weights: a nested dict under the published checkpoint's own names.
 
 Enter: a GPTConfig. Leave: `params["h"][0]["attn"]["c_attn"]["weight"]`, stored in files as "h.0.attn.c_attn.weight".
-Weights keep the published layout [n_in, n_out], so a layer is `x @ weight + bias`. Next room: ops.py.
+Weights keep the published layout [n_in, n_out], so a layer is `x @ weight + bias`. Next: ops.py.
 """
 
 import math

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from goldens import measure, recipe
 
-from nanogpt_np import generate, model, ops, sampling
+from nanogpt_np import model, ops
 from nanogpt_np import params as P
+from nanogpt_np.generation import Request, Sampling, generate, sampling
 from nanogpt_np.training import optim
 
 
@@ -49,7 +50,7 @@ def test_every_named_activation_has_its_golden():
     acts = measure.under("acts/", measure.load("tiny"))
     params = measure.tiny_params(measure.load("tiny"), recipe.TINY, np.float32)
     ids = measure.load("tiny")["tokens"][:, :-1]
-    _, seen = model.gpt(ids, params, measure.config_of(recipe.TINY), ops, keep_acts=True)
+    _, seen = model.forward(ids, params, measure.config_of(recipe.TINY), ops, keep_acts=True)
     assert set(measure.flat(seen)) - {"ids", "positions"} == set(acts)
 
 
@@ -74,11 +75,11 @@ def test_tiny_variants(variant):
 def test_greedy_ids():
     file, sizes = measure.load("tiny"), recipe.TINY._replace(tied=False)
     params, config = measure.tiny_params(file, sizes, np.float32), measure.config_of(sizes)
-    request = generate.Request(max_new_tokens=20, sampling=sampling.Sampling(temperature=0))
+    request = Request(max_new_tokens=20, sampling=Sampling(temperature=0))
     prompts = file["greedy/prompt"].tolist()
-    assert generate.generate(prompts, params, config, ops, None, request) == file["greedy/new_ids"].tolist()
+    assert generate(prompts, params, config, ops, None, request) == file["greedy/new_ids"].tolist()
     prompts = [ids[real].tolist() for ids, real in zip(file["greedy/batch"], file["greedy/mask"] == 1, strict=True)]
-    assert generate.generate(prompts, params, config, ops, None, request) == file["greedy/batch_new_ids"].tolist()
+    assert generate(prompts, params, config, ops, None, request) == file["greedy/batch_new_ids"].tolist()
 
 
 # ---------------------------------------------------------------- GPT-2 124M's widths

@@ -8,8 +8,9 @@ import pytest
 
 import nanogpt_np
 from nanogpt_np import GPT, FileError, GPTConfig, InputError, KVCache, model, ops
-from nanogpt_np.generate import Request, generate
-from nanogpt_np.sampling import Sampling
+from nanogpt_np.generation.request import Request
+from nanogpt_np.generation.sampling import Sampling
+from nanogpt_np.generation.text import generate
 
 CONFIG = GPTConfig(n_vocab=31, n_ctx=16, n_embd=24, n_layer=2, n_head=3)
 
@@ -22,7 +23,7 @@ def gpt():
 def test_a_list_of_ids_is_a_batch_of_one(gpt):
     logits = gpt([1, 2, 3])
     assert logits.shape == (1, 3, 31) and logits.dtype == np.float32
-    expected, _ = model.gpt(np.array([[1, 2, 3]]), gpt.params, gpt.config, ops)
+    expected, _ = model.forward(np.array([[1, 2, 3]]), gpt.params, gpt.config, ops)
     np.testing.assert_array_equal(logits, expected)
     for same in ([[1, 2, 3]], (1, 2, 3), np.array([1, 2, 3], np.uint8), np.array([[1, 2, 3]], np.int32)):
         np.testing.assert_array_equal(gpt(same), logits)

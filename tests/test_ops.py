@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nanogpt_np import ops
-from nanogpt_np.training.gradcheck import gradcheck, numeric_gradient, relative_error
+from nanogpt_np.training.finite_differences import gradcheck, numeric_gradient, relative_error
 
 # Central differences with step 1e-5 are good to about 1e-10 in float64; 1e-6 is what the project promises.
 GRADIENT = 1e-6

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 from goldens import measure
 
-from nanogpt_np import GPT, FileError, Tokenizer, download, model, ops
+from nanogpt_np import GPT, FileError, Tokenizer, model, ops
 from nanogpt_np import params as P
 from nanogpt_np.config import PRESETS
+from nanogpt_np.storage import registry
 from nanogpt_np.training import backward, optim
-from nanogpt_np.training.evaluate import evaluate
+from nanogpt_np.training.evaluation import evaluate
 
 SHARED = Path(__file__).parents[2] / "shared"  # beside the project: data that is not part of it
 
@@ -80,7 +81,7 @@ def test_parameter_counts(name, expected):
 
 def directory(name):
     try:
-        return download.resolve(name)
+        return registry.resolve(name)
     except FileError:
         pytest.skip(f"real GPT-2 not found; fetch it with: nanogpt-np download {name}")
 

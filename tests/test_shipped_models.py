@@ -9,10 +9,10 @@ import pytest
 
 from nanogpt_np import GPT
 from nanogpt_np import params as P
-from nanogpt_np.download import weights_dir
-from nanogpt_np.safetensors_header import read_header
+from nanogpt_np.storage.header import read_header
+from nanogpt_np.storage.registry import weights_dir
 from nanogpt_np.training.data import read_documents, split_held_out
-from nanogpt_np.training.evaluate import count_bytes, evaluate_files
+from nanogpt_np.training.evaluation import count_bytes, evaluate_files
 
 STORIES_TEXT = Path(__file__).parents[2] / "shared" / "data" / "stories" / "tinystories.txt"
 needs_stories = pytest.mark.skipif(not STORIES_TEXT.exists(), reason=f"needs the stories' text, {STORIES_TEXT.name}")

@@ -2,6 +2,7 @@
 
 Enter: the gradient of a room's output and the acts it returned. Leave: the gradient of its input, and the gradients
 of its parameters as a dict of the same names. The chain rule itself stands in ops.py, one `_backward` per op.
+Next: training/finite_differences.py.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 Enter: paths of UTF-8 files, documents separated by <|endoftext|>. Leave: for any step, ids and targets
 [n_batch, n_ctx]. Which windows a step sees follows from the seed and the step alone, so there is nothing to save
-but the step. Next room: optim.py.
+but the step. Next: training/optim.py.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import files
 from ..errors import InputError
-from ..tokenizer import END_OF_TEXT
+from ..tokenizer.bpe import END_OF_TEXT
 
 # Characters from which on the compiled encoder is loaded (0.3 s) and used: 2 million take 0.4 s with it and 0.3 s
 # without, 8 million 0.5 s and 0.95 s. Once after an installation, compiling adds 2 s.

@@ -1,7 +1,7 @@
 """The training run: text files in, a model directory out; it can be killed at any moment and resumed bit for bit.
 
 Enter: TrainOptions. Leave: in `out`, the model (checkpoint.py's layout), `training.json` (the options),
-`training_state.safetensors` (weights, moments, generator, step), `log.csv` and `loss.png`.
+`training_state.safetensors` (weights, moments, generator, step), `log.csv` and `loss.png`. Next: memory.py.
 """
 
 import signal
@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .. import checkpoint, files, memory
+from .. import files, memory
 from .. import params as P
 from ..errors import InputError
 from ..model import Dropout
-from ..tokenizer import Tokenizer
-from . import backward, data, evaluate, optim, report, state
+from ..storage import checkpoint
+from ..tokenizer.bpe import Tokenizer
+from . import backward, data, evaluation, optim, report, state
 from .options import NAME as RUN
 from .options import check_directory, create_directory
 
@@ -39,7 +40,7 @@ def train(options, ops, resume=False, progress=True):
     config = options.config(tokenizer)
     windows = data.Windows(data.encode_documents(kept, tokenizer), config.n_ctx, options.seed)
     held_out_ids = data.encode_documents(held_out, tokenizer) if held_out else None
-    n_bytes = evaluate.count_bytes(held_out)
+    n_bytes = evaluation.count_bytes(held_out)
     if not resume:
         create_directory(options)
     with files.locked(out / RUN, f"{out}: another process is training here; wait for it, or stop it"):
@@ -132,7 +133,7 @@ class Run:
         """The loss on the held-out text now; None where there is none."""
         if self.held_out is None:
             return None
-        return evaluate.evaluate(self.held_out, self.n_bytes, self.params, self.config, self.ops)
+        return evaluation.evaluate(self.held_out, self.n_bytes, self.params, self.config, self.ops)
 
     def report(self, loss, norm, lr, evaluation, bar):
         """One row of log.csv, and the numbers beside the progress bar."""

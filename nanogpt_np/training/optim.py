@@ -1,6 +1,6 @@
 """From gradients to the next weights: clipping, the learning-rate schedule, AdamW.
 
-Enter: params and grads, nested alike. Leave: params changed in place. Next room: evaluate.py.
+Enter: params and grads, nested alike. Leave: params changed in place. Next: training/evaluation.py.
 """
 
 import math

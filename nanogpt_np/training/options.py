@@ -1,7 +1,7 @@
 """What decides a training run, and the folder it lives in.
 
 Enter: options from the command line or from Python. Leave: a checked TrainOptions, kept as `training.json` in the
-run's folder, so that a run can be resumed by naming the folder alone. Next room: loop.py.
+run's folder, so that a run can be resumed by naming the folder alone. Next: training/loop.py.
 """
 
 import dataclasses

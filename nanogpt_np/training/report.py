@@ -1,6 +1,6 @@
 """What a training run leaves for people: log.csv and a picture of the loss.
 
-Enter: one row of numbers per logged step. Leave: both files, rewritten whole each time. Next room: options.py.
+Enter: one row of numbers per logged step. Leave: both files, rewritten whole each time. Next: training/options.py.
 """
 
 import csv

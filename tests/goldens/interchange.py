@@ -79,10 +79,11 @@ def seeded(sizes):
 
 def package_logits(folder, ids):
     """What nanogpt_np makes of a model directory."""
-    from nanogpt_np import checkpoint, model, ops
+    from nanogpt_np import model, ops
+    from nanogpt_np.storage import checkpoint
 
     config, params, _ = checkpoint.load(folder)
-    return model.gpt(ids, params, config, ops)[0]
+    return model.forward(ids, params, config, ops)[0]
 
 
 def transformers_logits(model, ids):
@@ -92,9 +93,10 @@ def transformers_logits(model, ids):
 
 def ours(folder, saved_as="float32", **changes):
     """nanogpt_np saves; both open it, and the original is compared too where nothing was rounded."""
-    from nanogpt_np import checkpoint, model, ops
+    from nanogpt_np import model, ops
     from nanogpt_np import params as P
     from nanogpt_np.config import GPTConfig
+    from nanogpt_np.storage import checkpoint
 
     sizes = sizes_of(**changes)
     weights, ids = seeded(sizes)
@@ -107,7 +109,7 @@ def ours(folder, saved_as="float32", **changes):
     logits = transformers_logits(opened, ids)
     worst = np.abs(logits - package_logits(folder, ids)).max()
     if saved_as == "float32":
-        worst = max(worst, np.abs(logits - model.gpt(ids, params, config, ops)[0]).max())
+        worst = max(worst, np.abs(logits - model.forward(ids, params, config, ops)[0]).max())
     return float(worst)
 
 
@@ -125,10 +127,10 @@ def theirs(folder, saved_as=torch.float32, max_shard_size="5GB", **changes):
 
 def tokenizer(folder):
     """nanogpt_np saves a model with the published vocabulary; transformers must split a hard text alike."""
-    from nanogpt_np import checkpoint
     from nanogpt_np import params as P
     from nanogpt_np.config import GPTConfig
-    from nanogpt_np.tokenizer import Tokenizer
+    from nanogpt_np.storage import checkpoint
+    from nanogpt_np.tokenizer.bpe import Tokenizer
 
     config = GPTConfig(n_ctx=8, n_embd=8, n_layer=1, n_head=2, eos_id=50256)
     saved = Tokenizer.gpt2()

@@ -124,7 +124,7 @@ def tiny_rows(ops=ops, dtype=np.float32):
     file, config = load("tiny"), config_of(recipe.TINY)
     params, tokens, noise = tiny_params(file, recipe.TINY, dtype), file["tokens"], noises(file)
     case = f"tiny {np.dtype(dtype)}"
-    logits, acts = model.gpt(tokens[:, :-1], params, config, ops, keep_acts=True)
+    logits, acts = model.forward(tokens[:, :-1], params, config, ops, keep_acts=True)
     seen = flat(acts)
     for name, expected in under("acts/", file).items():
         worst = difference(seen[name], expected)
@@ -143,7 +143,7 @@ def variant_rows(prefix, ops=ops, dtype=np.float32):
     file, sizes = load("tiny"), recipe.TINY._replace(tied=prefix != "untied")
     config = config_of(sizes, "gelu" if prefix == "erf" else "gelu_new")
     params, tokens, noise = tiny_params(file, sizes, dtype), file["tokens"], noises(file)
-    logits, _ = model.gpt(tokens[:, :-1], params, config, ops)
+    logits, _ = model.forward(tokens[:, :-1], params, config, ops)
     worst = difference(logits, file[f"{prefix}/logits"])
     yield Row(prefix, "logits", worst, limit(LOGIT, dtype), noise[f"{prefix}/logits"])
     yield from gradient_rows(prefix, f"{prefix}/", file, params, config, ops, dtype)
@@ -169,13 +169,13 @@ def decoding_rows(ops=ops, dtype=np.float32):
     file, config = load("tiny"), config_of(recipe.TINY)
     params, case = tiny_params(file, recipe.TINY, dtype), f"tiny {np.dtype(dtype)}"
     mask = file["padded/mask"]
-    logits, _ = model.gpt(file["padded/ids"], params, config, ops, mask=mask)
+    logits, _ = model.forward(file["padded/ids"], params, config, ops, mask=mask)
     real = mask.astype(bool)
     worst = difference(logits[real], file["padded/logits"][real])
     yield Row(case, "logits, left-padded", worst, limit(LOGIT, dtype))
     pieces = np.split(file["cached/ids"], file["cached/pieces"].cumsum()[:-1], axis=1)
     cache = KVCache(config, n_batch=2, dtype=dtype)
-    logits = np.concatenate([model.gpt(piece, params, config, ops, cache=cache)[0] for piece in pieces], axis=1)
+    logits = np.concatenate([model.forward(piece, params, config, ops, cache=cache)[0] for piece in pieces], axis=1)
     yield Row(case, "logits, cached", difference(logits, file["cached/logits"]), limit(LOGIT, dtype))
     loss, grads = backward.loss_and_grads(file["tokens"][:, :-1], file["ignored/targets"], params, config, ops)
     yield Row(case, "loss, ignored targets", abs(loss - file["ignored/loss"]), limit(LOSS, dtype))
@@ -197,7 +197,7 @@ def wide_forward_rows(params, which="", ops=ops):
     file, config = load("wide"), config_of(recipe.WIDE)
     case, noise = ("wide 1024" if which else "wide 64"), noises(file)
     ids = file["long_ids"] if which else file["tokens"][:, :-1]
-    logits, acts = model.gpt(ids, params, config, ops, keep_acts=True)
+    logits, acts = model.forward(ids, params, config, ops, keep_acts=True)
     seen = flat(acts)
     for name, expected in unpack(f"{which}acts", file).items():
         worst = difference(seen[name].ravel()[expected.places], expected.values)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nanogpt_np import Tokenizer
 from nanogpt_np.files import read_text, write_text
-from nanogpt_np.tokenizer import END_OF_TEXT
+from nanogpt_np.tokenizer.bpe import END_OF_TEXT
 
 FORMS = {"5x4": "五绝", "7x4": "七绝"}
 

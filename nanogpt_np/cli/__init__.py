@@ -1,0 +1,8 @@
+"""The command line: one room per family of commands; argparse only, no logic.
+
+Enter: words. Leave: an exit status; what is printed comes from the rooms that are called.
+"""
+
+from .entry import main
+
+__all__ = ["main"]

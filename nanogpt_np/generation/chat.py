@@ -1,0 +1,94 @@
+"""A loop at the terminal: you write some text, the model goes on, you write more, and so on.
+
+Enter: a GPT and two streams. Leave: text, as it is made. GPT-2 was not taught to answer questions: it continues
+what stands there, so the whole conversation is one growing text. Next: tokenizer/training.py.
+"""
+
+import re
+
+from ..errors import InputError
+
+UNSPACED = re.compile("[\u2e80-\u9fff\uff00-\uffef]")  # Chinese and Japanese are written without spaces
+
+HELP = """\
+Write the beginning of a text and press Enter; the model goes on.
+What you write next is added to the same text.
+  /new    begin a new text        /again  try the model's last part again
+  /more   go on without adding    /text   show the whole text
+  /help   show this               /quit   leave (or Ctrl-D)
+Ctrl-C stops the model in mid-sentence."""
+
+
+def converse(gpt, settings, read=input, write=print):
+    """Run the loop until /quit or the end of the input; `settings` are keyword arguments of GPT.stream.
+
+    `read(prompt)` returns a line or raises EOFError; `write` is like print. InputError for a model without vocabulary.
+    """
+    if gpt.tokenizer is None:
+        raise InputError("chat: expected a model with vocabulary files, got one without; add vocab.json and merges.txt")
+    gpt.stream([0], overflow="slide", **settings)  # settings that cannot be used show now, not after the first line
+    write(HELP)
+    settings = dict(settings)
+    text, before, seed = "", "", settings.pop("seed", None)
+    while (line := read_line(read, write)) is not None and line.strip() != "/quit":
+        start, told = begin(line, text, before)
+        if told:
+            write(told)
+        if line.strip() == "/new":
+            text = ""
+        if not start:
+            continue
+        try:
+            text, before = start + reply(gpt, start, seed, settings, write), start
+        except InputError as error:  # the line is not taken; what stood there before still stands
+            write(str(error))
+        else:
+            seed = None if seed is None else seed + 1  # the same seed throughout would make /again say the same
+
+
+def read_line(read, write):
+    """The next line, or None at the end of the input."""
+    while True:
+        try:
+            return read("\n> ")
+        except EOFError:
+            write()
+            return None
+        except KeyboardInterrupt:  # one Ctrl-C too many must not cost the text
+            write("\n/quit or Ctrl-D leaves")
+
+
+def begin(line, text, before):
+    """-> what the model is to go on from ("": nothing), and what to tell the user ("": nothing)."""
+    command = line.strip()
+    if command in ("/more", "/again"):
+        start = before if command == "/again" else text
+        return (start, "") if text else ("", "there is no text yet; write its beginning")
+    if command.startswith("/"):
+        answers = {"/help": HELP, "/text": text, "/new": ""}
+        return "", answers.get(command, f"unknown command {command}; /help shows them")
+    return join(text, line), ""
+
+
+def reply(gpt, text, seed, settings, write):
+    """Stream one continuation -> what was written; Ctrl-C ends it early."""
+    said = ""
+    ids = gpt.tokenizer.encode(text)
+    if len(ids) > gpt.config.n_ctx // 2:  # leave room to go on in; the cut may go through a character
+        text = gpt.tokenizer.decode(ids[-(gpt.config.n_ctx // 2) :]).lstrip("\ufffd")
+    try:
+        pieces = gpt.stream(text, seed=seed, overflow="slide", **settings)
+        for piece in pieces:
+            write(piece, end="", flush=True)
+            said += piece
+    except KeyboardInterrupt:
+        pass
+    write()
+    return said
+
+
+def join(text, line):
+    """Add a line to the text; a space where two words would otherwise touch: join("One", "day") -> "One day" """
+    if not text or not line or text[-1].isspace() or line[0].isspace() or line[0] in ",.;:!?)":
+        return text + line
+    return text + line if UNSPACED.search(text[-1] + line[0]) else f"{text} {line}"

@@ -1,0 +1,120 @@
+"""What is asked of a generation, and whether it can be done: options, prompts, lengths.
+
+Enter: options and prompts as the caller gave them. Leave: a checked Request, prompts as ids, lengths.
+Next: generation/decoding.py.
+"""
+
+import operator
+from dataclasses import dataclass, field, replace
+from numbers import Integral
+
+import numpy as np
+
+from ..errors import InputError
+from .sampling import Sampling
+
+DEFAULT_NEW_TOKENS = 200
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a generation.
+
+    `max_new_tokens`: None means up to 200, or fewer where the context ends before. `seed`: None means a new one.
+    `stop`: strings and ids that end a sequence (they are not returned; where ids are asked for, those before the id
+    that completes a stop string are). The string that is complete first counts. The end-of-text id always ends a
+    sequence, unless `ignore_eos`. `overflow`: "error", or "slide": when the context is full, forget all but the last
+    half of it and read that again from position 0, which is no longer what the model would say with everything in view.
+    `speculate`: at temperature 0, guess up to so many tokens per step from what stands in the text already, and check
+    them at once: the same ids, sooner where a text repeats itself (speculation.py); 0 guesses nothing.
+    """
+
+    max_new_tokens: int | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int | None = None
+    stop: tuple = ()
+    num_return_sequences: int = 1
+    overflow: str = "error"
+    ignore_eos: bool = False
+    speculate: int = 0
+
+    def __post_init__(self):
+        for name, least in (("max_new_tokens", 0), ("seed", 0), ("num_return_sequences", 1), ("speculate", 0)):
+            value = getattr(self, name)
+            if value is None and name in ("max_new_tokens", "seed"):
+                continue
+            if not isinstance(value, Integral) or value < least:
+                raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+        if self.overflow not in ("error", "slide"):
+            raise InputError(f"overflow: expected 'error' or 'slide', got {self.overflow!r}")
+        for item in self.stop:
+            if item == "" or not isinstance(item, (str, Integral)):
+                raise InputError(f"stop: expected non-empty strings and ids, got {item!r}")
+
+    def stop_ids(self, config):
+        """The ids that end a sequence."""
+        ids = {int(item) for item in self.stop if not isinstance(item, str)}
+        return ids if self.ignore_eos or config.eos_id is None else ids | {config.eos_id}
+
+    def without_unknown_ids(self, config, tokenizer):
+        """The request with those ids banned that only pad wte to a round number: the tokenizer cannot spell them."""
+        if tokenizer is None or tokenizer.n_vocab >= config.n_vocab:
+            return self
+        unknown = set(range(tokenizer.n_vocab, config.n_vocab)) - self.stop_ids(config)
+        banned = (*self.sampling.banned_ids, *sorted(unknown))
+        return replace(self, sampling=replace(self.sampling, banned_ids=banned))
+
+    def stop_strings(self):
+        """The strings that end a sequence."""
+        return [item for item in self.stop if isinstance(item, str)]
+
+    def generators(self, n_prompts):
+        """One random generator per sequence: number j of every prompt draws from the stream (seed, j)."""
+        if self.seed is None:
+            return [np.random.default_rng() for _ in range(n_prompts * self.num_return_sequences)]
+        numbers = list(range(self.num_return_sequences)) * n_prompts
+        return [np.random.default_rng([self.seed, j]) for j in numbers]
+
+
+def encode_prompt(prompt, config, tokenizer):
+    """A prompt as ids; the empty string means: from the very beginning (<|endoftext|>)."""
+    if not isinstance(prompt, str):
+        try:
+            if isinstance(prompt, (bytes, bytearray)):
+                raise TypeError
+            return [operator.index(i) for i in prompt]
+        except TypeError:
+            raise InputError(f"prompt: expected text or a list of ids, got {prompt!r:.60}") from None
+    if tokenizer is None:
+        raise InputError("prompt: expected a list of ids, got text; this model has no vocabulary files")
+    if prompt == "" and config.eos_id is not None:
+        return [config.eos_id]
+    return tokenizer.encode(prompt)
+
+
+def plan_length(prompts, config, request):
+    """How many tokens may be made; InputError where prompts are unusable or do not fit."""
+    if not prompts:
+        raise InputError("prompts: expected at least one, got an empty list")
+    for prompt in prompts:
+        if not prompt:
+            raise InputError("prompt: expected at least one token, got none; begin with some text")
+        if not 0 <= min(prompt) <= max(prompt) < config.n_vocab:
+            raise InputError(f"prompt: expected ids from 0 to {config.n_vocab - 1}, got {min(prompt)} to {max(prompt)}")
+    for i in request.sampling.banned_ids:
+        if not isinstance(i, Integral) or not 0 <= i < config.n_vocab:
+            raise InputError(f"banned_ids: expected ids from 0 to {config.n_vocab - 1}, got {i!r}")
+    longest = max(len(prompt) for prompt in prompts)
+    room = config.n_ctx - longest
+    if room < 0:
+        raise InputError(f"prompt: expected at most n_ctx = {config.n_ctx} tokens, got {longest}; shorten it")
+    # the last new token is never read again, so it needs no room of its own
+    room += 1
+    if request.max_new_tokens is None:
+        return DEFAULT_NEW_TOKENS if request.overflow == "slide" else min(DEFAULT_NEW_TOKENS, room)
+    if request.max_new_tokens > room and request.overflow == "error":
+        raise InputError(
+            f"expected prompt and new tokens to fit n_ctx = {config.n_ctx}, got {longest} + {request.max_new_tokens}; "
+            f"ask for at most {room} new tokens, or use overflow='slide'"
+        )
+    return request.max_new_tokens

@@ -1,0 +1,110 @@
+"""Prompt lookup: guess the next tokens from the text itself, and check several guesses in one forward pass.
+
+Enter: prompts as lists of ids, and a greedy request. Leave: the ids that greedy decoding gives, sooner where a text
+repeats itself: a pass over eight tokens costs about as much as two over one. The guesses are those of Saxena 2023
+("prompt lookup decoding"), the check is that of Leviathan et al. 2023 at temperature 0: what the model would have said
+itself is kept, and its own next token comes on top. Next: generation/beams.py.
+"""
+
+from itertools import zip_longest
+
+import numpy as np
+
+from ..errors import InputError
+from ..kv_cache import slide
+from . import decoding
+
+# A wrong draft costs as much as a right one, so it only pays to check while a text is being repeated. Both numbers were
+# chosen on greedy texts of the shipped models: repeating ones are 2 times as fast, the others as fast as without.
+TRUSTED = 3  # so many tokens in a row must have been guessed right before guesses are checked
+FEW = 8  # tokens that compiled decoding reads in one pass at the cost of little more than one
+GROWTH = 2  # a draft is at most so many times as long as what was guessed right before it
+
+
+def draft(ids, n_draft, longest=3):  # a list or array of ids -> a list of at most n_draft ids
+    """Guess how a text goes on: as it did where its last `longest` ids, or fewer, stood before; [] if they never did.
+
+    More ids in a row win, then the later place: draft([1, 2, 9, 3, 1, 2], 2) -> [9, 3]. Where what followed there
+    reaches the end of the text, it is read on into the guesses themselves: draft([7, 8, 7], 5) -> [8, 7, 8, 7, 8].
+    """
+    ids = np.asarray(ids, np.int64)
+    ends = np.flatnonzero(ids[:-1] == ids[-1:])  # where the last id stood before
+    if n_draft < 1 or not ends.size:
+        return []
+    for back in range(1, longest):
+        longer = ends[ends >= back]
+        longer = longer[ids[longer - back] == ids[-1 - back]]
+        if not longer.size:
+            break
+        ends = longer
+    return np.resize(ids[ends[-1] + 1 :], n_draft).tolist()  # resize begins again at the front: a copy of a copy
+
+
+def check_request(request):
+    """InputError where tokens are drawn: a guess can only be compared with the one token that greedy would choose."""
+    t = request.sampling.temperature
+    if t != 0:
+        raise InputError(f"speculate: expected temperature 0 with it, got {t}; set it to 0, or leave speculate out")
+
+
+def stream_ids(prompts, params, config, ops, request, max_new):
+    """Yield what generate.stream_ids yields, for a greedy request: the next id of each, None once it has ended.
+
+    Several sequences take turns, each with a cache of its own. Nothing is read for all of them at once, so a batch of
+    texts that do not repeat themselves is faster without.
+    "The same ids" holds where the two best logits differ by more than rounding: a product of several rows may add up
+    in another order than one of a single row, and logits then differ in their last bits (float32: about 1e-6), as
+    they do between a batch and each prompt alone. Ops whose rows depend on each other would give other ids.
+    """
+    n = request.num_return_sequences
+    each = [follow(prompt, params, config, ops, request, max_new) for prompt in prompts for _ in range(n)]
+    for ids in zip_longest(*each):
+        yield list(ids)
+
+
+def follow(prompt, params, config, ops, request, max_new):
+    """Yield the ids of one sequence; each pass reads what is not in the cache yet, and the guesses that are trusted."""
+    text, seen, end = list(prompt), list(prompt), len(prompt) + max_new  # seen: what the model has in view
+    cache = decoding.new_cache(1, min(config.n_ctx, end), params, config, ops)
+    trust, stop_ids = TRUSTED, request.stop_ids(config)
+    while len(text) < end:
+        if cache.length == config.n_ctx:
+            seen = slide(seen, config.n_ctx)
+            cache.rewind(0)
+        guesses = draft(text[-config.n_ctx :], request.speculate)
+        room = min(end - len(text) - 1, config.n_ctx - len(seen))  # a pass says one token more than it checks
+        unread = seen[cache.length :]  # one token; at first, and where the text slid, all of it
+        most = min(room, GROWTH * trust, FEW - 1 if hasattr(ops, "decode_plan") else room)
+        checked = guesses[:most] if trust >= TRUSTED and len(unread) == 1 else []
+        forward = decoding.decode if len(unread) == 1 else decoding.read
+        logits = forward(np.array([unread + checked]), params, config, ops, cache)[0]
+        said = []
+        for token in agreeing(logits, checked, text, request.sampling):
+            if token in stop_ids:
+                return
+            said.append(token)
+            yield token
+        seen += said
+        cache.rewind(len(seen) - 1)  # the last token was said, not read; behind it are guesses that were wrong
+        trust = renewed(trust, guesses[: max(len(checked), 1)], said)
+
+
+def agreeing(logits, checked, text, sampling):  # [1 + n_checked, n_vocab]
+    """Yield what is said after each row, and add it to `text`; end with the first token that was not guessed."""
+    for row, guess in zip(logits, [*checked, None], strict=True):
+        (token,) = sampling.choose(row[None], [text], [None]).tolist()  # greedy needs no generator
+        text.append(token)
+        yield token
+        if token != guess:
+            return
+
+
+def renewed(trust, guesses, said):
+    """How many tokens in a row were guessed right by now: renewed(4, [1, 2], [1, 2, 3]) -> 6, with [1, 5] said -> 1
+
+    A guess that was not checked counts too: so trust comes back, at no cost, where a text begins to repeat itself.
+    """
+    right = 0
+    while right < len(guesses) and guesses[right] == said[right]:
+        right += 1
+    return trust + right if guesses and right == len(guesses) else right

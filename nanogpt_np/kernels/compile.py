@@ -1,0 +1,192 @@
+"""How a kernel comes to run: compiled for one signature when first needed, kept on disk, one at a time.
+
+Enter: a Python function and the types it is for. Leave: a callable. The first compilation ever takes seconds and says
+so; `compile_all` does it ahead. What was kept counts until a room of kernels changes, as kernels call functions of
+other rooms. Next: kernels/math.py.
+"""
+
+import ctypes
+import functools
+import os
+import sys
+import threading
+from contextlib import nullcontext, suppress
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import numba
+from numba import config, njit
+
+from ..memory import keep_freed_memory
+
+# everything that "fast" allows except "there are no infinities and no NaN": masks are made of infinities
+FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
+PATIENCE = 1.0  # seconds of silence before a compilation is explained
+SPINS = "10000"
+WINGS = ("kernels", "quantized")  # the folders with functions that kernels call
+KEPT_BYTES = 8 << 20  # of a freed array: what a piece of a prompt needs in every block
+_MADV_PAGEOUT = 21  # Linux 5.4; unlike MADV_DONTNEED it can lose nothing
+
+_kernels = []
+_busy = threading.RLock()  # Numba's simplest pool of threads ends the process where two calls meet
+
+
+class Kernel:
+    """A compiled function of one signature; arrays of any layout are accepted where the signature says `[:, :]`."""
+
+    def __init__(self, function, signature, parallel, early):
+        self.function, self.signature, self.parallel, self.early = function, signature, parallel, early
+        self.turn = _busy if parallel else nullcontext()
+        try:
+            self.dispatcher = self._dispatcher(cache=True)
+        except RuntimeError:  # no folder that Numba could keep it in; compiling anew each time still works
+            self.dispatcher = self._dispatcher(cache=False)
+        self.is_ready = bool(config.DISABLE_JIT)
+        _kernels.append(self)
+
+    def __call__(self, *args):
+        if not self.is_ready:
+            self.compile()
+        with self.turn:
+            return self.dispatcher(*args)
+
+    def compile(self):
+        """Compile, or load what was compiled before."""
+        start_threads()
+        with _busy, _Explained():
+            try:
+                self.dispatcher.compile(self.signature)
+            except OSError:  # a full disk, or a folder that has become read-only
+                self.dispatcher = self._dispatcher(cache=False)
+                self.dispatcher.compile(self.signature)
+        self.dispatcher.disable_compile()  # else a contiguous array would be compiled for once more
+        self.is_ready = True
+
+    def is_kept(self):
+        """Was it compiled before, and kept on disk?"""
+        index = _index(self.dispatcher)
+        return index is not None and bool(index._load_index())
+
+    def _dispatcher(self, cache):
+        made = njit(parallel=self.parallel, fastmath=FAST, error_model="numpy", nogil=True, cache=cache)(self.function)
+        index = _index(made)
+        if index is not None:
+            index._source_stamp = (index._source_stamp, _rooms())
+        return made
+
+
+def _index(dispatcher):
+    """Numba's list of what is kept of a function (its name for it is private), or None where nothing is kept."""
+    return getattr(dispatcher._cache, "_cache_file", None) if not config.DISABLE_JIT else None
+
+
+@functools.cache
+def _rooms():
+    """The rooms of kernels as they are on disk; Numba by itself would look at a kernel's own file alone."""
+    package = Path(__file__).parent.parent
+    rooms = [room for wing in WINGS for room in sorted((package / wing).glob("*.py"))]
+    found = [(f"{room.parent.name}/{room.name}", room.stat()) for room in rooms]
+    return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
+
+
+class _Explained:
+    """Says on stderr what takes so long, once it does, and only once per process."""
+
+    told = False
+
+    def __enter__(self):
+        self.timer = threading.Timer(PATIENCE, self._tell)
+        self.timer.daemon = True
+        self.timer.start()
+
+    def _tell(self):
+        if not _Explained.told:
+            _Explained.told = True
+            print("compiling kernels for this CPU, once; `nanogpt-np warmup` does it ahead …", file=sys.stderr)
+
+    def __exit__(self, *exception):
+        self.timer.cancel()
+
+
+def kernel(signature, parallel=True, early=True):
+    """Turn a function into a Kernel: @kernel(void(read(float32[::1]), float32[::1])).
+
+    `early`: generating needs it; load_kept() leaves the others for their first call.
+    """
+    return lambda function: Kernel(function, signature, parallel, early)
+
+
+def read(array_type):
+    """The type of an array that is only read: one that must not be written to is as good as another."""
+    return array_type.copy(readonly=True)
+
+
+def inner(function):
+    """A function that only kernels call."""
+    return njit(fastmath=FAST, error_model="numpy")(function)
+
+
+def compile_all(progress=iter):
+    """Compile every kernel that has been defined; `progress` wraps the list, as tqdm does -> how many."""
+    for one in progress(list(_kernels)):
+        if not one.is_ready:
+            one.compile()
+    return len(_kernels)
+
+
+def load_kept():
+    """Load what generating needs and was compiled before: the first token need not wait, nor will LLVM be needed."""
+    waiting = [one for one in _kernels if one.early and not one.is_ready and one.is_kept()]
+    for one in waiting:
+        one.compile()
+    if waiting:
+        _page_out("libllvmlite")
+
+
+def _page_out(library):
+    """Let Linux take back the memory that holds a library; what is used again is read from its file again.
+
+    Of LLVM's 70 MiB nothing is used once the kernels are there. Elsewhere, or if Linux declines, nothing happens.
+    """
+    with suppress(AttributeError, OSError, TypeError, ValueError):
+        madvise = ctypes.CDLL(None).madvise
+        with open("/proc/self/maps", encoding="utf-8") as lines:
+            ranges = [line.split()[0].split("-") for line in lines if library in line]
+        for first, end in ranges:
+            start, size = int(first, 16), int(end, 16) - int(first, 16)
+            madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_PAGEOUT)
+
+
+def all_kept():
+    """Were all kernels that have been defined compiled before, so that none will be a wait?"""
+    return all(one.is_ready or one.is_kept() for one in _kernels)
+
+
+def where():
+    """Words for the folder that keeps what was compiled."""
+    folder = next((one.dispatcher.stats.cache_path for one in _kernels if not config.DISABLE_JIT), None)
+    return f"kept in {folder}" if folder else "not kept: no folder can be written to, set NUMBA_CACHE_DIR to one"
+
+
+def cpu_has(feature):
+    """Whether the CPU that is compiled for has a feature, by LLVM's name for it; NUMBA_CPU_FEATURES may say."""
+    if config.CPU_FEATURES is not None:
+        return f"+{feature}" in config.CPU_FEATURES.split(",")
+    return bool(llvm.get_host_cpu_features().get(feature))
+
+
+def n_threads():
+    """How many threads share the work of a kernel."""
+    start_threads()
+    return numba.get_num_threads()
+
+
+@functools.cache
+def start_threads():
+    """Start the pool, whose threads then look out for work for 0.2 ms before they sleep, not for 6 as by default.
+
+    Longer is no faster here, and where another program wants a core too, each product would wait for its turn to end.
+    """
+    keep_freed_memory(KEPT_BYTES)
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when Numba loads GNU OpenMP, which is now
+    numba.get_num_threads()

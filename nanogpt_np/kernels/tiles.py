@@ -1,0 +1,86 @@
+"""One matrix product on one core, of any shape: cut into panels that fit the caches, tile by tile.
+
+Enter: float32 matrices, rows or columns contiguous. Leave: their product, in place. This is the classic plan of Goto &
+van de Geijn (2008, "Anatomy of high-performance matrix multiplication"): pack both sides into panels in the order in
+which they will be read, then let a tile of the result stay in registers. Next: kernels/products.py.
+"""
+
+import numpy as np
+
+from .compile import inner
+from .math import ZERO
+from .vectors import copy_run, multiply_tile, transpose_tile
+from .writer import TILE_COLUMNS, TILE_ROWS
+
+DEPTH = 384  # of a panel: what a tile reads again and again fits the second cache, and GPT-2's widths divide evenly
+
+
+@inner
+def multiply(a, b, c, add):
+    """c = a @ b, or c += a @ b where `add`: [n, n_k], [n_k, m], [n, m]; every sum runs over k in pieces of DEPTH."""
+    n_rows, n_k = a.shape
+    n_columns = b.shape[1]
+    depth = min(n_k, DEPTH)
+    a_panels = np.empty(_ceil(n_rows, TILE_ROWS) * depth, np.float32)
+    b_panels = np.empty(_ceil(n_columns, TILE_COLUMNS) * depth, np.float32)
+    edge = np.empty((TILE_ROWS, TILE_COLUMNS), np.float32)
+    for k in range(0, n_k, DEPTH):
+        depth = min(DEPTH, n_k - k)
+        pack(a, TILE_ROWS, k, depth, a_panels)
+        pack(b.T, TILE_COLUMNS, k, depth, b_panels)
+        for j in range(0, n_columns, TILE_COLUMNS):
+            for i in range(0, n_rows, TILE_ROWS):
+                if i + TILE_ROWS <= n_rows and j + TILE_COLUMNS <= n_columns:
+                    multiply_tile(a_panels, i * depth, b_panels, j * depth, depth, c, i, j, add or k > 0)
+                else:
+                    multiply_tile(a_panels, i * depth, b_panels, j * depth, depth, edge, 0, 0, False)
+                    _copy_edge(edge, c[i : i + TILE_ROWS, j : j + TILE_COLUMNS], add or k > 0)
+
+
+@inner
+def _ceil(n, step):
+    return (n + step - 1) // step * step
+
+
+@inner
+def _copy_edge(edge, c, add):
+    for i in range(c.shape[0]):
+        for j in range(c.shape[1]):
+            c[i, j] = edge[i, j] + (c[i, j] if add else ZERO)
+
+
+@inner
+def pack(a, width, k, depth, panels):
+    """Columns k to k + depth of `a` as panels [n_panels, depth, width] of `width` rows each; zeros where rows end."""
+    n_rows = a.shape[0]
+    for i in range(0, n_rows, width):
+        panel = panels[i * depth : (i + width) * depth]
+        n = min(width, n_rows - i)
+        if n < width:
+            panel[:] = ZERO  # no result is taken from there, but numbers close to zero are slow
+        if a.strides[1] == a.itemsize:
+            _pack_rows(a[i : i + n], k, depth, width, panel)
+        elif n == width and a.strides[0] == a.itemsize:
+            columns = a.T
+            for step in range(depth):
+                for at in range(0, width, TILE_ROWS):
+                    copy_run(columns, k + step, i + at, panel, step * width + at)
+        else:
+            _pack_each(a, i, i + n, k, 0, depth, width, panel)
+
+
+@inner
+def _pack_rows(a, k, depth, width, panel):
+    whole_rows, whole_depth = len(a) // TILE_ROWS * TILE_ROWS, depth // TILE_ROWS * TILE_ROWS
+    for i in range(0, whole_rows, TILE_ROWS):
+        for step in range(0, whole_depth, TILE_ROWS):
+            transpose_tile(a, i, k + step, panel, step * width + i, width)
+    _pack_each(a, 0, whole_rows, k, whole_depth, depth, width, panel)
+    _pack_each(a[whole_rows:], 0, len(a) - whole_rows, k, 0, depth, width, panel[whole_rows:])
+
+
+@inner
+def _pack_each(a, first, end, k, first_step, end_step, width, panel):
+    for step in range(first_step, end_step):
+        for i in range(first, end):
+            panel[step * width + i - first] = a[i, k + step]

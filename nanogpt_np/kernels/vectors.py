@@ -1,0 +1,191 @@
+"""Vector instructions that Numba's loops do not find by themselves, as functions for compiled code.
+
+Enter: float32 arrays whose last axis is contiguous, and places in them; what streams by may be int8. Leave: arrays
+changed in place. Each function writes LLVM instructions (an `@intrinsic`); below stands the same in NumPy, which runs
+under NUMBA_DISABLE_JIT=1. Next: kernels/tiles.py.
+"""
+
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .writer import FLOAT, INT32, TILE_COLUMNS, TILE_ROWS, TILE_VECTORS, VECTOR, compiled, integer, zeros
+
+GROUP = 8  # rows of the weights that stream by together; the next 8 are asked for meanwhile
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """a * b + c of float32 numbers, rounded once, as the vectors do it; loops over it become vectors themselves."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(FLOAT, [FLOAT] * 3)
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.f32"), args)
+
+    return types.float32(types.float32, types.float32, types.float32), codegen
+
+
+# ---------------------------------------------------------------- tiles of a product of many rows
+
+
+@intrinsic
+def multiply_tile(typingctx, a, a_at, b, b_at, n_k, c, i, j, add):
+    """c[i : i + TILE_ROWS, j : j + TILE_COLUMNS] = the product of two packed panels, or += where `add`.
+
+    `a` from `a_at` on: [n_k, TILE_ROWS]; `b` from `b_at` on: [n_k, TILE_COLUMNS]. All sums stay in registers.
+    """
+
+    def write(w, a, a_at, b, b_at, n_k, c, i, j, add):
+        b_panel, a_panel = w.address(2, b_at), w.address(0, a_at)
+
+        def step(k, sums):
+            at_b, at_a = w.builder.mul(k, integer(TILE_COLUMNS)), w.builder.mul(k, integer(TILE_ROWS))
+            b_row = w.builder.gep(b_panel, [at_b])
+            columns = [w.load(b_row, v * VECTOR) for v in range(TILE_VECTORS)]
+            a_row = w.builder.gep(a_panel, [at_a])
+            values = [w.broadcast(a_row, row) for row in range(TILE_ROWS)]
+            pairs = [(value, column) for value in values for column in columns]
+            return [w.fma(value, column, one) for (value, column), one in zip(pairs, sums, strict=True)]
+
+        sums = w.loop(n_k, 1, zeros(TILE_ROWS * TILE_VECTORS), step)
+        places = [(row, v * VECTOR) for row in w.rows(5, TILE_ROWS, i, j) for v in range(TILE_VECTORS)]
+        with w.builder.if_else(add) as (added, stored):
+            with added:
+                for (row, at), one in zip(places, sums, strict=True):
+                    w.store(w.builder.fadd(w.load(row, at), one), row, at)
+            with stored:
+                for (row, at), one in zip(places, sums, strict=True):
+                    w.store(one, row, at)
+
+    n = types.intp
+    return compiled(types.void(a, n, b, n, n, c, n, n, types.boolean), write)
+
+
+@intrinsic
+def transpose_tile(typingctx, a, i, j, out, at, step):
+    """out[at + column * step + row] = a[i + row, j + column] for TILE_ROWS rows and as many columns."""
+
+    def write(w, a, i, j, out, at, step):
+        size, half = TILE_ROWS, TILE_ROWS // 2
+        vectors = [w.load(row, 0, size) for row in w.rows(0, size, i, j)]
+        kind = ir.VectorType(INT32, size)
+        low, high = (
+            ir.Constant(kind, [n for column in columns for n in (column, size + column)])
+            for columns in (range(half), range(half, size))
+        )
+        for _ in range(size.bit_length() - 1):  # interleaving log2(size) times turns rows into columns
+            pairs = [(vectors[row], vectors[row + half]) for row in range(half)]
+            vectors = [w.builder.shuffle_vector(*pair, order) for pair in pairs for order in (low, high)]
+        first = w.address(3, at)
+        for column, vector in enumerate(vectors):
+            w.store(vector, first, w.builder.mul(step, integer(column)))
+
+    n = types.intp
+    return compiled(types.void(a, n, n, out, n, n), write)
+
+
+@intrinsic
+def copy_run(typingctx, a, i, j, out, at):
+    """out[at : at + TILE_ROWS] = a[i, j : j + TILE_ROWS]"""
+
+    def write(w, a, i, j, out, at):
+        w.store(w.load(w.address(0, i, j), 0, TILE_ROWS), w.address(3, at))
+
+    n = types.intp
+    return compiled(types.void(a, n, n, out, n), write)
+
+
+# ---------------------------------------------------------------- a few rows, while the weights stream by
+
+
+def _make_stream(n_rows):
+    @intrinsic
+    def stream(typingctx, x, k, weight, j, n, sums):
+        """sums[:n_rows, :n] += (x[:n_rows] @ weight)[:, j : j + n] over k to k + GROUP; n is a multiple of VECTOR."""
+
+        def write(w, x, k, weight, j, n, sums):
+            rows, below = w.rows(2, GROUP, k, j), w.builder.add(k, integer(GROUP))
+            coming = w.rows(2, GROUP, below, j)
+            inputs, targets = w.rows(0, n_rows, integer(0), k), w.rows(5, n_rows, integer(0), integer(0))
+
+            def step(at, _):
+                vectors = [w.load(row, at) for row in rows]
+                for row in coming:
+                    w.prefetch(row, at)
+                for inputs_row, target in zip(inputs, targets, strict=True):
+                    one = w.load(target, at)
+                    for g, vector in enumerate(vectors):
+                        one = w.fma(w.broadcast(inputs_row, g), vector, one)
+                    w.store(one, target, at)
+                return []
+
+            w.loop(n, VECTOR, [], step)
+
+        n_type = types.intp
+        return compiled(types.void(x, n_type, weight, n_type, n_type, sums), write)
+
+    return stream
+
+
+def _make_dots(n_rows):
+    # at once: 16 sums in registers; for one row of x, one after the other, which the CPU by itself fetches ahead
+    n_weights = 16 // n_rows if n_rows > 1 else 1
+
+    @intrinsic
+    def dots(typingctx, x, weight, i, n, out):
+        """out[:, i : i + dots_at_once(n_rows)] = x[:, :n] @ weight[those rows, :n].T; n is a multiple of VECTOR."""
+
+        def write(w, x, weight, i, n, out):
+            rows, inputs = w.rows(1, n_weights, i, integer(0)), w.rows(0, n_rows, integer(0), integer(0))
+            coming = w.rows(1, n_weights if n_rows > 1 else 0, w.builder.add(i, integer(n_weights)), integer(0))
+
+            def step(at, sums):
+                vectors, parts = [w.load(row, at) for row in rows], [w.load(row, at) for row in inputs]
+                for row in coming:
+                    w.prefetch(row, at)
+                pairs = [(part, vector) for part in parts for vector in vectors]
+                return [w.fma(*pair, one) for pair, one in zip(pairs, sums, strict=True)]
+
+            sums = w.loop(n, VECTOR, zeros(n_rows * n_weights), step)
+            for number, target in enumerate(w.rows(4, n_rows, integer(0), i)):
+                for at in range(n_weights):
+                    w.builder.store(w.total(sums[number * n_weights + at]), w.builder.gep(target, [integer(at)]))
+
+        n_type = types.intp
+        return compiled(types.void(x, weight, n_type, n_type, out), write)
+
+    return dots
+
+
+stream_1, stream_2, stream_4 = map(_make_stream, (1, 2, 4))
+dots_1, dots_2, dots_4, dots_8 = map(_make_dots, (1, 2, 4, 8))
+
+
+if config.DISABLE_JIT:
+
+    def fma(a, b, c):
+        return a * b + c
+
+    def multiply_tile(a, a_at, b, b_at, n_k, c, i, j, add):
+        a = a[a_at : a_at + n_k * TILE_ROWS].reshape(n_k, TILE_ROWS)
+        b = b[b_at : b_at + n_k * TILE_COLUMNS].reshape(n_k, TILE_COLUMNS)
+        tile = c[i : i + TILE_ROWS, j : j + TILE_COLUMNS]
+        tile[:] = (tile if add else 0) + a.T @ b
+
+    def transpose_tile(a, i, j, out, at, step):
+        for column in range(TILE_ROWS):
+            out[at + column * step :][:TILE_ROWS] = a[i : i + TILE_ROWS, j + column]
+
+    def copy_run(a, i, j, out, at):
+        out[at : at + TILE_ROWS] = a[i, j : j + TILE_ROWS]
+
+    def stream_1(x, k, weight, j, n, sums):
+        sums[:4, :n] += x[:4, k : k + GROUP] @ weight[k : k + GROUP, j : j + n]
+
+    def dots_1(x, weight, i, n, out):
+        at_once = 16 // max(len(x), 2)
+        out[:, i : i + at_once] = x[:, :n] @ weight[i : i + at_once, :n].T
+
+    stream_2 = stream_4 = stream_1
+    dots_2 = dots_4 = dots_8 = dots_1

@@ -1,0 +1,155 @@
+"""All blocks of int8 weights and the logits in one compiled call: what kernel_decode.py is for float32.
+
+Enter: the residual stream of the newest tokens, the model's params, an Int8Cache. Leave: the logits that model.forward
+would return, but for the order of sums; the cache holds the new keys and values. Next: quantized/matrices.py.
+"""
+
+import math
+
+import numpy as np
+from numba import boolean, float32, int8, int64, intp, prange, void
+
+from ..kernels.addresses import address, bytes_at, floats_at, table_of
+from ..kernels.attention import masks, softmax_row
+from ..kernels.compile import inner, kernel, n_threads, read
+from ..kernels.decode import STORED, add, arrays_of, belongs, normalize, own_queries, shapes_of
+from ..kernels.math import gelu_new_in_place
+from ..kernels.products import FEW_ROWS, dots, stream
+from .cache import Int8Cache
+from .products import GROUP, PANEL, multiply_panels, part_of_panels, quantize, quantize_group, room_for, round_to_int8
+
+MOST_ROWS = 64  # of all texts together; with more, arithmetic counts, not how often something is called
+SMALL, FACTORS = STORED.copy(dtype=int8), float32[:, :, :, ::1]
+
+
+def decode_plan(shape, params, config, cache):
+    """See kernel_decode.decode_plan: it is for few new tokens of each text, int8 everywhere, GPT-2's own GELU."""
+    if shape[1] > FEW_ROWS or math.prod(shape) > MOST_ROWS or not isinstance(cache, Int8Cache):
+        return None
+    if config.activation != "gelu_new" or not belongs(cache, shape, params):
+        return None
+    arrays = arrays_of(params)
+    table = table_of(arrays, _table)
+    return None if table is None else (arrays, table)
+
+
+def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> [n_batch, n_new, n_vocab]
+    """See kernel_decode.decode_few."""
+    arrays, table = plan
+    n_batch, n_new, n_embd = x.shape
+    rows = x.reshape(-1, n_embd).astype(np.float32)  # a copy, in which the kernel works
+    start = cache.length
+    mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
+    logits = np.empty((len(rows), arrays[-1].shape[0]), np.float32)
+    _decode_kernel(
+        rows, table, cache.keys, cache.key_factors, cache.values, cache.value_factors, start, mask,
+        np.float32(config.layer_norm_eps), n_threads(), logits,
+    )  # fmt: skip
+    return logits.reshape(n_batch, n_new, -1)
+
+
+def _table(arrays):
+    """A row for each block, and one for what follows them; a matrix has two places in it, numbers and factors."""
+    found, shapes = [], shapes_of(arrays)
+    for array, shape in zip(arrays, shapes, strict=True):
+        if len(shape) == 1:
+            found.append(address(array, np.float32, shape))
+        elif array.dtype == np.int8 and array.shape == shape:
+            found += [address(array.packed, np.uint8, array.packed.shape), array.factors.ctypes.data]
+        else:
+            return None
+    if None in found:
+        return None
+    n_block = len(arrays) // 12
+    n_places = (len(found) - 4) // n_block
+    return np.array(found + [0] * (n_places - 4), np.int64).reshape(n_block + 1, n_places)
+
+
+@kernel(void(
+    float32[:, ::1], read(int64[:, ::1]), SMALL, FACTORS, SMALL, FACTORS, intp, read(boolean[:, :, ::1]), float32, intp,
+    float32[:, ::1],
+))  # fmt: skip
+def _decode_kernel(x, table, keys, key_factors, values, value_factors, start, visible, eps, n_parts, logits):
+    n_rows, n_embd = x.shape
+    n_batch, n_heads = keys.shape[1:3]
+    normed, merged = np.empty((n_rows, n_embd), np.float32), np.empty((n_rows, n_embd), np.float32)
+    qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, 4 * n_embd), np.float32)
+    small, scales, starts = room_for(n_rows, n_embd)
+    small_hidden, hidden_scales, hidden_starts = room_for(n_rows, 4 * n_embd)
+
+    for layer in range(len(table) - 1):
+        block, k, k_factors = table[layer], keys[layer], key_factors[layer]
+        v, v_factors = values[layer], value_factors[layer]
+        normalize(x, block[0], block[1], eps, normed)
+        quantize(normed, small, scales, starts)
+        for part in prange(n_parts):
+            multiply(small, scales, starts, block[2:5], part, n_parts, qkv)
+        for stack in prange(n_batch * n_heads):
+            batch, head = stack // n_heads, stack % n_heads
+            attend(qkv, k, k_factors, v, v_factors, start, visible, batch, head, merged)
+        quantize(merged, small, scales, starts)
+        for part in prange(n_parts):
+            multiply(small, scales, starts, block[5:8], part, n_parts, normed)
+        add(normed, x)
+
+        normalize(x, block[8], block[9], eps, normed)
+        quantize(normed, small, scales, starts)
+        for part in prange(n_parts):
+            multiply(small, scales, starts, block[10:13], part, n_parts, hidden)
+            finish_hidden(hidden, part, n_parts, small_hidden, hidden_scales, hidden_starts)
+        for part in prange(n_parts):
+            multiply(small_hidden, hidden_scales, hidden_starts, block[13:16], part, n_parts, normed)
+        add(normed, x)
+
+    final = table[len(table) - 1]
+    normalize(x, final[0], final[1], eps, normed)
+    quantize(normed, small, scales, starts)
+    for part in prange(n_parts):
+        multiply(small, scales, starts, final[2:4], part, n_parts, logits)
+
+
+@inner
+def multiply(x, scales, starts, places, part, n_parts, out):
+    """One part of out = x @ weights + bias; `places`: the addresses of the weights, of their factors, of the bias."""
+    n_out = out.shape[1]
+    first, end = part_of_panels(part, n_parts, n_out)
+    weights = bytes_at(places[0], (n_out + PANEL - 1) // PANEL * PANEL * x.shape[1])
+    bias = floats_at(places[2], n_out) if len(places) > 2 else floats_at(places[1], 0)
+    multiply_panels(x, scales, starts, weights, floats_at(places[1], n_out), bias, first, end, out)
+
+
+@inner
+def finish_hidden(hidden, part, n_parts, small, scales, starts):
+    """GELU of the columns that a part's panels made, and then to int8: a panel is as wide as a group."""
+    first, end = part_of_panels(part, n_parts, hidden.shape[1])
+    columns = slice(first * GROUP, end * GROUP)
+    for row in range(len(hidden)):
+        gelu_new_in_place(hidden[row, columns])
+        for group in range(first, end):
+            quantize_group(hidden[row], group, small[row], scales[row], starts[row])
+
+
+@inner
+def attend(qkv, keys, key_factors, values, value_factors, start, visible, batch, head, merged):
+    """One head of one text: its new keys and values into the cache, its queries over all of them."""
+    n_embd, d_head = merged.shape[1], keys.shape[3]
+    n_new, n_key = visible.shape[1:]
+    first, row = head * d_head, batch * n_new
+    q = own_queries(qkv[row : row + n_new, first : first + d_head])
+    for new in range(n_new):
+        k, v = qkv[row + new, n_embd + first :][:d_head], qkv[row + new, 2 * n_embd + first :][:d_head]
+        key_factors[batch, head, start + new], _ = round_to_int8(k, keys[batch, head, start + new])
+        value_factors[batch, head, start + new], _ = round_to_int8(v, values[batch, head, start + new])
+    # of padded rows, probs are sums of zeros, and mixed is not used
+    probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
+    dots(q, keys[batch, head, :n_key], 0, n_key, probs)
+    mask = visible[batch * len(visible) // keys.shape[0]]
+    for new in range(n_new):
+        for j in range(n_key):
+            probs[new, j] *= key_factors[batch, head, j]
+        softmax_row(probs[new], mask[new], np.float32(1.0 / math.sqrt(d_head)))
+        for j in range(n_key):
+            probs[new, j] *= value_factors[batch, head, j]
+    stream(probs, values[batch, head, :n_key], mixed)
+    for new in range(n_new):
+        merged[row + new, first : first + d_head] = mixed[new]

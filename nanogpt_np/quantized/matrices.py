@@ -1,0 +1,136 @@
+"""A matrix as int8, and what ops.py does with matrices, done with those.
+
+Enter: float32 params. Leave: the same nested params with every matrix an Int8Matrix, and the ops that take them.
+Next: tokenizer/compiled.py.
+"""
+
+import numpy as np
+
+from .. import kernels
+from .. import params as P
+from ..errors import InputError
+from ..kernels.compile import n_threads
+from ..kernels.products import NO_BIAS
+from ..kernels.weights import MATRICES
+from ..kv_cache import KVCache
+from ..memory import in_large_pages
+from ..ops import IGNORE
+from .cache import Int8Cache
+from .decode import MOST_ROWS
+from .products import GROUP, OFFSET, PANEL, multiply_int8, pack_int8
+
+PANELS_AT_ONCE = 128
+ROWS_AT_ONCE = 64  # of logits, where all of them would fill the memory
+
+
+class Int8Matrix:
+    """A matrix as int8: `shape` as it was, `packed` uint8 [n_panels, n_in / 4, PANEL, 4], `factors` float32 [n_out].
+
+    Where each row makes one output, as in wte, pass `by_row`; else each column does. `give_back` is called after
+    every few panels: what the matrix holds up to there has been read for the last time.
+    """
+
+    def __init__(self, matrix, by_row=False, give_back=lambda: None):
+        self.shape, self.size, self.dtype = matrix.shape, matrix.size, np.dtype(np.int8)
+        self.by_row = by_row
+        columns = matrix.T if by_row else matrix
+        n_in, n_out = columns.shape
+        n_panels, n_fours = -(-n_out // PANEL), -(-n_in // GROUP) * GROUP // 4
+        self.packed = in_large_pages((n_panels, n_fours, PANEL, 4), np.uint8)
+        self.factors = np.empty(n_out, np.float32)
+        for panel in range(0, n_panels, PANELS_AT_ONCE):
+            outputs = slice(panel * PANEL, (panel + PANELS_AT_ONCE) * PANEL)
+            packed = self.packed[panel : panel + PANELS_AT_ONCE]
+            each = -(-len(packed) // n_threads())
+            pack_int8(np.asarray(columns[:, outputs], np.float32), each, self.factors[outputs], packed)
+            give_back()
+
+    @property
+    def nbytes(self):
+        """Bytes in memory."""
+        return self.packed.nbytes + self.factors.nbytes
+
+    def outputs(self, which):
+        """The weights of some outputs in float32: [..., n_in]."""
+        n_in = self.shape[1 if self.by_row else 0]
+        fours = self.packed[which // PANEL, :, which % PANEL]  # -> [..., n_in / 4, 4]
+        whole = fours.reshape(*which.shape, -1)[..., :n_in].astype(np.float32)
+        return (whole - np.float32(OFFSET)) * self.factors[which][..., None]
+
+    def dequantized(self):
+        """The matrix in float32, as the products see it."""
+        rows = self.outputs(np.arange(len(self.factors)))
+        return rows if self.by_row else rows.T
+
+    def multiply(self, x, bias=NO_BIAS):  # [..., n_in] -> [..., n_out]
+        """x @ matrix + bias (or matrix.T, `by_row`), with x as int8 too."""
+        rows = np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
+        out = np.empty((len(rows), len(self.factors)), np.float32)
+        bias = np.ascontiguousarray(bias, np.float32)
+        multiply_int8(rows, self.packed.reshape(-1), self.factors, bias, n_threads(), out)
+        return out.reshape(*x.shape[:-1], -1)
+
+
+def quantize(params, config):
+    """The same nested params with every matrix an Int8Matrix; what is one already stays.
+
+    Layer norms, biases and positions stay as they are, and so does a wte that makes no logits (beside an lm_head).
+    """
+    return P.nest({name: keep_one(name, array, config) for name, array in P.walk(params)})
+
+
+def keep_one(name, array, config, give_back=lambda: None):
+    """One parameter of a model, by its name, as `quantize` leaves it; see Int8Matrix for `give_back`."""
+    vocabulary = "wte.weight" if config.tie_word_embeddings else "lm_head.weight"
+    if isinstance(array, Int8Matrix) or not name.endswith((*MATRICES, vocabulary)):
+        return array
+    return Int8Matrix(array, name == vocabulary, give_back)
+
+
+def make_cache(config, n_batch, n_ctx):
+    """The cache to generate with: an Int8Cache where decode_few reads it as it is, else in float32."""
+    fits = config.activation == "gelu_new" and n_batch <= MOST_ROWS
+    return Int8Cache(config, n_batch, n_ctx) if fits else KVCache(config, n_batch, n_ctx)
+
+
+# ---------------------------------------------------------------- as in ops.py
+
+
+def embedding(ids, weight):
+    """See ops.embedding."""
+    if isinstance(weight, Int8Matrix):
+        return weight.outputs(np.asarray(ids))
+    return kernels.embedding(ids, weight)
+
+
+def linear(x, weight, bias):
+    """See ops.linear."""
+    return weight.multiply(x, bias) if isinstance(weight, Int8Matrix) else kernels.linear(x, weight, bias)
+
+
+def unembed(x, weight):
+    """See ops.unembed."""
+    return weight.multiply(x) if isinstance(weight, Int8Matrix) else kernels.unembed(x, weight)
+
+
+def cross_entropy(x, weight, targets, chunk=4096, logits=None):
+    """See ops.cross_entropy; int8 weights are used a few rows of x at a time, all of them at once."""
+    if not isinstance(weight, Int8Matrix):
+        return kernels.cross_entropy(x, weight, targets, chunk, logits)
+    losses, log_z = np.zeros(len(x), np.float32), np.zeros(len(x), np.float32)
+    for start in range(0, len(x), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        logits = weight.multiply(x[rows])
+        top = logits.max(axis=-1)
+        log_z[rows] = top + np.log(np.exp(logits - top[:, None]).sum(axis=-1))
+        counted = targets[rows] != IGNORE
+        picked = logits[np.arange(len(logits)), np.where(counted, targets[rows], 0)]
+        losses[rows] = np.where(counted, log_z[rows] - picked, 0)
+    return losses, log_z
+
+
+def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096, logits=None):
+    """See ops.cross_entropy_backward; InputError for int8 weights, which no gradient can move by less than a step."""
+    if isinstance(weight, Int8Matrix):
+        raise InputError("backward: expected float weights, got int8; open the model with ops='numba' to train it")
+    return kernels.cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk, logits)

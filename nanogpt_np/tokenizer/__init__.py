@@ -1,0 +1,10 @@
+"""Text <-> ids: GPT-2's byte-level BPE, written out by hand.
+
+Enter: a string. Leave: a list of ids, from which the string returns byte for byte; or a vocabulary made from texts.
+To read: training (counted chunks -> merges), merging (the bytes of a chunk -> its tokens), vocab (how files spell it),
+bpe (the Tokenizer), display (its steps for a person); compiled is the same encoding for long texts.
+"""
+
+from .bpe import END_OF_TEXT, StreamDecoder, Tokenizer
+
+__all__ = ["END_OF_TEXT", "StreamDecoder", "Tokenizer"]

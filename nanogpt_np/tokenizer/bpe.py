@@ -1,0 +1,310 @@
+"""Text to ids and back: GPT-2's byte-level BPE (Sennrich et al. 2016; Radford et al. 2019, section 2.2).
+
+Enter: a string. Leave: a list of ids, from which the string returns byte for byte. On the way: split the text into
+chunks, take each chunk's UTF-8 bytes, and merge neighbours, lowest rank first, until no merge applies.
+`encode` is the definition; `encode_array` gives the same ids by compiled code, for long texts.
+Next: tokenizer/display.py.
+"""
+
+import codecs
+import functools
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import regex
+from tqdm import tqdm
+
+from .. import files
+from ..errors import FileError, TokenizerError
+from .display import ChunkExplanation, Explanation, MergeStep
+from .merging import LONG_CHUNK, merge_long_chunk, merge_short_chunk, merge_steps
+from .training import N_BYTES, train_merges
+from .vocab import (
+    MERGES_HEADER,
+    byte_to_unicode,
+    check_bytes,
+    check_ids,
+    check_special_tokens,
+    check_text,
+    check_texts,
+    check_training,
+    from_letters,
+    rank_merges,
+    read_merges,
+    to_letters,
+    unicode_to_byte,
+)
+
+# Published with GPT-2: contractions, letters, numbers, everything else, spaces. A chunk takes one space in front of it.
+SPLIT_PATTERN = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+END_OF_TEXT = "<|endoftext|>"
+GPT2_MERGES = Path(__file__).parent / "gpt2" / "merges.txt"
+
+MAX_CACHED_CHUNKS = 100_000
+MAX_CACHED_LENGTH = 64  # characters; longer chunks seldom come twice
+
+
+class Tokenizer:
+    """A byte-level BPE vocabulary; it does not change after it is made.
+
+    `vocab` {letters: id} and `merges` [(letters, letters)] are spelled as in vocab.json and merges.txt; entries that
+    are neither bytes nor made by a merge are special tokens. Raises TokenizerError where the two do not fit together.
+    """
+
+    def __init__(self, vocab, merges):
+        merges = list(merges)
+        check_ids(vocab)
+        check_bytes(vocab)
+        self._merges = rank_merges(vocab, merges)  # {(left id, right id): (rank, new id)}
+        ordinary = set(unicode_to_byte()) | {left + right for left, right in merges}
+        self._special_tokens = {token: i for token, i in vocab.items() if token not in ordinary}
+        check_special_tokens(self._special_tokens)
+        self._token_bytes = {i: from_letters(token) for token, i in vocab.items() if token in ordinary}
+        self._token_bytes |= {i: token.encode() for token, i in self._special_tokens.items()}
+        self._byte_ids = [vocab[to_letters([byte])] for byte in range(N_BYTES)]
+        self._cache = {}
+
+    @staticmethod
+    @functools.cache
+    def gpt2():
+        """The published vocabulary of GPT-2, 50,257 tokens, from the merges that ship with this package."""
+        return Tokenizer.from_merges(read_merges(GPT2_MERGES))
+
+    @classmethod
+    def from_merges(cls, merges):
+        """The vocabulary that follows from merges alone, numbered as GPT-2's: bytes, merges, <|endoftext|>."""
+        tokens = [*byte_to_unicode().values(), *(left + right for left, right in merges), END_OF_TEXT]
+        return cls({token: i for i, token in enumerate(tokens)}, merges)
+
+    @classmethod
+    def train(cls, texts, n_vocab, special_tokens=(END_OF_TEXT,), progress=False):
+        """Learn a vocabulary of `n_vocab` tokens from an iterable of strings (one per document).
+
+        Byte b gets id b, the merges follow, the special tokens come last; nothing merges across texts or chunks.
+        Ties: see tokenizer_training. Raises TokenizerError where `n_vocab` is too small for the bytes and special
+        tokens, or larger than the texts can fill. Source: Sennrich et al. 2016, section 3.2.
+        """
+        special_tokens = check_training(texts, n_vocab, special_tokens)
+        n_fixed = N_BYTES + len(special_tokens)
+        pairs = train_merges(_count_chunks(texts, progress), n_vocab - n_fixed, progress)
+        if n_fixed + len(pairs) < n_vocab:
+            raise TokenizerError(
+                f"n_vocab: these texts hold pairs for at most {n_fixed + len(pairs):,} tokens, got {n_vocab:,}; "
+                "ask for fewer tokens or train on more text"
+            )
+        tokens = [to_letters([byte]) for byte in range(N_BYTES)]
+        for left, right in pairs:
+            tokens.append(tokens[left] + tokens[right])
+        for token in special_tokens:
+            if token in tokens:
+                raise TokenizerError(
+                    f"special_tokens: {token!r} is also an ordinary token of this vocabulary; "
+                    f"choose a text that cannot occur, such as '<|{token}|>'"
+                )
+            tokens.append(token)
+        vocab = {token: i for i, token in enumerate(tokens)}
+        return cls(vocab, [(tokens[left], tokens[right]) for left, right in pairs])
+
+    @classmethod
+    def load(cls, directory):
+        """The tokenizer saved in a directory as vocab.json and merges.txt, the layout of `transformers`."""
+        return cls.from_files(Path(directory) / "vocab.json", Path(directory) / "merges.txt")
+
+    @classmethod
+    def from_files(cls, vocab_path, merges_path):
+        """The tokenizer of a vocab.json and a merges.txt; FileError or TokenizerError says what is wrong in which."""
+        vocab = files.read_json(vocab_path)
+        merges = read_merges(merges_path)
+        try:
+            return cls(vocab, merges)
+        except TokenizerError as error:
+            raise TokenizerError(f"{vocab_path} with {Path(merges_path).name}: {error}") from None
+
+    def save(self, directory):
+        """Write vocab.json and merges.txt into a directory (made if missing), as `transformers` reads them."""
+        directory = Path(directory)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"{directory}: cannot be made ({error.strerror}); choose another folder") from None
+        letters = self._letters()
+        lines = [MERGES_HEADER, *(f"{letters[left]} {letters[right]}" for left, right in self._merges)]
+        files.write_json(directory / "vocab.json", {token: i for i, token in enumerate(letters)})
+        files.write_text(directory / "merges.txt", "\n".join(lines) + "\n")
+
+    def encode(self, text, allowed_special=()):
+        """The ids of a string: Tokenizer.gpt2().encode("hello world") -> [31373, 995].
+
+        `allowed_special`: the special tokens to recognise in the text, a set of strings or "all"; elsewhere a text
+        that merely contains "<|endoftext|>" is text. Of special tokens that begin at one place the longest wins.
+        Raises TokenizerError for what is not a string, for half a surrogate pair, and for unknown special tokens.
+        """
+        check_text(text)
+        ids = []
+        for i, part in enumerate(self._split_special(text, allowed_special)):
+            ids += [self._special_tokens[part]] if i % 2 else self._encode_ordinary(part)
+        return ids
+
+    def encode_array(self, text, allowed_special=()):
+        """The same ids as an array, int32 [n_ids]: for texts of megabytes, as the first call loads compiled code.
+
+        Raises as `encode` does.
+        """
+        check_text(text)
+        return self._compiled.encode(self._split_special(text, allowed_special))
+
+    def encode_batch(self, texts, allowed_special=()):
+        """The ids of each string in a list: a list of lists."""
+        check_texts(texts)
+        return [self.encode(text, allowed_special) for text in texts]
+
+    def decode(self, ids):
+        """The string of a list of ids; bytes that are not UTF-8 (half a character at the cut) become U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids):
+        """The exact bytes of a list of ids; TokenizerError names an id outside the vocabulary and its position."""
+        try:
+            ids = list(ids)
+        except TypeError:
+            raise TokenizerError(f"ids: expected a list of ids, got {ids!r}; put a single id in brackets") from None
+        return b"".join([self._look_up(i, position) for position, i in enumerate(ids)])
+
+    def token_bytes(self, token_id):
+        """The bytes of one id: Tokenizer.gpt2().token_bytes(995) -> b" world"; for a special token, its text."""
+        return self._look_up(token_id)
+
+    def explain(self, text, allowed_special=()):
+        """Every step from a string to its ids, as an Explanation; tokenizer_display.format_explanation renders it."""
+        check_text(text)
+        chunks = []
+        for i, part in enumerate(self._split_special(text, allowed_special)):
+            if i % 2:
+                data = part.encode()
+                chunks.append(ChunkExplanation(part, data, [], [data], [self._special_tokens[part]], is_special=True))
+            else:
+                chunks += map(self._explain_chunk, SPLIT_PATTERN.findall(part))
+        return Explanation(text, chunks)
+
+    @property
+    def n_vocab(self):
+        """The number of ids: bytes, merges and special tokens."""
+        return len(self._token_bytes)
+
+    @property
+    def special_tokens(self):
+        """A copy of {text: id} of the special tokens."""
+        return dict(self._special_tokens)
+
+    @property
+    def eos_id(self):
+        """The id of <|endoftext|>, or None where the vocabulary has none."""
+        return self._special_tokens.get(END_OF_TEXT)
+
+    @functools.cached_property
+    def fingerprint(self):
+        """16 hex digits of a sha256 over tokens, merges and special tokens: equal means the same ids for every text."""
+        tokens = [self._token_bytes[i].hex() for i in range(self.n_vocab)]
+        content = json.dumps([tokens, list(self._merges), sorted(self._special_tokens.values())])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def __repr__(self):
+        return f"Tokenizer(n_vocab={self.n_vocab}, fingerprint={self.fingerprint!r})"
+
+    @functools.cached_property
+    def _compiled(self):
+        from .compiled import CompiledEncoder  # imports Numba, which nobody else should wait for
+
+        return CompiledEncoder(self._merges, self._byte_ids, self._special_tokens)
+
+    def _encode_ordinary(self, text):
+        ids = []
+        known = self._cache.get
+        for chunk in SPLIT_PATTERN.findall(text):
+            ids += known(chunk) or self._encode_chunk(chunk)
+        return ids
+
+    def _encode_chunk(self, chunk):
+        ids = [self._byte_ids[byte] for byte in chunk.encode()]
+        ids = (merge_long_chunk if len(ids) > LONG_CHUNK else merge_short_chunk)(ids, self._merges)
+        if len(chunk) <= MAX_CACHED_LENGTH:
+            if len(self._cache) >= MAX_CACHED_CHUNKS:
+                self._cache.clear()
+            self._cache[chunk] = ids
+        return ids
+
+    def _explain_chunk(self, chunk):
+        data = chunk.encode()
+        bytes_of = self._token_bytes
+        steps = [
+            MergeStep(rank, bytes_of[left], bytes_of[right], [bytes_of[i] for i in ids])
+            for rank, (left, right), ids in merge_steps([self._byte_ids[byte] for byte in data], self._merges)
+        ]
+        ids = self._encode_chunk(chunk)
+        return ChunkExplanation(chunk, data, steps, [bytes_of[i] for i in ids], list(ids))
+
+    def _split_special(self, text, allowed_special):
+        """Cut a text at its special tokens; they stand at the odd places: "a<|x|>b" -> ["a", "<|x|>", "b"]."""
+        if allowed_special != "all" and not isinstance(allowed_special, (set, frozenset, list, tuple)):
+            raise TokenizerError(
+                f"allowed_special: expected 'all' or a set of strings, got {allowed_special!r}; "
+                f"write {{'{END_OF_TEXT}'}}"
+            )
+        allowed = set(self._special_tokens if allowed_special == "all" else allowed_special)
+        for token in allowed:
+            if token not in self._special_tokens:
+                raise TokenizerError(
+                    f"allowed_special: {token!r} is no special token of this vocabulary; "
+                    f"it has {', '.join(self._special_tokens) or 'none'}"
+                )
+        if not allowed:
+            return [text]
+        longest_first = sorted(allowed, key=len, reverse=True)
+        return regex.split(f"({'|'.join(map(regex.escape, longest_first))})", text)
+
+    def _look_up(self, token_id, position=None):
+        try:
+            return self._token_bytes[token_id]
+        except (KeyError, TypeError):
+            where = "" if position is None else f" at position {position:,}"
+            raise TokenizerError(
+                f"ids: expected whole numbers from 0 to {self.n_vocab - 1:,}, got {token_id!r}{where}; "
+                "check that the ids come from this tokenizer"
+            ) from None
+
+    def _letters(self):
+        """Every token as the vocabulary files spell it, by id."""
+        letters = [to_letters(self._token_bytes[i]) for i in range(self.n_vocab)]
+        for token, i in self._special_tokens.items():
+            letters[i] = token
+        return letters
+
+
+class StreamDecoder:
+    """Ids in, one at a time; text out as soon as a character is complete, never half of one.
+
+    All pieces together equal tokenizer.decode(ids).
+    """
+
+    def __init__(self, tokenizer):
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token_id):
+        """The text that this id completes; "" while a character still waits for its last byte."""
+        return self._decoder.decode(self._tokenizer.token_bytes(token_id))
+
+    def flush(self):
+        """What is left at the end: U+FFFD for a character that never became whole, else ""; then start afresh."""
+        return self._decoder.decode(b"", final=True)
+
+
+def _count_chunks(texts, progress):
+    """How often each chunk (bytes) occurs in an iterable of strings."""
+    counts = Counter()
+    for i, text in enumerate(tqdm(texts, desc="reading texts", unit="text", disable=not progress)):
+        check_text(text, name=f"texts[{i}]")
+        counts.update(SPLIT_PATTERN.findall(text))
+    return {chunk.encode(): count for chunk, count in counts.items()}

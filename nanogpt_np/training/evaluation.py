@@ -1,0 +1,86 @@
+"""How well does a model predict text it has not seen?
+
+Enter: documents and a model. Leave: nats per token, and bits per byte, which compares across vocabularies.
+Next: training/state.py.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import model
+from ..errors import InputError
+from . import data
+
+
+class Evaluation(NamedTuple):
+    """A measured loss: `nats` in all over `n_tokens` predicted tokens that spell `n_bytes` bytes of UTF-8."""
+
+    nats: float
+    n_tokens: int
+    n_bytes: int
+
+    @property
+    def loss(self):
+        """Mean cross-entropy in nats per token."""
+        return self.nats / self.n_tokens
+
+    @property
+    def bits_per_byte(self):
+        """Bits needed per byte of text; the <|endoftext|> tokens cost bits and add no bytes."""
+        return self.nats / math.log(2.0) / self.n_bytes
+
+    def __str__(self):
+        return f"{self.loss:.4f} nats per token, {self.bits_per_byte:.4f} bits per byte"
+
+
+def evaluate(ids, n_bytes, params, config, ops, batch_size=16):
+    """Predict every id but the first once, in windows of n_ctx that do not overlap -> Evaluation.
+
+    `ids`: [n], one row, as encode_documents makes it; `n_bytes`: the bytes of the documents alone.
+    """
+    nats = 0.0
+    for inputs, targets in _windows(ids, config.n_ctx, batch_size):
+        # int8 rounds what is remembered too, so the loss is to be that of a text read with its cache
+        cache = ops.make_cache(config, *inputs.shape) if hasattr(ops, "make_cache") else None
+        final, _ = model.trunk(inputs, params, config, ops, cache=cache)
+        rows = final.reshape(-1, config.n_embd)
+        losses, _ = ops.cross_entropy(rows, model.unembedding(params), targets.reshape(-1))
+        nats += float(losses.sum(dtype=np.float64))
+    return Evaluation(nats, len(ids) - 1, n_bytes)
+
+
+def evaluate_files(gpt, paths, held_out=None):
+    """How well a GPT predicts text files -> Evaluation.
+
+    `held_out`: only the documents that training with this share sets aside; None: all of them.
+    InputError where the model has no tokenizer, or there is no text.
+    """
+    if gpt.tokenizer is None:
+        raise InputError("eval: expected a model with vocabulary files, got one without; add vocab.json and merges.txt")
+    if held_out is not None and not 0.0 < held_out <= 0.5:
+        raise InputError(f"--held-out: expected a share above 0, at most 0.5, got {held_out}")
+    documents = data.read_documents(paths)
+    if held_out is not None:
+        _, documents = data.split_held_out(documents, held_out)
+    ids = data.encode_documents(documents, gpt.tokenizer)
+    return evaluate(ids, count_bytes(documents), gpt.params, gpt.config, gpt.ops)
+
+
+def count_bytes(documents):
+    """The UTF-8 bytes of some texts."""
+    return sum(len(text.encode("utf-8")) for text in documents)
+
+
+def _windows(ids, n_ctx, batch_size):
+    """Batches of full windows, then the shorter rest by itself."""
+    ids = np.asarray(ids, np.int64)
+    n_full = (len(ids) - 1) // n_ctx
+    starts = np.arange(n_full) * n_ctx
+    for first in range(0, n_full, batch_size):
+        rows = ids[starts[first : first + batch_size, None] + np.arange(n_ctx + 1)]
+        yield rows[:, :-1], rows[:, 1:]
+    rest = ids[n_full * n_ctx :][None]
+    if rest.shape[1] > 1:
+        yield rest[:, :-1], rest[:, 1:]

@@ -1,0 +1,193 @@
+"""decoding.py: pieces and compiled decoding gives what model.forward gives, with and without padding."""
+
+import dataclasses
+import gc
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small import CONFIG, make, padded, random_ids
+
+from nanogpt_np import GPT, model, ops
+from nanogpt_np import params as P
+from nanogpt_np.config import GPTConfig
+from nanogpt_np.generation import decoding
+from nanogpt_np.kernels.weights import MATRICES
+from nanogpt_np.kv_cache import KVCache
+from nanogpt_np.storage import checkpoint
+from nanogpt_np.training import backward, optim
+
+kernels = pytest.importorskip("nanogpt_np.kernels")
+kernel_addresses = pytest.importorskip("nanogpt_np.kernels.addresses")
+kernel_decode = pytest.importorskip("nanogpt_np.kernels.decode")
+
+FLOAT32 = 1e-4  # logits of about 1 to 10, summed in another order
+
+
+def laid(params, by_output):
+    """The same weights as training makes them, or as opening a model leaves them."""
+    if not by_output:
+        return params
+    return P.nest({name: kernels.keep_one(name, array, CONFIG, lambda: None) for name, array in P.walk(params)})
+
+
+def caches(n_batch, n_before, mask, n=2, by_output=False):
+    """Caches that hold the same text, read by plain NumPy."""
+    params, made = laid(make(), by_output), [KVCache(CONFIG, n_batch) for _ in range(n)]
+    for cache in made:
+        model.forward(random_ids(n_batch, n_before), params, CONFIG, ops, mask=mask, cache=cache)
+    return params, made
+
+
+@pytest.mark.parametrize("n_batch, n_new", [(1, 1), (1, 2), (1, 3), (1, 8), (2, 1), (3, 2), (8, 1), (5, 1), (9, 1)])
+@pytest.mark.parametrize("with_padding", [False, True])
+@pytest.mark.parametrize("by_output", [False, True])
+def test_decode_is_the_model(n_batch, n_new, with_padding, by_output):
+    mask = padded(n_batch, 6) if with_padding else None
+    params, (expected_cache, cache) = caches(n_batch, 6, mask, by_output=by_output)
+    for step in range(2):
+        ids = random_ids(n_batch, n_new, seed=step + 1) if n_new < 5 or step == 0 else random_ids(n_batch, 1)
+        expected, _ = model.forward(ids, params, CONFIG, ops, cache=expected_cache)
+        got = decoding.decode(ids, params, CONFIG, kernels, cache)
+        np.testing.assert_allclose(got, expected, atol=FLOAT32)
+        end = expected_cache.length
+        assert cache.length == end
+        for name in ("keys", "values"):
+            stored = getattr(expected_cache, name)[:, :, :, :end]
+            np.testing.assert_allclose(getattr(cache, name)[:, :, :, :end], stored, atol=FLOAT32)
+
+
+@pytest.mark.parametrize("n_new", [1, 3])
+@pytest.mark.parametrize("by_output", [False, True])
+def test_a_width_whose_sums_have_several_pieces(n_new, by_output):
+    config = GPTConfig(n_vocab=60, n_ctx=16, n_embd=448, n_layer=2, n_head=7, eos_id=None)
+    params = laid(make(config), by_output)
+    ids, more = np.arange(5)[None], np.arange(7, 7 + n_new)[None]
+    cache, expected_cache = KVCache(config), KVCache(config)
+    for one in (cache, expected_cache):
+        model.forward(ids, params, config, ops, cache=one)
+    expected, _ = model.forward(more, params, config, ops, cache=expected_cache)
+    np.testing.assert_allclose(decoding.decode(more, params, config, kernels, cache), expected, atol=FLOAT32)
+
+
+@pytest.mark.parametrize("n_new", [2, 4, 6])
+@pytest.mark.parametrize("by_output", [False, True])
+def test_tokens_that_are_checked_together_have_the_bits_of_each_alone(n_new, by_output):
+    params, (together, alone) = caches(1, 10, None, by_output=by_output)
+    ids = random_ids(1, n_new, seed=3)
+    expected = decoding.decode(ids, params, CONFIG, kernels, together)
+    for i in range(n_new):
+        logits = decoding.decode(ids[:, i : i + 1], params, CONFIG, kernels, alone)
+        assert np.array_equal(logits[:, 0], expected[:, i])
+
+
+@pytest.mark.parametrize("n_batch", [1, 3])
+@pytest.mark.parametrize("piece", [1, 4, 5, 100])
+@pytest.mark.parametrize("scores", [10**6, 100, 1])
+@pytest.mark.parametrize("twin", [ops, kernels])
+def test_a_prompt_in_pieces(n_batch, piece, scores, twin, monkeypatch):
+    monkeypatch.setattr(decoding, "PIECE", piece * n_batch)
+    monkeypatch.setattr(decoding, "SCORES", scores)
+    params, ids, mask = make(), random_ids(n_batch, 13), padded(n_batch, 13)
+    whole, cut = KVCache(CONFIG, n_batch), KVCache(CONFIG, n_batch)
+    expected, _ = model.forward(ids, params, CONFIG, ops, mask=mask, cache=whole, last_only=True)
+    got = decoding.read(ids, params, CONFIG, twin, cut, mask)
+    np.testing.assert_allclose(got, expected, atol=FLOAT32)
+    assert cut.length == whole.length == 13
+
+
+def test_what_compiled_decoding_is_not_for():
+    params, (cache,) = caches(1, 4, None, n=1)
+    assert kernels.decode_plan((1, 1), params, CONFIG, cache) is not None
+    assert kernels.decode_plan((4, 2), params, CONFIG, KVCache(CONFIG, 4)) is not None
+    assert kernels.decode_plan((3, 3), params, CONFIG, KVCache(CONFIG, 3)) is None
+    assert kernels.decode_plan((1, 1), params, dataclasses.replace(CONFIG, activation="gelu"), cache) is None
+    assert kernels.decode_plan((2, 1), params, CONFIG, cache) is None  # the cache has room for one text
+    assert kernels.decode_plan((1, 1), params | {"h": params["h"] * 2}, CONFIG, cache) is None  # and for two blocks
+    whole = params["h"][1]["mlp"]["c_fc"]["weight"]
+    unfit = {
+        "float64": whole.astype(np.float64),
+        "by output, among others by input": np.asfortranarray(whole),
+        "a part of something wider": np.repeat(whole, 2, axis=1)[:, ::2],
+        "where no float32 begins": np.frombuffer(b"0" + whole.tobytes(), np.uint8)[1:]
+        .view(np.float32)
+        .reshape(whole.shape),
+        "another shape": whole[:, :-1].copy(),
+    }
+    for name, weight in unfit.items():
+        params["h"][1]["mlp"]["c_fc"]["weight"] = weight
+        assert kernels.decode_plan((1, 1), params, CONFIG, cache) is None, name
+    params["h"][1]["mlp"]["c_fc"]["weight"] = whole
+    assert kernels.decode_plan((1, 1), params, CONFIG, cache) is not None
+
+
+@pytest.mark.parametrize("remembered", [False, True])
+def test_a_weight_that_is_replaced_or_written_to_counts_at_once(remembered):
+    params, (cache, expected_cache) = caches(1, 4, None)
+    old = []
+    for layer, change in enumerate(("replaced", "written to", "both")):
+        part = params["h"][layer % len(params["h"])]["mlp"]["c_proj"]
+        if remembered:
+            old.append(part["weight"])
+        if change != "written to":
+            part["weight"] = part["weight"] * np.float32(-2)
+        if change != "replaced":
+            part["weight"] *= np.float32(3)
+        ids = random_ids(1, 1, seed=layer)
+        expected, _ = model.forward(ids, params, CONFIG, ops, cache=expected_cache)
+        got = decoding.decode(ids, params, CONFIG, kernels, cache)
+        np.testing.assert_allclose(got, expected, atol=FLOAT32)
+
+
+def test_a_model_that_is_gone_leaves_nothing_behind():
+    params, (cache,) = caches(1, 4, None, n=1)
+    decoding.decode(random_ids(1, 1), params, CONFIG, kernels, cache)
+    matrix = weakref.ref(params["h"][0]["attn"]["c_attn"]["weight"])
+    assert kernel_decode._table in kernel_addresses._last
+    del params
+    gc.collect()
+    assert matrix() is None and kernel_decode._table not in kernel_addresses._last
+
+
+@pytest.mark.parametrize("by_output", [False, True])
+def test_an_output_matrix_of_its_own(by_output):
+    config = dataclasses.replace(CONFIG, tie_word_embeddings=False)
+    params = laid(make(config), by_output)
+    cache, expected_cache = KVCache(config), KVCache(config)
+    for step in range(3):
+        ids = random_ids(1, 1, seed=step)
+        expected, _ = model.forward(ids, params, config, ops, cache=expected_cache)
+        np.testing.assert_allclose(decoding.decode(ids, params, config, kernels, cache), expected, atol=FLOAT32)
+
+
+def test_a_model_that_was_opened_lies_by_output_and_is_otherwise_the_same(tmp_path):
+    params, ids, more = make(), random_ids(2, 9), random_ids(1, 1)
+    checkpoint.save(tmp_path / "m", CONFIG, params)
+    gpt = GPT.from_pretrained(tmp_path / "m", ops="numba")
+    *_, table = kernels.decode_plan(more.shape, gpt.params, CONFIG, KVCache(CONFIG))
+    assert table[-1, -1] == 1
+    for (name, array), (_, expected) in zip(P.walk(gpt.params), P.walk(params), strict=True):
+        turned = name.endswith(MATRICES)
+        assert np.array_equal(array, expected) and (array.T if turned else array).flags.c_contiguous, name
+    gpt.save(tmp_path / "again")
+    saved, again = (Path(tmp_path / name / "model.safetensors").read_bytes() for name in ("m", "again"))
+    assert saved == again
+    np.testing.assert_allclose(gpt(ids), model.forward(ids, params, CONFIG, ops)[0], atol=FLOAT32)
+    optimizers = [optim.AdamW(one, weight_decay=0.1) for one in (gpt.params, params)]
+    for twin, one, optimizer in zip((kernels, ops), (gpt.params, params), optimizers, strict=True):
+        for _ in range(2):
+            _, grads = backward.loss_and_grads(ids, (ids + 1) % 31, one, CONFIG, twin)
+            optimizer.step(one, grads, 1e-3, twin)
+    for (name, array), (_, expected) in zip(P.walk(gpt.params), P.walk(params), strict=True):
+        if not name.endswith("c_attn.bias"):  # those of keys change nothing: their gradient is noise, which Adam scales
+            np.testing.assert_allclose(array, expected, atol=1e-5, err_msg=name)
+
+
+def test_pieces_keep_within_their_memory():
+    for n_batch, n_before in ((1, 0), (1, 256), (1, 768), (3, 1000), (200, 0), (300, 50)):
+        n = decoding._piece(n_batch, n_before, GPTConfig(), ops)
+        assert n >= 1 and n * n_batch <= max(decoding.PIECE, n_batch)
+        scores = n_batch * GPTConfig().n_head * n * (n_before + n)
+        assert n == 1 or scores <= decoding.SCORES
+    assert decoding._piece(1, 0, GPTConfig(), ops) == decoding._piece(1, 256, GPTConfig(), ops) == decoding.PIECE

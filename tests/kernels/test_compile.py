@@ -1,0 +1,139 @@
+"""kernels/compile.py: the first compilation explains itself, warmup does it ahead, no folder to keep it in is fine."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nanogpt_np
+from nanogpt_np import GPT, gpt
+from nanogpt_np import ops as numpy_ops
+from nanogpt_np.cli import entry as cli
+
+kernel_compile = pytest.importorskip("nanogpt_np.kernels.compile")
+
+SCRIPT = """
+import numpy as np
+from nanogpt_np import kernels, ops
+from nanogpt_np.kernels import compile as kernel_compile
+from nanogpt_np.kernels.pointwise import _layer_norm_small_kernel
+x, w = np.ones((2, 3, 40), np.float32), np.ones(40, np.float32)
+print(np.abs(kernels.layer_norm(x, w, w) - ops.layer_norm(x, w, w)).max())
+print(kernel_compile.where())
+print(_layer_norm_small_kernel.is_kept(), kernel_compile.all_kept())
+"""
+
+
+def run(script, package=None, **environment):
+    """A script in a process of its own, with the package from another folder where one is given."""
+    package = str(package or Path(nanogpt_np.__file__).parent.parent)
+    environment = os.environ | {"PYTHONPATH": package, **environment}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, cwd=package, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines(), done.stderr
+
+
+def test_a_cold_folder_is_filled_and_used(tmp_path):
+    script = SCRIPT.replace("print(np", "print(_layer_norm_small_kernel.is_kept()); print(np")
+    for kept in ("False", "True"):
+        lines, _ = run(script, NUMBA_CACHE_DIR=str(tmp_path))
+        assert lines[0] == kept and float(lines[1]) < 1e-6
+        assert lines[2].startswith(f"kept in {tmp_path}") and lines[3] == "True False"
+
+
+def test_a_change_in_a_room_that_kernels_call(tmp_path):
+    shutil.copytree(Path(nanogpt_np.__file__).parent, tmp_path / "nanogpt_np")
+    room = tmp_path / "nanogpt_np" / "kernels" / "math.py"
+    script = SCRIPT.replace("print(np", "print(_layer_norm_small_kernel.is_kept()); print(np")
+    for kept, error in (("False", 0.0), ("True", 0.0), ("False", 2.0), ("True", 2.0)):
+        if error and kept == "False":
+            room.write_text(room.read_text("utf-8").replace("+ bias[j]", "+ bias[j] * THREE"), "utf-8")
+        lines, _ = run(script, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "kept"))
+        assert lines[0] == kept and float(lines[1]) == pytest.approx(error, abs=1e-6)
+
+
+def test_no_folder_can_be_written_to(tmp_path):
+    """The package's folder and the user's are files here, so that even root cannot write into them."""
+    package = Path(nanogpt_np.__file__).parent
+    shutil.copytree(package, tmp_path / "nanogpt_np", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "nanogpt_np" / "kernels" / "__pycache__").write_text("no folder")
+    (tmp_path / "home").write_text("no folder")
+    nowhere = str(tmp_path / "home")
+    lines, _ = run(
+        SCRIPT, tmp_path, HOME=nowhere, XDG_CACHE_HOME=nowhere, NUMBA_CACHE_DIR=nowhere, LOCALAPPDATA=nowhere,
+        PYTHONDONTWRITEBYTECODE="1",
+    )  # fmt: skip
+    assert float(lines[0]) < 1e-6 and lines[1].startswith("not kept: no folder") and lines[2] == "False False"
+
+
+def test_a_compilation_that_takes_long_says_so_once(tmp_path):
+    script = "from nanogpt_np.kernels import compile as kernel_compile\nkernel_compile.PATIENCE = 0.01\n" + SCRIPT
+    _, said = run(script, NUMBA_CACHE_DIR=str(tmp_path))
+    assert said.count("compiling kernels") == 1 and "nanogpt-np warmup" in said
+
+
+def test_warmup(monkeypatch, capsys):
+    """The command compiles whatever is defined; here nothing has to be."""
+    compiled = []
+    monkeypatch.setattr(kernel_compile.Kernel, "compile", lambda self: compiled.append(self))
+    for one in kernel_compile._kernels:
+        monkeypatch.setattr(one, "is_ready", False)
+    assert cli.main(["warmup"]) == 0
+    assert len(compiled) == len(kernel_compile._kernels) and f"{len(compiled)} kernels ready" in capsys.readouterr().out
+
+
+def test_load_kept_leaves_the_others(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(kernel_compile.Kernel, "compile", lambda self: loaded.append(self))
+    for one in kernel_compile._kernels:
+        monkeypatch.setattr(one, "is_ready", False)
+        monkeypatch.setattr(one, "is_kept", lambda early=one.early: early)
+    kernel_compile.load_kept()
+    assert loaded and all(one.early for one in loaded)
+
+
+def test_memory_of_a_library_is_given_back(monkeypatch):
+    """What has been paged out still works; a library that is not there, or a system without madvise, is no error."""
+    kernel_compile._page_out("libllvmlite")
+    kernel_compile._page_out("no such library")
+    monkeypatch.setattr(kernel_compile.ctypes, "CDLL", lambda name: object())
+    kernel_compile._page_out("libllvmlite")
+
+
+@pytest.mark.parametrize(
+    "n_parameters, kept, module, why",
+    [
+        (1_000, True, "ops", "fewer than 200,000,000"),
+        (300_000_000, True, "kernels", "kernels that are compiled"),
+        (300_000_000, False, "ops", "`nanogpt-np warmup` compiles them"),
+    ],
+)
+def test_auto(monkeypatch, n_parameters, kept, module, why):
+    monkeypatch.setattr(kernel_compile, "all_kept", lambda: kept)
+    monkeypatch.setattr(kernel_compile, "load_kept", lambda: None)
+    chosen, words = gpt.choose_ops(n_parameters)
+    assert chosen.__name__ == f"nanogpt_np.{module}" and why in words
+
+
+def test_verbose_says_who_does_the_arithmetic(capsys):
+    for ops, expected in (("numpy", "ops nanogpt_np.ops, 5,853,184 parameters"), ("auto", "auto: a model of fewer")):
+        assert cli.main(["generate", "Once", "--max-new-tokens", "1", "--ops", ops, "--verbose"]) == 0
+        assert expected in capsys.readouterr().err
+    assert GPT.from_pretrained("stories").ops is numpy_ops
+
+
+THREADS = """
+from nanogpt_np import GPT
+for ops in ("numba", "int8"):
+    gpt = GPT.from_pretrained("stories", ops=ops)
+    print(gpt.generate("Once upon a time", 40, seed=1), gpt.generate(["The cat", "One day Tom"], 20, seed=2))
+    print(gpt([3, 1, 4]).sum(), gpt([[3, 1, 4, 1, 5, 9, 2, 6]] * 9).sum())
+"""
+
+
+def test_the_same_tokens_with_one_thread_and_two():
+    one, two = (run(THREADS, NUMBA_NUM_THREADS=n)[0] for n in "12")
+    assert one == two and len(one) == 4

@@ -1,0 +1,34 @@
+"""Small models, ids and arrays that several test files use."""
+
+import inspect
+
+import numpy as np
+
+from nanogpt_np import params as P
+from nanogpt_np.config import GPTConfig
+
+CONFIG = GPTConfig(n_vocab=31, n_ctx=16, n_embd=24, n_layer=2, n_head=3)
+
+
+def make(config=CONFIG, seed=0, dtype=np.float32, scale=0.2):
+    """Weights large enough for attention to be far from uniform, and biases that are not zero."""
+    rng = np.random.default_rng(seed)
+    named = P.walk(P.init(config, rng, dtype))
+    return P.nest({name: (array + scale * rng.normal(size=array.shape)).astype(dtype) for name, array in named})
+
+
+def random_ids(*shape, seed=0, config=CONFIG):
+    return np.random.default_rng(seed).integers(0, config.n_vocab, shape)
+
+
+def normal(*shape, seed=0, scale=1.0, dtype=np.float32):
+    return (np.random.default_rng(seed).normal(size=shape) * scale).astype(dtype)
+
+
+def padded(n_batch, n_seq):
+    """A mask under which the first text begins later than the others."""
+    return np.arange(n_seq) >= np.array([[n_seq // 2]] + [[0]] * (n_batch - 1))
+
+
+def public(module):
+    return {name: f for name, f in vars(module).items() if inspect.isfunction(f) and not name.startswith("_")}
