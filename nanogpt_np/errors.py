@@ -1,6 +1,7 @@
 """Errors that a user can act on: one line, what was expected, what was got, what to do.
 
 Every room raises these at its doors; the command line prints them without a traceback and exits with status 2.
+What others wrote (a server, a file, an option) stands in such a line only as printable() gives it.
 Next: files.py.
 """
 
@@ -15,3 +16,35 @@ class FileError(InputError):
 
 class TokenizerError(InputError):
     """Text or ids that the tokenizer cannot take, or vocabulary files that do not fit together."""
+
+
+def printable(value, most=80):
+    r"""A str as it stands, or any other value's repr, so that it is one short line that no terminal obeys.
+
+    At most `most` characters, the last one … where it was cut. Whatever moves the cursor, colours, hides or turns
+    text around (control characters of both sets, line ends, bidi overrides, zero widths, lone surrogates) is escaped:
+    printable("a\x1b[31mred") -> "a\\x1b[31mred"; printable("abcdefgh", most=4) -> "abc…"
+    """
+    text = value if isinstance(value, str) else _repr(value)
+    pieces, n = [], 0
+    for character in text[: most + 1]:
+        piece = character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        if n + len(piece) > most:
+            return _cut(pieces, n, most)
+        pieces.append(piece)
+        n += len(piece)
+    return "".join(pieces)
+
+
+def _cut(pieces, n, most):
+    """Take away whole characters until there is room for the …; half an escape would say something else."""
+    while pieces and n >= most:
+        n -= len(pieces.pop())
+    return "".join(pieces) + "…"
+
+
+def _repr(value):
+    try:
+        return repr(value)
+    except Exception as error:  # whole numbers of more than 4,300 digits have no repr, and foreign objects may fail
+        return f"{type(value).__name__} without a text ({type(error).__name__})"
