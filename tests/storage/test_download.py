@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -549,7 +550,11 @@ def test_the_registry_that_ships():
         assert model.description and model.licence
         if name.startswith("gpt2"):
             assert list(model.files) == ["config.json", "vocab.json", "merges.txt", "model.safetensors"]
-            assert all(f"openai-community/{name}/resolve/" in file.url for file in model.files.values())
+            # a commit, which cannot change, and the hash that others published of its file
+            address = re.compile(rf"https://huggingface\.co/openai-community/{name}/resolve/[0-9a-f]{{40}}/[a-z.]+")
+            assert all(address.fullmatch(file.url) and file.sha256 for file in model.files.values())
+            assert model.files["vocab.json"][1:] == models["gpt2"].files["vocab.json"][1:]  # one vocabulary for all
+            assert model.files["merges.txt"][1:] == models["gpt2"].files["merges.txt"][1:]
             shapes = P.shapes(PRESETS[name]).values()
             assert model.n_params == sum(int(np.prod(shape)) for shape in shapes)
         else:
