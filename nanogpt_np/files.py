@@ -1,16 +1,18 @@
-"""Writing to disk so that a reader finds the old file or the new one, never half of either.
+"""Writing to disk so that a reader finds the old file or the new one, never half of either; reading no more than fits.
 
-Enter: a path and what to write. Leave: a complete file under that path. Every room that writes goes through here.
+Enter: a path and what to write. Leave: a complete file under that path. Or enter a path and how large its file may be,
+leave its content; or one line that says why not. Every room that reads or writes goes through here.
 Next: config.py.
 """
 
 import contextlib
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 
-from .errors import FileError
+from .errors import FileError, printable
 
 
 @contextlib.contextmanager
@@ -103,45 +105,105 @@ def write_json(path, value):
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_text(path):
+def remove(path):
+    """Take a file away, where it is there, and flush that to disk; FileError where the disk refuses."""
+    try:
+        Path(path).unlink(missing_ok=True)
+        _sync(Path(path).parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def read_text(path, limit=None):
     """The text of a UTF-8 file, newlines as they stand in it; FileError names the first byte that is not UTF-8."""
-    data = read_bytes(path)
+    data = read_bytes(path, limit)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise FileError(
-            f"{path}: expected UTF-8 text, got byte 0x{data[error.start]:02x} at offset {error.start:,}; "
+            f"{shown(path)}: expected UTF-8 text, got byte 0x{data[error.start]:02x} at offset {error.start:,}; "
             "convert the file first, for example with iconv"
         ) from error
 
 
-def read_json(path):
+def read_json(path, limit=None):
     """The value of a JSON file; FileError names the line that does not parse."""
-    text = read_text(path)
+    text = read_text(path, limit)
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise FileError(f"{path}: expected JSON, got an error at line {error.lineno}: {error.msg}") from error
+        raise FileError(f"{shown(path)}: expected JSON, got an error at line {error.lineno}: {error.msg}") from error
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, nesting of thousands of levels
-        raise FileError(f"{path}: expected JSON, got {type(error).__name__}: {str(error)[:80]}") from error
+        why = printable(str(error))
+        raise FileError(f"{shown(path)}: expected JSON, got {type(error).__name__}: {why}") from error
 
 
-def read_bytes(path):
-    """The bytes of a file; FileError where it cannot be read."""
+def read_bytes(path, limit=None):
+    """The bytes of a file; FileError where it cannot be read.
+
+    `limit`: the most bytes that such a file may have; then it must be a regular file, and a larger one is refused
+    before it is read. None reads whatever comes, from a pipe too.
+    """
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
+        with open(path, "rb") if limit is None else open_regular(path) as file:
+            if limit is None:
+                return file.read()
+            n_bytes = os.fstat(file.fileno()).st_size
+            data = file.read(limit + 1) if n_bytes <= limit else b""  # some of the system's files claim 0 bytes
+    except FileError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise cannot_read(path, error) from error
+    if (n_bytes := max(n_bytes, len(data))) > limit:
+        advice = "this is not the file that its name promises"
+        raise FileError(f"{shown(path)}: expected at most {limit:,} bytes, got {n_bytes:,}; {advice}")
+    return data
+
+
+def open_regular(path):
+    """Open a file for reading bytes; FileError for a pipe, where one would wait for ever, and for a device."""
+    try:
+        _check_regular(path, os.stat(path))
+        # between that look and this line the name may have changed hands: so do not wait, and look again
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        file = open(handle, "rb")
+    except FileError:
+        raise
+    except (OSError, ValueError) as error:
+        raise cannot_read(path, error) from error
+    with contextlib.ExitStack() as closing:
+        closing.enter_context(file)
+        _check_regular(path, os.fstat(handle))
+        closing.pop_all()  # it is what was asked for: leave it open
+    return file
+
+
+def _check_regular(path, about):
+    if not stat.S_ISREG(about.st_mode):
+        got = "a folder" if stat.S_ISDIR(about.st_mode) else "a pipe or a device; copy its content into a file"
+        raise FileError(f"{shown(path)}: cannot be read (expected a regular file, got {got})")
+
+
+def shown(path, most=160):
+    """A path for a message: escaped, and of a long one the end, which says which file it is."""
+    text = printable(str(path)[-most - 1 :], most=10 * most)
+    return text if len(text) <= most else "…" + text[1 - most :]
 
 
 def cannot_read(path, error):
-    """The FileError for an OSError met while reading."""
-    return FileError(f"{path}: cannot be read ({error.strerror or error}); check the name and its rights")
+    """The FileError for an OSError met while reading (or a ValueError, for a name that no file can have)."""
+    return FileError(f"{shown(path)}: cannot be read ({_reason(error)}); check the name and its rights")
 
 
 def cannot_write(path, error):
     """The FileError for an OSError met while writing."""
-    return FileError(f"{path}: cannot be written ({error.strerror or error}); free some space or choose another folder")
+    return FileError(
+        f"{shown(path)}: cannot be written ({_reason(error)}); free some space or choose another folder"
+    )
+
+
+def _reason(error):
+    return printable(getattr(error, "strerror", None) or str(error))
 
 
 def _sync(path):

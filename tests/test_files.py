@@ -4,6 +4,8 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+import tracemalloc
 
 import pytest
 
@@ -98,3 +100,91 @@ def test_a_file_that_is_missing(tmp_path, read):
         read(tmp_path / "none")
     with pytest.raises(InputError):  # a FileError is the user's mistake too
         read(tmp_path)
+
+
+# ---- what a file may be, and how large
+
+
+@pytest.mark.parametrize("read", [files.read_bytes, files.read_text, files.read_json])
+def test_a_file_beyond_its_limit_is_not_read(tmp_path, read):
+    with open(tmp_path / "a", "wb") as file:  # sparse: takes no space
+        file.truncate(3 << 30)
+    tracemalloc.start()
+    with pytest.raises(FileError, match="a: expected at most 1,000 bytes, got 3,221,225,472") as caught:
+        read(tmp_path / "a", 1000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000 and "\n" not in str(caught.value)
+
+
+def test_a_limit_counts_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    assert files.read_bytes(tmp_path / "a", 5) == files.read_bytes(tmp_path / "a") == b"12345"
+    assert files.read_text(tmp_path / "a", 5) == "12345" and files.read_json(tmp_path / "a", 5) == 12345
+    with pytest.raises(FileError, match="at most 4 bytes, got 5"):
+        files.read_bytes(tmp_path / "a", 4)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("read", [files.open_regular, lambda path: files.read_json(path, 1000)])
+def test_a_pipe_is_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "a")
+    with pytest.raises(FileError, match=r"a: cannot be read \(expected a regular file, got a pipe"):
+        read(tmp_path / "a")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_that_takes_the_name_after_the_first_look(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a").write_text("x")
+    about, look = os.stat(tmp_path / "a"), os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **how: about if str(path).endswith("pipe") else look(path, **how))
+    with pytest.raises(FileError, match="expected a regular file"):
+        files.open_regular(tmp_path / "pipe")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="needs devices")
+def test_a_device_does_not_end(tmp_path):
+    (tmp_path / "a").symlink_to("/dev/zero")
+    with pytest.raises(FileError, match="expected a regular file"):
+        files.read_text(tmp_path / "a", 1000)
+
+
+@pytest.mark.parametrize("limit", [1000, None])
+def test_a_folder_is_no_file(tmp_path, limit):
+    with pytest.raises(FileError, match="cannot be read"):
+        files.read_text(tmp_path, limit)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_without_a_limit_a_pipe_is_read(tmp_path):
+    os.mkfifo(tmp_path / "a")
+    writer = threading.Thread(target=(tmp_path / "a").write_bytes, args=(b"text" * 50_000,))
+    writer.start()
+    assert files.read_text(tmp_path / "a") == "text" * 50_000
+    writer.join()
+
+
+def test_remove(tmp_path):
+    files.write_text(tmp_path / "a", "x")
+    files.remove(tmp_path / "a")
+    files.remove(tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(FileError, match="cannot be written"):
+        files.remove(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "a\x1b[31m\nb", "\udcff"])
+@pytest.mark.parametrize("limit", [1000, None])
+def test_names_that_no_file_has(tmp_path, name, limit):
+    with pytest.raises(FileError, match="cannot be read") as caught:
+        files.read_text(tmp_path / name, limit)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 300
+
+
+def test_a_path_in_a_message(tmp_path):
+    assert files.shown("models/a/config.json") == "models/a/config.json"
+    assert files.shown("a\x1b[2J/config.json") == "a\\x1b[2J/config.json"
+    long = files.shown("/very" * 1000 + "/config.json")
+    assert len(long) == 160 and long.startswith("…") and long.endswith("/very/config.json")
+    assert len(files.shown("\x1b" * 1000)) == 160
