@@ -3,13 +3,14 @@
 Enter: numbers, or the JSON of the `transformers` library. Leave: a checked GPTConfig. Next: params.py.
 """
 
-import math
 from dataclasses import dataclass, replace
 
-from .errors import InputError
+from .errors import InputError, printable
 
 ACTIVATIONS = ("gelu_new", "gelu")
 POSITIONS = ("learned", "sinusoidal")
+MOST = 2**31 - 1  # of anything that is counted; what files claim beyond it would not even be printed
+EPS_RANGE = (1e-38, 1.0)  # float32 has no normal numbers below, and above it a layer norm forgets its input
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class GPTConfig:
     `activation`: "gelu_new" (the tanh formula that GPT-2 uses) or "gelu" (with erf).
     `positions`: "learned" (GPT-2) or "sinusoidal" (Vaswani et al. 2017, section 3.5; no parameters).
     `dropout`: the share of values dropped in training, at GPT-2's three places; generation never drops.
-    `eos_id`: the id that ends a text (<|endoftext|>), or None.
+    `eos_id`: the id that ends a text (<|endoftext|>), or None; `more_eos_ids`: further ones that end it too.
     Raises InputError where a number is impossible.
     """
 
@@ -34,27 +35,41 @@ class GPTConfig:
     tie_word_embeddings: bool = True
     dropout: float = 0.0
     eos_id: int | None = None
+    more_eos_ids: tuple = ()
 
     def __post_init__(self):
         for name in ("n_vocab", "n_ctx", "n_embd", "n_layer", "n_head"):
             value = getattr(self, name)
-            if not _is_whole(value) or value < 1:
-                raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
+            if not _is_whole(value) or not 1 <= value <= MOST:
+                most = f", at most {MOST}" if _is_whole(value) and value > MOST else ""
+                raise InputError(f"{name}: expected a whole number of at least 1{most}, got {_quoted(value)}")
         if self.n_embd % self.n_head:
             raise InputError(f"n_embd: expected a multiple of n_head = {self.n_head}, got {self.n_embd}")
         if self.positions == "sinusoidal" and self.n_embd % 2:
             raise InputError(f"n_embd: expected an even number for sinusoidal positions, got {self.n_embd}")
         for name, allowed in (("activation", ACTIVATIONS), ("positions", POSITIONS)):
             if getattr(self, name) not in allowed:
-                raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+                got = _quoted(getattr(self, name))
+                raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {got}")
         if not isinstance(self.tie_word_embeddings, bool):
-            raise InputError(f"tie_word_embeddings: expected true or false, got {self.tie_word_embeddings!r}")
+            raise InputError(f"tie_word_embeddings: expected true or false, got {_quoted(self.tie_word_embeddings)}")
         if not _is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
-            raise InputError(f"dropout: expected a share from 0 to below 1, got {self.dropout!r}")
-        if not _is_number(self.layer_norm_eps) or not 0.0 < self.layer_norm_eps < math.inf:
-            raise InputError(f"layer_norm_eps: expected a positive number, got {self.layer_norm_eps!r}")
-        if self.eos_id is not None and not (_is_whole(self.eos_id) and 0 <= self.eos_id < self.n_vocab):
-            raise InputError(f"eos_id: expected an id below n_vocab = {self.n_vocab}, got {self.eos_id!r}")
+            raise InputError(f"dropout: expected a share from 0 to below 1, got {_quoted(self.dropout)}")
+        least, most = EPS_RANGE
+        if not _is_number(self.layer_norm_eps) or not least <= self.layer_norm_eps <= most:
+            got = _quoted(self.layer_norm_eps)
+            raise InputError(f"layer_norm_eps: expected a positive number from {least} to {most}, got {got}")
+        self._check_eos()
+
+    def _check_eos(self):
+        if not isinstance(self.more_eos_ids, tuple) or (self.eos_id is None and self.more_eos_ids):
+            raise InputError(f"more_eos_ids: expected a tuple of ids beside eos_id, got {_quoted(self.more_eos_ids)}")
+        for name, ids in (("eos_id", (self.eos_id,)), ("more_eos_ids", self.more_eos_ids)):
+            for i in ids:
+                if i is None and name == "eos_id":
+                    continue
+                if not _is_whole(i) or not 0 <= i < self.n_vocab:
+                    raise InputError(f"{name}: expected an id below n_vocab = {self.n_vocab}, got {_quoted(i)}")
 
     @property
     def d_head(self):
@@ -77,7 +92,7 @@ class GPTConfig:
             "embd_pdrop": self.dropout,
             "resid_pdrop": self.dropout,
             "bos_token_id": self.eos_id,
-            "eos_token_id": self.eos_id,
+            "eos_token_id": [self.eos_id, *self.more_eos_ids] if self.more_eos_ids else self.eos_id,
             "position_embedding": self.positions,
         }
 
@@ -85,13 +100,15 @@ class GPTConfig:
     def from_dict(cls, raw):
         """The shape that a `config.json` describes; InputError where it is not a GPT-2 this project can run."""
         if not isinstance(raw, dict) or raw.get("model_type", "gpt2") != "gpt2":
-            got = raw.get("model_type") if isinstance(raw, dict) else type(raw).__name__
-            raise InputError(f"config: expected model_type 'gpt2', got {got!r}; only GPT-2 models can be opened")
+            got = _quoted(raw.get("model_type") if isinstance(raw, dict) else type(raw).__name__)
+            raise InputError(f"config: expected model_type 'gpt2', got {got}; only GPT-2 models can be opened")
         for name, wanted in _FIXED.items():
             if raw.get(name, wanted) != wanted:
-                got = raw[name]
-                raise InputError(f"config: expected {name} = {wanted!r}, got {got!r}; that variant is not supported")
+                got = _quoted(raw[name])
+                raise InputError(f"config: expected {name} = {wanted!r}, got {got}; that variant is not supported")
         fields = {ours: raw[theirs] for ours, theirs in _FIELDS.items() if raw.get(theirs) is not None}
+        if fields.get("activation") == "gelu_pytorch_tanh":
+            fields["activation"] = "gelu_new"  # the same formula, as PyTorch computes it in one call
         if "n_positions" not in raw and "n_ctx" in raw:
             fields["n_ctx"] = raw["n_ctx"]
         config = cls(
@@ -100,11 +117,20 @@ class GPTConfig:
             positions=raw.get("position_embedding", "learned"),
         )
         if raw.get("n_inner") not in (None, 4 * config.n_embd):
-            raise InputError(f"config: expected n_inner = null or {4 * config.n_embd}, got {raw['n_inner']!r}")
-        eos_id = raw.get("eos_token_id")
-        if _is_whole(eos_id) and eos_id >= config.n_vocab:
-            eos_id = None  # GPT2Config's default of 50256 beside a small vocabulary: an id that never comes
-        return config.replace(eos_id=eos_id)
+            raise InputError(f"config: expected n_inner = null or {4 * config.n_embd}, got {_quoted(raw['n_inner'])}")
+        eos_id, *more = _eos_ids(raw.get("eos_token_id"), config.n_vocab) or [None]
+        return config.replace(eos_id=eos_id, more_eos_ids=tuple(more))
+
+
+def _eos_ids(stored, n_vocab):
+    """The ids that end a text, one or a list in the file, each once: _eos_ids([3, 50256, 3, 4], 11) -> [3, 4]
+
+    An id outside the vocabulary never comes: GPT2Config's default is 50256, also beside a small one.
+    """
+    ids = stored if isinstance(stored, list) else [] if stored is None else [stored]
+    if not all(map(_is_whole, ids)):
+        raise InputError(f"config: expected eos_token_id to be an id or a list of ids, got {_quoted(stored)}")
+    return list(dict.fromkeys(i for i in ids if i < n_vocab))
 
 
 def _is_whole(value):
@@ -113,6 +139,11 @@ def _is_whole(value):
 
 def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _quoted(value):
+    """A value for a message: a text in quotes, escaped and cut; anything else as Python writes it, cut."""
+    return f"'{printable(value)}'" if isinstance(value, str) else printable(value)
 
 
 # our field -> the field of transformers' GPT2Config

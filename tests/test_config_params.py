@@ -72,18 +72,31 @@ def test_gpt3_sizes_are_those_of_the_paper(name, published):
         ({"eos_id": 11}, "eos_id: expected an id below n_vocab = 11, got 11"),
         ({"eos_id": [1]}, "eos_id: expected an id"),
         ({"eos_id": -1}, "eos_id: expected an id"),
+        ({"eos_id": 1, "more_eos_ids": (11,)}, "more_eos_ids: expected an id below n_vocab = 11, got 11"),
+        ({"eos_id": 1, "more_eos_ids": [2]}, "more_eos_ids: expected a tuple"),
+        ({"more_eos_ids": (2,)}, "more_eos_ids: expected a tuple of ids beside eos_id"),
+        ({"n_embd": 9 * 10**4299, "n_head": 1}, "n_embd: expected a whole number of at least 1, at most 2147483647"),
+        ({"n_vocab": 10**5000}, "n_vocab: .*, got int without a text"),
+        ({"layer_norm_eps": 10**400}, "layer_norm_eps: expected a positive number from 1e-38 to 1.0, got 1000"),
+        ({"layer_norm_eps": 1e308}, "layer_norm_eps: expected a positive number .*, got 1e.308"),
+        ({"layer_norm_eps": 1e39}, "layer_norm_eps: expected a positive number .*, got 1e.39"),
+        ({"layer_norm_eps": 1e-300}, "layer_norm_eps: expected a positive number .*, got 1e-300"),
+        ({"dropout": 10**400}, "dropout: expected a share"),
+        ({"activation": "gelu\x1b[31m" + "x" * 1000}, r"got 'gelu\\x1b\[31mx+…'"),
+        ({"positions": ["x" * 1000]}, "positions: expected one of"),
     ],
 )
 def test_impossible_configs(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         TINY.replace(**changes)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 200
 
 
 def test_config_goes_through_json_and_back():
     config = TINY.replace(
-        activation="gelu", positions="sinusoidal", layer_norm_eps=1e-6, tie_word_embeddings=False, dropout=0.1, eos_id=3
-    )
+        activation="gelu", positions="sinusoidal", layer_norm_eps=1e-6, tie_word_embeddings=False, dropout=0.1,
+        eos_id=3, more_eos_ids=(4, 9),
+    )  # fmt: skip
     for wanted in (config, *PRESETS.values()):
         assert GPTConfig.from_dict(json.loads(json.dumps(wanted.to_dict()))) == wanted
 
@@ -99,13 +112,19 @@ def test_config_goes_through_json_and_back():
         ({"n_embd": {}}, "n_embd: expected a whole number"),
         ({"n_embd": "8"}, "n_embd: expected a whole number"),
         ({"resid_pdrop": "much"}, "dropout: expected a share"),
-        ({"eos_token_id": [3, 4]}, "eos_id: expected an id"),
+        ({"eos_token_id": [3, "4"]}, "expected eos_token_id to be an id or a list of ids, got .3, '4'."),
+        ({"eos_token_id": [-3]}, "eos_id: expected an id"),
+        ({"eos_token_id": True}, "expected eos_token_id to be"),
+        ({"eos_token_id": {}}, "expected eos_token_id to be"),
+        ({"model_type": "\x1b[2J" * 100}, r"got '\\x1b\[2J"),
+        ({"add_cross_attention": "\n" * 100}, r"got '\\n"),
         ({"vocab_size": 1e400}, "n_vocab: expected a whole number"),
     ],
 )
 def test_configs_of_other_models(changes, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         GPTConfig.from_dict({**TINY.to_dict(), **changes})
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("raw", [None, [], "gpt2", 3])
@@ -126,6 +145,21 @@ def test_the_config_published_with_gpt2():
 def test_an_end_token_outside_the_vocabulary_never_comes():
     # `transformers` writes 50256 by default, whatever the vocabulary
     assert GPTConfig.from_dict({**TINY.to_dict(), "eos_token_id": 50256}).eos_id is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "eos_id", "more"),
+    [(3, 3, ()), (None, None, ()), ([], None, ()), ([3], 3, ()), ([3, 4, 3], 3, (4,)), ([50256, 5, 4], 5, (4,))],
+)
+def test_one_end_token_or_several(stored, eos_id, more):
+    config = GPTConfig.from_dict({**TINY.to_dict(), "eos_token_id": stored})
+    assert (config.eos_id, config.more_eos_ids) == (eos_id, more)
+    assert GPTConfig.from_dict(config.to_dict()) == config
+
+
+def test_the_tanh_formula_has_two_names():
+    config = GPTConfig.from_dict({**TINY.to_dict(), "activation_function": "gelu_pytorch_tanh"})
+    assert config == TINY and config.activation == "gelu_new"
 
 
 def test_init_follows_the_paper():

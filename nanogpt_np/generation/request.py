@@ -54,7 +54,7 @@ class Request:
     def stop_ids(self, config):
         """The ids that end a sequence."""
         ids = {int(item) for item in self.stop if not isinstance(item, str)}
-        return ids if self.ignore_eos or config.eos_id is None else ids | {config.eos_id}
+        return ids if self.ignore_eos or config.eos_id is None else ids | {config.eos_id, *config.more_eos_ids}
 
     def without_unknown_ids(self, config, tokenizer):
         """The request with those ids banned that only pad wte to a round number: the tokenizer cannot spell them."""

@@ -255,6 +255,14 @@ def test_eos_and_stop_ids(speaker, tokenizer):
     assert gpt.generate(x, seed=0, stop=None) == ids
 
 
+def test_any_of_several_end_tokens_ends_a_text(make_parrot, tokenizer):
+    gpt = make_parrot([5, 6, 7, 9, tokenizer.eos_id])
+    gpt.config = gpt.config.replace(more_eos_ids=(9, 7))
+    assert gpt.generate([3], 6, temperature=0) == gpt.generate([3], 6, num_beams=2) == [5, 6]
+    assert list(gpt.stream([3], 6, temperature=0)) == [5, 6]
+    assert gpt.generate([3], 5, temperature=0, ignore_eos=True) == [5, 6, 7, 9, tokenizer.eos_id]
+
+
 def test_id_0_can_stop(speaker, tokenizer):
     ids = [5, 0, 6]
     assert speaker(ids=ids).generate(one_token(tokenizer), seed=0, stop=0) == [5]

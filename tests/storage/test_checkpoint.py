@@ -464,7 +464,7 @@ def test_an_untied_model_without_its_head(tmp_path):
 
 def test_a_config_that_claims_a_billion_layers(tmp_path):
     write_foreign(tmp_path)
-    write_config(tmp_path, n_layer=10**9, n_positions=10**15, vocab_size=10**15)
+    write_config(tmp_path, n_layer=10**9, n_positions=2**31 - 1, vocab_size=2**31 - 1)
     with pytest.raises(FileError, match="expected 1000000000 layers as config.json says, got 2"):
         checkpoint.load(tmp_path)
 
