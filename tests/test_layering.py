@@ -14,6 +14,8 @@ import nanogpt_np
 PACKAGE = Path(nanogpt_np.__file__).parent
 ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 LIGHT_ROOT = {"__version__"}  # what a room may take from nanogpt_np/__init__.py itself
+TWINS = {"kernels": "ops.py", "quantized": "kernels/__init__.py"}  # a twin's face repeats what it does not replace
+MOST_FILES, MOST_FOLDERS, MOST_LINES = 9, 12, 350  # what one glance, and one sitting, can hold
 
 
 def listed_rooms():
@@ -39,6 +41,12 @@ def sources():
 
 TREES = sources()
 ROOMS = [name for name in TREES if not name.endswith("__init__.py")]
+FACES = [name for name in TREES if name.endswith("/__init__.py")]
+
+
+def wing(face):
+    """The rooms behind a face: "storage/__init__.py" -> those of storage/."""
+    return {room for room in ROOMS if room.startswith(face.removesuffix("__init__.py"))}
 
 
 def resolve(parts):
@@ -87,12 +95,17 @@ def rooms_imported_by(name, at_import_time_only=False):
     return found
 
 
+def needs(room):
+    """The rooms that must stand above one room; who imports a face needs the whole wing behind it."""
+    return {need for name in rooms_imported_by(room) for need in (wing(name) if name in FACES else {name})}
+
+
 @functools.cache
 def in_true_order():
     """The rooms in an order that would be right, as near to the listed one as can be: for the message."""
     listed = listed_rooms()
     rank = {room: i for i, room in enumerate(listed)}
-    imported = {room: rooms_imported_by(room) for room in ROOMS}
+    imported = {room: needs(room) for room in ROOMS}
     order, left = [], sorted(ROOMS, key=lambda room: rank.get(room, len(listed)))
     while left:
         ready = [room for room in left if not imported[room] & set(left)]
@@ -110,13 +123,9 @@ def test_every_room_is_listed_once_and_every_entry_exists():
 
 
 def test_imports_point_up_the_list():
+    """A face ranks as the last room of its wing."""
     rank = {room: i for i, room in enumerate(listed_rooms())}
-    wrong = [
-        f"{room} imports {other}"
-        for room in ROOMS
-        for other in rooms_imported_by(room)
-        if room in rank and other in rank and rank[other] >= rank[room]
-    ]
+    wrong = [f"{room} imports {need}" for room in ROOMS for need in needs(room) if rank[need] >= rank[room]]
     assert not wrong, f"{wrong}; {in_true_order()}"
 
 
@@ -135,6 +144,40 @@ def test_this_file_finds_imports():
     room = "cli/generating.py"
     assert "gpt.py" in rooms_imported_by(room) and "gpt.py" not in rooms_imported_by(room, True)
     assert len(listed_rooms()) >= 16
+    assert "kernels/__init__.py" in rooms_imported_by("gpt.py") and wing("kernels/__init__.py") < needs("gpt.py")
+
+
+def test_one_glance_holds_the_front_door():
+    files = [room for room in ROOMS if "/" not in room and room != "__main__.py"]
+    folders = {name.split("/")[0] for name in TREES if "/" in name}
+    assert len(files) <= MOST_FILES, f"expected at most {MOST_FILES} files, got {files}; move some into a wing"
+    assert len(folders) <= MOST_FOLDERS, f"expected at most {MOST_FOLDERS} folders, got {sorted(folders)}"
+    assert all(f"{folder}/__init__.py" in TREES for folder in folders), "a wing has a face"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_holds_one_idea(room):
+    n_lines = len((PACKAGE / room).read_text(encoding="utf-8").splitlines())
+    assert n_lines <= MOST_LINES, f"{room}: expected at most {MOST_LINES} lines, got {n_lines}; split it by ideas"
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if "/" in room])
+def test_inside_a_wing_names_are_not_repeated(room):
+    folder, name = room.removesuffix(".py").split("/")[-2:]
+    repeated = {folder, folder.removesuffix("s")} & set(name.split("_"))
+    assert not repeated, f"{room}: say {repeated} once"
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_face_only_shows_its_wing(face):
+    """A docstring, imports and __all__; nothing comes from elsewhere but what a twin does not replace."""
+    body = TREES[face].body
+    assert isinstance(body[0], ast.Expr) and ast.get_docstring(TREES[face])
+    for node in body[1:]:
+        is_all = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        assert is_all or isinstance(node, ast.ImportFrom), f"{face}:{node.lineno}: {ast.unparse(node)[:60]}"
+    elsewhere = rooms_imported_by(face) - wing(face) - {TWINS.get(face.split("/")[0])}
+    assert not elsewhere, f"{face} imports {elsewhere}"
 
 
 def reachable(start):
