@@ -121,7 +121,7 @@ def read_text(path, limit=None):
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise FileError(
-            f"{shown(path)}: expected UTF-8 text, got byte 0x{data[error.start]:02x} at offset {error.start:,}; "
+            f"{short(path)}: expected UTF-8 text, got byte 0x{data[error.start]:02x} at offset {error.start:,}; "
             "convert the file first, for example with iconv"
         ) from error
 
@@ -132,10 +132,10 @@ def read_json(path, limit=None):
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise FileError(f"{shown(path)}: expected JSON, got an error at line {error.lineno}: {error.msg}") from error
+        raise FileError(f"{short(path)}: expected JSON, got an error at line {error.lineno}: {error.msg}") from error
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, nesting of thousands of levels
         why = printable(str(error))
-        raise FileError(f"{shown(path)}: expected JSON, got {type(error).__name__}: {why}") from error
+        raise FileError(f"{short(path)}: expected JSON, got {type(error).__name__}: {why}") from error
 
 
 def read_bytes(path, limit=None):
@@ -156,7 +156,7 @@ def read_bytes(path, limit=None):
         raise cannot_read(path, error) from error
     if (n_bytes := max(n_bytes, len(data))) > limit:
         advice = "this is not the file that its name promises"
-        raise FileError(f"{shown(path)}: expected at most {limit:,} bytes, got {n_bytes:,}; {advice}")
+        raise FileError(f"{short(path)}: expected at most {limit:,} bytes, got {n_bytes:,}; {advice}")
     return data
 
 
@@ -181,10 +181,10 @@ def open_regular(path):
 def _check_regular(path, about):
     if not stat.S_ISREG(about.st_mode):
         got = "a folder" if stat.S_ISDIR(about.st_mode) else "a pipe or a device; copy its content into a file"
-        raise FileError(f"{shown(path)}: cannot be read (expected a regular file, got {got})")
+        raise FileError(f"{short(path)}: cannot be read (expected a regular file, got {got})")
 
 
-def shown(path, most=160):
+def short(path, most=160):
     """A path for a message: escaped, and of a long one the end, which says which file it is."""
     text = printable(str(path)[-most - 1 :], most=10 * most)
     return text if len(text) <= most else "…" + text[1 - most :]
@@ -192,13 +192,13 @@ def shown(path, most=160):
 
 def cannot_read(path, error):
     """The FileError for an OSError met while reading (or a ValueError, for a name that no file can have)."""
-    return FileError(f"{shown(path)}: cannot be read ({_reason(error)}); check the name and its rights")
+    return FileError(f"{short(path)}: cannot be read ({_reason(error)}); check the name and its rights")
 
 
 def cannot_write(path, error):
     """The FileError for an OSError met while writing."""
     return FileError(
-        f"{shown(path)}: cannot be written ({_reason(error)}); free some space or choose another folder"
+        f"{short(path)}: cannot be written ({_reason(error)}); free some space or choose another folder"
     )
 
 

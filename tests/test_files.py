@@ -183,8 +183,8 @@ def test_names_that_no_file_has(tmp_path, name, limit):
 
 
 def test_a_path_in_a_message(tmp_path):
-    assert files.shown("models/a/config.json") == "models/a/config.json"
-    assert files.shown("a\x1b[2J/config.json") == "a\\x1b[2J/config.json"
-    long = files.shown("/very" * 1000 + "/config.json")
+    assert files.short("models/a/config.json") == "models/a/config.json"
+    assert files.short("a\x1b[2J/config.json") == "a\\x1b[2J/config.json"
+    long = files.short("/very" * 1000 + "/config.json")
     assert len(long) == 160 and long.startswith("…") and long.endswith("/very/config.json")
-    assert len(files.shown("\x1b" * 1000)) == 160
+    assert len(files.short("\x1b" * 1000)) == 160
