@@ -194,7 +194,7 @@ def _is_one(prompt):
 
 
 def _as_tuple(value):
-    """One thing, several, or None, as a tuple: _as_tuple("\n") -> ("\n",)"""
+    r"""One thing, several, or None, as a tuple: _as_tuple("\n") -> ("\n",)"""
     if value is None:
         return ()
     return (value,) if isinstance(value, (str, int, np.integer)) else tuple(value)
