@@ -3,12 +3,14 @@
 Enter: a model's name, a directory, or the parts. Leave: logits, text, or a directory. Next: generation/sampling.py.
 """
 
+import warnings
+
 import numpy as np
 
 from . import model
 from . import ops as numpy_ops
 from . import params as P
-from .errors import InputError
+from .errors import InputError, printable
 from .generation import beams, text
 from .generation.request import Request
 from .generation.sampling import Sampling
@@ -33,7 +35,7 @@ class GPT:
 
         `ops`: "numpy", "numba" (compiled), "int8" (compiled, weights in a quarter of the bytes, for generating only),
         "auto" (see choose_ops), or a module with the functions of nanogpt_np.ops. FileError says where files were
-        looked for.
+        looked for. Warns where the model was trained with such a module of somebody's own, and this is not it.
         """
         ops = ops if ops == "auto" else find_ops(ops)  # a wrong name is said before anything is looked for
         directory = registry.resolve(name_or_directory)
@@ -41,6 +43,13 @@ class GPT:
             ops, _ = choose_ops(P.size(checkpoint.read_config(directory)))
         keep = getattr(ops, "keep_one", None)  # one matrix at a time: never all of them twice
         config, params, tokenizer = checkpoint.load(directory, keep=keep)
+        trained = checkpoint.trained_with(directory)
+        if trained not in (None, checkpoint.own_ops(ops)):
+            warnings.warn(
+                f"{directory}: trained with the ops of the module {printable(trained)}, opened with {ops.__name__}, "
+                "which may compute something else; give that module as ops",
+                stacklevel=2,
+            )
         return cls(config, params, tokenizer, ops)
 
     @classmethod
@@ -107,7 +116,7 @@ class GPT:
         """Write config.json, model.safetensors and the vocabulary files; `dtype`: "float32" or "float16"."""
         if _is_int8(self.ops):
             raise InputError("save: expected float weights, got int8; open the model with ops='numpy' and save that")
-        checkpoint.save(directory, self.config, self.params, self.tokenizer, dtype)
+        checkpoint.save(directory, self.config, self.params, self.tokenizer, dtype, self.ops)
 
     def describe_ops(self, asked):
         """Who does the arithmetic, in words; `asked`: the name that was given, for which "auto" owes a reason."""

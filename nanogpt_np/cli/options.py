@@ -6,6 +6,7 @@ Next: cli/generating.py.
 
 import argparse
 import sys
+import warnings
 
 from ..errors import InputError
 
@@ -55,8 +56,12 @@ def sampling(args):
 
 
 def open_model(gpt_class, args):
-    """The model that --model and --ops name."""
-    gpt = gpt_class.from_pretrained(args.model, ops=args.ops)
+    """The model that --model and --ops name; what opening it warns of is said on standard error."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        gpt = gpt_class.from_pretrained(args.model, ops=args.ops)
+    for warning in said:
+        print(f"nanogpt-np: {warning.message}", file=sys.stderr)
     if args.verbose:
         print(f"nanogpt-np: {gpt.describe_ops(args.ops)}", file=sys.stderr)
     return gpt

@@ -27,8 +27,9 @@ def add_train(commands):
 def train(args):
     """`nanogpt-np train`"""
     from ..gpt import find_ops
+    from ..training.folder import resume_options
     from ..training.loop import train
-    from ..training.options import TrainOptions, resume_options
+    from ..training.options import TrainOptions
 
     names = [field.name for field in dataclasses.fields(TrainOptions)]
     given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}

@@ -35,9 +35,20 @@ _MASK = re.compile(r"h\.\d+\.attn\.(masked_)?bias")
 # another save (the machine stopped between two files) is noticed
 _STAMPED = ("n_head", "activation", "positions", "layer_norm_eps", "tie_word_embeddings")
 
+# modules of ops that are one definition, however they compute it
+_TWINS = ("nanogpt_np.ops", "nanogpt_np.kernels", "nanogpt_np.quantized")
 
-def save(directory, config, params, tokenizer=None, dtype="float32"):
+
+def own_ops(ops):
+    """The name of a module of ops from outside the package; None for the package's own, which compute the same."""
+    name = getattr(ops, "__name__", type(ops).__name__)
+    return None if name in _TWINS else name
+
+
+def save(directory, config, params, tokenizer=None, dtype="float32", ops=ops):
     """Write a model directory that load() and `transformers` open: float32 or float16 weights [n_in, n_out].
+
+    `ops`, the module the weights were trained with, leaves its name in the file where it is none of the package's.
 
     Every file is written whole or not at all, and the weights appear last. A crash between two files leaves the
     old weights beside the new config or vocabulary, which load() notices by what save() stamps into the weights.
@@ -49,6 +60,8 @@ def save(directory, config, params, tokenizer=None, dtype="float32"):
     metadata = {"format": "pt", **_stamp(config)}  # "pt": `transformers` refuses files that do not say so
     if tokenizer is not None:
         metadata["tokenizer_fingerprint"] = tokenizer.fingerprint
+    if name := own_ops(ops):
+        metadata["own_ops"] = name
     files.make_folder(directory)
     with files.replacing(directory / WEIGHTS) as part:
         # the large file first (a full disk shows here, before anything has changed), its new name last
@@ -151,6 +164,11 @@ def read_config(directory):
         raise
     except InputError as error:
         raise FileError(f"{path}: {error}") from error
+
+
+def trained_with(directory):
+    """The own_ops() that save() was told, a str, or None where it was told none; FileError as for load()."""
+    return _collect(_weight_files(Path(directory)))[1].get("own_ops")
 
 
 def _weight_files(directory):

@@ -5,8 +5,6 @@ Enter: paths of UTF-8 files, documents separated by <|endoftext|>. Leave: for an
 but the step. Next: training/optim.py.
 """
 
-import hashlib
-
 import numpy as np
 
 from .. import files
@@ -18,11 +16,17 @@ from ..tokenizer.bpe import END_OF_TEXT
 LONG_CORPUS = 8_000_000
 
 
-def read_documents(paths):
-    """The documents of all files, in order; InputError where a file holds none."""
+def read_documents(paths, digest=None):
+    """The documents of all files, in order; InputError where a file holds none.
+
+    `digest`, a hashlib object, is fed the bytes that were read: a pipe cannot be read a second time.
+    """
     documents = []
     for path in paths:
-        found = [part.strip("\n") for part in files.read_text(path).split(END_OF_TEXT)]
+        text = files.read_text(path)
+        if digest is not None:
+            digest.update(text.encode("utf-8"))  # UTF-8 has one spelling only, so these are the file's bytes
+        found = [part.strip("\n") for part in text.split(END_OF_TEXT)]
         found = [part for part in found if part.strip()]
         if not found:
             raise InputError(f"{path}: expected text, got an empty file; name a file with something to learn from")
@@ -54,14 +58,6 @@ def encode_documents(documents, tokenizer):
     encode = tokenizer.encode_array if sum(map(len, documents)) >= LONG_CORPUS else tokenizer.encode
     parts = [part for text in documents for part in (end, np.asarray(encode(text), dtype))]
     return np.concatenate([*parts, end])
-
-
-def fingerprint(paths):
-    """sha256 over the bytes of the files, so that a resumed run can tell whether its data changed."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(files.read_bytes(path))
-    return digest.hexdigest()
 
 
 class Windows:

@@ -4,6 +4,7 @@ Enter: TrainOptions. Leave: in `out`, the model (checkpoint.py's layout), `train
 `training_state.safetensors` (weights, moments, generator, step), `log.csv` and `loss.png`. Next: memory.py.
 """
 
+import hashlib
 import signal
 import threading
 import time
@@ -12,15 +13,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .. import files, memory
+from .. import memory
 from .. import params as P
 from ..errors import InputError
 from ..model import Dropout
 from ..storage import checkpoint
 from ..tokenizer.bpe import Tokenizer
-from . import backward, data, evaluation, optim, report, state
-from .options import NAME as RUN
-from .options import check_directory, create_directory
+from . import backward, data, evaluation, folder, optim, report, state
 
 KEPT_BYTES = 1 << 30  # of a freed array: every step needs the same arrays again
 
@@ -28,27 +27,32 @@ KEPT_BYTES = 1 << 30  # of a freed array: every step needs the same arrays again
 def train(options, ops, resume=False, progress=True):
     """Train a model from plain text as `options` say -> the last Evaluation (None where nothing is held out).
 
-    With `resume`, `options` come from options.resume_options. InputError where the data or the directory cannot be
+    With `resume`, `options` come from folder.resume_options. InputError where the data or the directory cannot be
     used. Ctrl-C finishes the step, saves and returns.
     """
     memory.keep_freed_memory(KEPT_BYTES)
-    kept, held_out = data.split_held_out(data.read_documents(options.data), options.held_out)
-    out = Path(options.out)
-    if not resume:
-        check_directory(out)
+    with folder.held(options.out, resume):
+        return prepare(options, ops, resume, progress).go(progress)
+
+
+def prepare(options, ops, resume, progress):
+    """Read the text, find its tokenizer and make ids of it, begin the run or find where it stood -> a Run."""
+    digest = hashlib.sha256()
+    kept, held_out = data.split_held_out(data.read_documents(options.data, digest), options.held_out)
+    if resume:
+        folder.check_same(options, digest.hexdigest(), ops)
     tokenizer = find_tokenizer(options, kept, resume, progress)
     config = options.config(tokenizer)
     windows = data.Windows(data.encode_documents(kept, tokenizer), config.n_ctx, options.seed)
     held_out_ids = data.encode_documents(held_out, tokenizer) if held_out else None
     n_bytes = evaluation.count_bytes(held_out)
     if not resume:
-        create_directory(options)
-    with files.locked(out / RUN, f"{out}: another process is training here; wait for it, or stop it"):
-        run = Run(options, out, config, tokenizer, windows, held_out_ids, n_bytes, ops)
-        if progress:
-            sizes = f"{P.count(run.params):,} parameters, {len(windows.ids):,} tokens to train on"
-            print(f"{sizes}, {n_bytes:,} bytes held out")
-        return run.go(progress)
+        folder.begin(options, digest.hexdigest(), ops)
+    run = Run(options, Path(options.out), config, tokenizer, windows, held_out_ids, n_bytes, ops)
+    if progress:
+        sizes = f"{P.count(run.params):,} parameters, {len(windows.ids):,} tokens to train on"
+        print(f"{sizes}, {n_bytes:,} bytes held out")
+    return run
 
 
 def find_tokenizer(options, documents, resume, progress):
@@ -80,7 +84,7 @@ class Run:
             self.step = about["step"]
         else:
             tokenizer.save(out)
-        self.log = report.Log.load(out / "log.csv", self.step)
+        self.log = report.Log.load(out / report.LOG, self.step)
         self.began = time.perf_counter() - self.log.seconds
         self.saved_at = time.perf_counter()
 
@@ -151,8 +155,8 @@ class Run:
         """The state to go on from, then the model to generate with, then the picture."""
         about = {"tokenizer": self.tokenizer.fingerprint}
         state.save(self.out, self.params, self.optimizer, self.rng, self.step, about)
-        checkpoint.save(self.out, self.config, self.params, self.tokenizer, dtype=self.options.dtype)
-        report.plot(self.log, self.out / "loss.png", f"{self.out.name}: {P.count(self.params):,} parameters")
+        checkpoint.save(self.out, self.config, self.params, self.tokenizer, self.options.dtype, self.ops)
+        report.plot(self.log, self.out / report.PICTURE, f"{self.out.name}: {P.count(self.params):,} parameters")
         self.saved_at = time.perf_counter()
 
     def say_end(self, evaluation):

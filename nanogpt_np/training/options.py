@@ -1,19 +1,13 @@
-"""What decides a training run, and the folder it lives in.
+"""What decides a training run.
 
-Enter: options from the command line or from Python. Leave: a checked TrainOptions, kept as `training.json` in the
-run's folder, so that a run can be resumed by naming the folder alone. Next: training/loop.py.
+Enter: options from the command line or from Python. Leave: a checked TrainOptions. Next: training/folder.py.
 """
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
-from .. import __version__, files
 from ..config import GPTConfig
 from ..errors import InputError
-from . import data
-
-NAME = "training.json"
 
 
 def _option(default, help):
@@ -87,42 +81,3 @@ class TrainOptions:
             dropout=self.dropout,
             eos_id=tokenizer.eos_id,
         )
-
-
-def check_directory(out):
-    """InputError where a new run must not write: another run is there, or files that are not ours."""
-    if (out / NAME).exists():
-        raise InputError(f"{out}: already holds a training run; go on with --resume, or choose another --out")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: expected a folder to write to, got a file; choose another --out")
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out}: expected an empty folder or none, got one with other files; choose another --out")
-
-
-def create_directory(options):
-    """Make the folder `options.out` and note in it what the run is."""
-    data_sha256 = data.fingerprint(options.data)
-    about = {"options": dataclasses.asdict(options), "data_sha256": data_sha256, "version": __version__}
-    files.make_folder(Path(options.out))
-    files.write_json(Path(options.out) / NAME, about)
-
-
-def resume_options(out, data_paths=None):
-    """The options of the run in `out`, to go on with it; `data_paths` where the same files lie elsewhere now.
-
-    InputError where `out` holds no run, or the text is not the one it began with.
-    """
-    path = Path(out) / NAME
-    if not path.exists():
-        raise InputError(f"{out}: expected a training run ({NAME}) to resume, found none; start without --resume")
-    stored = files.read_json(path)
-    try:
-        options = TrainOptions(**stored["options"])
-        expected = stored["data_sha256"]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: expected the options of a run, got: {error}; start a new run") from error
-    options.out, options.data = str(out), [str(name) for name in data_paths or options.data]
-    if data.fingerprint(options.data) != expected:
-        names = ", ".join(options.data)
-        raise InputError(f"{names}: expected the text this run began with, got another; name the right one by --data")
-    return options

@@ -9,6 +9,7 @@ import io
 from .. import files
 from ..errors import FileError
 
+LOG, PICTURE = "log.csv", "loss.png"
 COLUMNS = ("step", "tokens", "lr", "train_loss", "grad_norm", "held_out_loss", "held_out_bits_per_byte", "seconds")
 
 

@@ -17,8 +17,9 @@ from nanogpt_np.storage.checkpoint import load
 from nanogpt_np.tokenizer.bpe import Tokenizer
 from nanogpt_np.training import data, report
 from nanogpt_np.training.evaluation import count_bytes, evaluate
+from nanogpt_np.training.folder import resume_options
 from nanogpt_np.training.loop import train
-from nanogpt_np.training.options import TrainOptions, resume_options
+from nanogpt_np.training.options import TrainOptions
 
 WORDS = "the a cat dog sun sat ran saw big red on by and then they we said no yes".split()
 

@@ -1,0 +1,140 @@
+"""The folder of a training run: one process at a time, nothing left of runs that were killed, and how the run began.
+
+Enter: the folder's name; when a run begins, its options, the hash of its text and its ops. Leave: a lock, and
+`training.json`, which says all that to whoever resumes, and carries a checksum of its own. Next: training/loop.py.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from .. import __version__, files
+from ..errors import FileError, InputError, printable
+from ..storage import checkpoint
+from . import report, state
+from .options import TrainOptions
+
+NAME = "training.json"
+LOCK = "training.lock"  # never replaced: whoever locks a file that is replaced later has locked nothing
+
+# what a run writes into its folder; what was not finished when it was killed is called after these
+FILES = (NAME, state.NAME, report.LOG, report.PICTURE, checkpoint.WEIGHTS, checkpoint.CONFIG, *checkpoint.VOCABULARY)
+_PART = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.\w{{8}}\.part")  # as files.replacing names them
+
+_BEFORE_CHECKSUMS = {"options", "data_sha256", "version"}  # the keys of a training.json of earlier versions
+
+
+@contextlib.contextmanager
+def held(out, resume):
+    """Keep a run's folder for this process alone: made where it is missing, and rid of unfinished files.
+
+    InputError where another process trains there, where a new run would meet other files, and where there is nothing
+    to resume.
+    """
+    out = Path(out)
+    if not (out / LOCK).exists():
+        check(out, resume)  # before a lock is left in a folder that is none of ours
+    files.make_folder(out)
+    with files.locked(out / LOCK, f"{out}: another process is training here; wait for it, or stop it"):
+        check(out, resume)
+        remove_parts(out)
+        yield
+
+
+def check(out, resume):
+    """InputError where a new run must not write, or where there is nothing to go on with."""
+    if resume:
+        _check_resumable(out)
+    elif (out / NAME).exists():
+        raise InputError(f"{out}: already holds a training run; go on with --resume, or choose another --out")
+    elif out.exists() and not out.is_dir():
+        raise InputError(f"{out}: expected a folder to write to, got a file; choose another --out")
+    elif out.exists() and any(path.name != LOCK and not _PART.fullmatch(path.name) for path in out.iterdir()):
+        raise InputError(f"{out}: expected an empty folder or none, got one with other files; choose another --out")
+
+
+def _check_resumable(out):
+    if not (out / NAME).exists():
+        raise InputError(
+            f"{out}: expected a training run ({NAME}) to resume, found none; "
+            "name the folder of a run, or start a new one without --resume"
+        )
+    if (out / checkpoint.WEIGHTS).exists() and not state.exists(out):  # the state is always written first
+        raise InputError(
+            f"{out}: expected {state.NAME} beside {checkpoint.WEIGHTS}, found none; without it the run would begin "
+            "again and overwrite that model: copy it back, or start a new run in another --out"
+        )
+
+
+def remove_parts(out):
+    """Take away what runs that were killed while they wrote have left; only whoever holds the folder may."""
+    for path in out.iterdir():
+        if _PART.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def begin(options, data_sha256, ops):
+    """Note in the folder `options.out` what the run is."""
+    about = {"options": dataclasses.asdict(options), "data_sha256": data_sha256}
+    write(options.out, about | {"own_ops": checkpoint.own_ops(ops), "version": __version__})
+
+
+def write(out, about):
+    """Write training.json: `about`, a dict, and a checksum of it."""
+    about = {name: value for name, value in about.items() if name != "sha256"}
+    text = json.dumps(about | {"sha256": _digest(about)}, indent=2)  # ASCII: a file name need not be UTF-8
+    files.write_text(Path(out) / NAME, text + "\n")
+
+
+def read(out):
+    """What training.json says, a dict; FileError where it is not as it was written."""
+    path = Path(out) / NAME
+    about = files.read_json(path)
+    if not isinstance(about, dict) or not _BEFORE_CHECKSUMS <= about.keys():
+        raise FileError(f"{path}: expected {', '.join(sorted(_BEFORE_CHECKSUMS))}, got {printable(about)}; {_ADVICE}")
+    if about.keys() != _BEFORE_CHECKSUMS:
+        stored = about.pop("sha256", "none")
+        if stored != _digest(about):
+            raise FileError(f"{path}: expected what its checksum was made of, got something else; {_ADVICE}")
+    return about
+
+
+_ADVICE = "it was changed or damaged since: put it back as it was, or start a new run"
+
+
+def _digest(about):
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode("ascii")).hexdigest()
+
+
+def resume_options(out, data_paths=None):
+    """The options of the run in `out`, to go on with it; `data_paths` where the same files lie elsewhere now.
+
+    InputError where `out` holds no run, or a damaged one.
+    """
+    _check_resumable(Path(out))
+    stored = read(out)["options"]
+    try:
+        options = TrainOptions(**stored)
+    except (TypeError, InputError) as error:
+        got = printable(str(error), 200)
+        raise FileError(f"{Path(out) / NAME}: expected the options of a run, got: {got}; {_ADVICE}") from error
+    options.out, options.data = str(out), [str(name) for name in data_paths or options.data]
+    return options
+
+
+def check_same(options, data_sha256, ops):
+    """InputError where a run is to go on with another text, or with ops that compute something else."""
+    about = read(options.out)
+    if data_sha256 != about["data_sha256"]:
+        names = ", ".join(options.data)
+        raise InputError(f"{names}: expected the text this run began with, got another; name the right one by --data")
+    own = checkpoint.own_ops(ops)
+    if own != about.get("own_ops", own):
+        expected, got = (f"the module {name}" if name else "numpy or numba" for name in (about["own_ops"], own))
+        raise InputError(
+            f"{options.out}: expected the ops that this run began with, {expected}, got {got}; "
+            "go on from Python: train(resume_options(out), ops, resume=True)"
+        )
