@@ -2,7 +2,7 @@
 
 Enter: a directory with config.json, model.safetensors (or its shards), vocab.json, merges.txt. Leave: the three,
 checked against each other; float32 weights are mapped, not read, so opening takes no time and no memory.
-The way back writes what `transformers` opens. No pickle is ever loaded. Next: storage/transfer.py.
+The way back writes what `transformers` opens. No pickle is ever loaded. Next: storage/urls.py.
 """
 
 import mmap

@@ -14,14 +14,16 @@ from typing import NamedTuple
 import platformdirs
 
 from .. import files
-from ..errors import FileError, InputError
+from ..errors import FileError, InputError, printable
 from .checkpoint import CONFIG, WEIGHTS
-from .transfer import check_file, check_url, fetch
+from .header import MAX_HEADER
+from .transfer import check_file, fetch
+from .urls import check_url
 
 REGISTRY = "models.json"
 
 # a plain name: what the registry says must not reach outside the folder of its model
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class RemoteFile(NamedTuple):
@@ -80,7 +82,13 @@ def _read_model(registry, home, name, raw):
             raise _wrong(registry, name, "plain names without folders", plain)
     places = (registry.parent / name, home / name) if remote else (registry.parent / raw.get("path", name),)
     found = {key: _read_file(registry, name, entry) for key, entry in remote.items()}
-    return Model(name, raw.get("description", ""), raw.get("parameters"), raw.get("licence", ""), places, found)
+    n_params = raw.get("parameters")
+    if n_params is not None and (type(n_params) is not int or n_params < 0):
+        raise _wrong(registry, name, "parameters as a whole number or null", n_params)
+    about = [raw.get(key, "") for key in ("description", "licence")]
+    if not all(isinstance(text, str) for text in about):
+        raise _wrong(registry, name, "description and licence as text", about)
+    return Model(name, printable(about[0], 400), n_params, printable(about[1], 400), places, found)
 
 
 def _read_file(registry, name, raw):
@@ -96,7 +104,8 @@ def _read_file(registry, name, raw):
 
 
 def _wrong(registry, name, expected, got):
-    return FileError(f"{registry}: {name!r}: expected {expected}, got {got!r}; correct the registry")
+    name, got = printable(repr(name)), printable(repr(got))
+    return FileError(f"{registry}: {name}: expected {expected}, got {got}; correct the registry")
 
 
 def resolve(name_or_path, registry=None, home=None):
@@ -105,15 +114,21 @@ def resolve(name_or_path, registry=None, home=None):
     Nothing is downloaded. Raises FileError where a registered model is not here yet, with the command that fetches
     it, and where the name is unknown, with the names that come close.
     """
+    _check_name(name_or_path)
     path = Path(name_or_path)
-    if (path / CONFIG).is_file():
+    if os.path.isfile(path / CONFIG):
         return path
     models = read_registry(registry, home)
     if str(name_or_path) in models:
         return _find(models[str(name_or_path)])
-    if path.is_dir():
+    if os.path.isdir(path):
         return path  # checkpoint.load says what it lacks
     raise _unknown(name_or_path, models)
+
+
+def _check_name(name):
+    if not isinstance(name, (str, os.PathLike)):
+        raise InputError(f"expected a model's name or a directory, got {printable(name)}; give its name as text")
 
 
 def _find(model):
@@ -133,13 +148,14 @@ def _is_complete(model, place):
     """Whether all files are there, in the size that is known; hashes are checked once, by download()."""
     remote = model.files or dict.fromkeys((CONFIG, WEIGHTS), RemoteFile("", None, None))
     paths = {place / name: file.n_bytes for name, file in remote.items()}
-    return all(path.is_file() and n_bytes in (None, path.stat().st_size) for path, n_bytes in paths.items())
+    return all(os.path.isfile(path) and n_bytes in (None, path.stat().st_size) for path, n_bytes in paths.items())
 
 
 def _unknown(name, models):
-    close = difflib.get_close_matches(str(name), models, n=1)
+    close = difflib.get_close_matches(str(name)[:80], models, n=1)
     guess = f"; did you mean {close[0]!r}?" if close else "; check the name"
-    return FileError(f"{str(name)!r}: expected a model directory or one of {', '.join(models)}, found neither{guess}")
+    name = printable(repr(str(name)))
+    return FileError(f"{name}: expected a model directory or one of {', '.join(models)}, found neither{guess}")
 
 
 def download(name, force=False, progress=True, registry=None, home=None):
@@ -149,10 +165,11 @@ def download(name, force=False, progress=True, registry=None, home=None):
     `force` fetches them again. A transfer that breaks off goes on from there in the next call.
     Raises FileError where the name is unknown, the network fails, or a file is not the expected one.
     """
+    _check_name(name)
     models = read_registry(registry, home)
-    if name not in models:
+    if str(name) not in models:
         raise _unknown(name, models)
-    model = models[name]
+    model = models[str(name)]
     if not model.files:
         return _find(model)
     target = next((place for place in model.places if _is_complete(model, place)), model.places[-1])
@@ -162,8 +179,19 @@ def download(name, force=False, progress=True, registry=None, home=None):
     with files.locked(target / ".lock", f"{name}: another process is downloading it to {target}; wait for it"):
         for file_name in model.files if force else _lacking(model, target):
             file = model.files[file_name]
-            fetch(file.url, target / file_name, file.n_bytes, file.sha256, progress, _by_hand(model, target))
+            advice = _by_hand(model, target)
+            fetch(file.url, target / file_name, file.n_bytes, file.sha256, _most(model, file_name), progress, advice)
     return target
+
+
+def _most(model, file_name):
+    """The bytes that the weights may have where their size is not published, or None for what is usual.
+
+    Parameters of 4 bytes, as much again for the attention masks that old files carry along, and the longest header.
+    """
+    if Path(file_name).suffix != ".safetensors" or model.n_params is None:
+        return None
+    return 8 * model.n_params + MAX_HEADER
 
 
 def _lacking(model, target):
@@ -181,7 +209,7 @@ def _by_hand(model, target):
     source = next(iter(model.files.values())).url.rsplit("/", 1)[0]
     return (
         f"files are looked for in {_either(model.places)}; without a connection, fetch {', '.join(model.files)} "
-        f"from {source} by other means and put them into {target}"
+        f"from {printable(source, 160)} by other means and put them into {target}"
     )
 
 

@@ -6,47 +6,48 @@ so the next run goes on from there, and never joins halves of two versions. Next
 """
 
 import hashlib
-import ipaddress
 import re
 import shutil
+import stat
 import time
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
 from .. import files
-from ..errors import FileError
+from ..errors import FileError, printable
 from .header import read_header
 
 PAUSES = (0.5, 1.0, 2.0)  # seconds before each further try
-TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
-MAX_REDIRECTS = 5
-CHUNK = 1 << 16  # bytes; at most this much is lost when a connection breaks
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}  # HTTP: too slow, too early, too many, and the server's own mistakes
 
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 
-class _BrokeOff(Exception):
-    """This try failed, another may not."""
+# bytes that a file may have where its size is not published: by its name, or how that ends
+MOST = {"config.json": 1 << 20, ".json": 1 << 26, ".txt": 1 << 26, ".safetensors": 1 << 36}
 
 
-def fetch(url, path, n_bytes=None, sha256=None, progress=True, advice="try again later"):
+def fetch(url, path, n_bytes=None, sha256=None, most=None, progress=True, advice="try again later"):
     """Download `url` to `path`, going on from an earlier `<path>.part`; the file appears only when it is verified.
 
-    `n_bytes` and `sha256` (hex) are checked where they are given; `advice` ends the message when the network fails.
+    `n_bytes` and `sha256` (hex) are checked where they are given; without `n_bytes`, no more than `most` bytes are
+    taken, or what is usual for such a file. `advice` ends the message when the network fails.
     Raises FileError: no connection, a wrong answer, a full disk, or bytes that are not the expected ones.
     """
-    import requests  # 40 ms and 8 MiB, which only a download should cost
+    from .connection import BrokeOff  # requests costs 40 ms and 8 MiB, which only a download should
 
     part = path.with_name(path.name + ".part")
+    _check_places(path, part)
+    most = n_bytes if n_bytes is not None else most or MOST.get(path.name) or MOST.get(path.suffix, 1 << 26)
     for pause in (*PAUSES, None):
         try:
-            _attempt(url, part, n_bytes, progress)
+            _attempt(url, part, n_bytes, most, sha256 is not None, progress)
             break
-        except (requests.RequestException, _BrokeOff) as error:
+        except BrokeOff as error:
             if pause is None:
                 raise _gave_up(url, part, error, advice) from error
             time.sleep(pause)
-        except OSError as error:  # after RequestException, which is an OSError too
+        except OSError as error:
             raise files.cannot_write(part, error) from error
     try:
         check_file(part, path.suffix, n_bytes, sha256)
@@ -57,10 +58,32 @@ def fetch(url, path, n_bytes=None, sha256=None, progress=True, advice="try again
     _forget(part)
 
 
+def _check_places(path, part):
+    """Raise FileError where something else stands that opening would wait for, follow or fail at."""
+    for place in (part, _notes(part)):
+        kind = _kind(place.lstat) or "file"
+        if kind != "file":
+            raise FileError(f"{place}: expected a file that a download left, got a {kind}; remove it")
+    if _kind(path.stat) == "folder":  # all else can be replaced by a rename
+        raise FileError(f"{path}: expected a file or nothing, got a folder; remove it")
+
+
+def _kind(look):
+    """What stands at a path, as its stat or lstat says: "file", "folder", … or None for nothing."""
+    try:
+        mode = look().st_mode
+    except OSError:
+        return None
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link", stat.S_IFIFO: "pipe"}
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
 def check_file(path, suffix, n_bytes=None, sha256=None):
     """Raise FileError where a file has not the given size and hash; without a hash, it must at least parse."""
     try:
         size = path.stat().st_size
+        if (kind := _kind(path.stat)) != "file":
+            raise FileError(f"{path}: expected a file, got a {kind}; remove it")
         if n_bytes is not None and size != n_bytes:
             raise FileError(f"{path}: expected {n_bytes:,} bytes, got {size:,}; download it again")
         if sha256 is not None and (got := _sha256(path)) != sha256:
@@ -85,24 +108,51 @@ def _sha256(path):
     return digest.hexdigest()
 
 
-def _attempt(url, part, n_bytes, progress):
+def _attempt(url, part, n_bytes, most, hashed, progress):
     """One try: ask for what is missing of `part`, and append it."""
-    have, version = _resumable(url, part)
+    from .connection import ask
+
+    have, version = _resumable(url, part, most)
     if n_bytes is not None and have == n_bytes:
         return  # an earlier run stopped between the last byte and the new name
-    headers = {"Accept-Encoding": "identity"}  # offsets must count the file's own bytes
+    headers = {"Accept-Encoding": "identity", "Connection": "close"}  # offsets must count the file's own bytes
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": version}
-    with _open(url, headers) as response:
+    with ask(url, headers) as (response, pieces):
         start, total = _where(url, response, part, have, version)
-        if n_bytes is not None and total not in (None, n_bytes):
-            raise FileError(f"{url}: expected {n_bytes:,} bytes, got an offer of {total:,}; the file has changed")
+        _check_size(url, part, start, total, n_bytes, most)
         total = n_bytes if total is None else total
-        if total is not None and (free := shutil.disk_usage(part.parent).free) < total - start:
-            raise FileError(f"{part.parent}: expected {total - start:,} bytes of free space, got {free:,}; make room")
+        if total is None and not hashed and not _ends_visibly(response):
+            raise FileError(f"{_short(url)}: expected a length, got none; part of it would pass for the whole")
         if not start:
+            _forget(part)
             files.write_json(_notes(part), {"url": url, "version": _version(response)})
-        _copy(response, part, start, total, progress)
+        _write(url, part, start, total, most, pieces, progress)
+
+
+def _check_size(url, part, start, total, n_bytes, most):
+    """Raise FileError where the bytes on offer are not as many as they should be, or the disk has no room for them."""
+    if n_bytes is not None and total not in (None, n_bytes):
+        offer = f"an offer of {total:,}; the file has changed"
+        raise FileError(f"{_short(url)}: expected {n_bytes:,} bytes, got {offer}")
+    if total is not None and total > most:
+        raise _too_long(url, most, f"an offer of {total:,}")
+    known = n_bytes if total is None else total
+    if known is not None and (free := shutil.disk_usage(part.parent).free) < known - start:
+        raise FileError(f"{part.parent}: expected {known - start:,} bytes of free space, got {free:,}; make room")
+
+
+def _too_long(url, most, got):
+    return FileError(f"{_short(url)}: expected at most {most:,} bytes for such a file, got {got}; check the address")
+
+
+def _ends_visibly(response):
+    """Whether a break can be told from the end although no length was given: the last of the chunks is empty."""
+    return response.headers.get("Transfer-Encoding", "").lower() == "chunked"
+
+
+def _short(url):
+    return printable(url, 160)
 
 
 def _notes(part):
@@ -110,112 +160,105 @@ def _notes(part):
 
 
 def _forget(part):
-    part.unlink(missing_ok=True)
-    _notes(part).unlink(missing_ok=True)
+    try:
+        part.unlink(missing_ok=True)
+        _notes(part).unlink(missing_ok=True)
+    except OSError as error:
+        raise files.cannot_write(part, error) from error
 
 
-def _resumable(url, part):  # -> (bytes to keep, the version they are of)
+def _resumable(url, part, most):  # -> (bytes to keep, the version they are of)
     try:
         notes = files.read_json(_notes(part))
         have = part.stat().st_size
     except (FileError, OSError):
         return 0, None
-    if not isinstance(notes, dict) or notes.get("url") != url or not isinstance(notes.get("version"), str):
+    if not isinstance(notes, dict) or notes.get("url") != url or not _is_version(notes.get("version")):
         return 0, None
-    return have, notes["version"]
+    return (have, notes["version"]) if have <= most else (0, None)
+
+
+def _is_version(text):
+    """Whether a text can be sent as If-Range: one short line of visible ASCII."""
+    return isinstance(text, str) and re.fullmatch(r"[!-~]([ -~]{0,510}[!-~])?", text) is not None
 
 
 def _version(response):
     """What names this version of the file: a strong ETag, else its date, else None (then it cannot be resumed)."""
     tag = response.headers.get("ETag", "")
-    return tag if tag.startswith('"') else response.headers.get("Last-Modified")
-
-
-def _open(url, headers):
-    """The answer after redirects, each of which must lead to an address that check_url allows."""
-    import requests
-
-    for _ in range(MAX_REDIRECTS + 1):
-        check_url(url)
-        try:
-            response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False)
-        except requests.RequestException:
-            raise
-        except ValueError as error:  # requests parses a redirect even where it must not follow it
-            raise FileError(f"{url}: expected an https address, got a redirect to none ({error}); try later") from error
-        if not response.is_redirect:
-            return response
-        response.close()
-        url = urljoin(url, response.headers["Location"])
-    raise FileError(f"{url}: expected the file, got more than {MAX_REDIRECTS} redirects; check the address")
-
-
-def check_url(url):
-    """Raise FileError unless the URL is https, or http to this very machine."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        raise FileError(f"{url}: expected an https address, got one that does not parse; check the registry") from None
-    secure = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
-    if not (host and secure):
-        raise FileError(f"{url}: expected an https address, got another kind, which could be tampered with; correct it")
-
-
-def _is_loopback(host):
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    version = tag if tag.startswith('"') else response.headers.get("Last-Modified")
+    return version if _is_version(version) else None
 
 
 def _where(url, response, part, have, version):  # -> (offset of the first byte that comes, size of the whole or None)
+    from .connection import BrokeOff
+
     status = response.status_code
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise FileError(f"{url}: expected the file as it is, got it compressed; fetch it by other means")
+    answer = f"HTTP {status} {printable(response.reason or '', 60)}".rstrip()
+    if status in (200, 206):
+        _check_plain(url, response)
     if status == 200:  # also when the server ignores Range, or If-Range told it that the file has changed
-        length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdecimal() else None
+        return 0, _length(url, response)
     if status == 206 and have:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found and int(found[1]) == have and _version(response) in (version, None):
             return have, None if found[2] == "*" else int(found[2])
     if status in (206, 416):  # not the bytes that were asked for: what we have does not fit what is there now
         _forget(part)
-        raise _BrokeOff(f"the answer to a request from byte {have:,} does not fit")
+        raise BrokeOff(f"the answer to a request from byte {have:,} does not fit")
     if status in TRY_AGAIN:
-        raise _BrokeOff(f"HTTP {status} {response.reason}")
-    raise FileError(f"{url}: expected the file, got HTTP {status} {response.reason}; check the address and your access")
+        raise BrokeOff(answer)
+    raise FileError(f"{_short(url)}: expected the file, got {answer}; check the address and your access")
 
 
-def _copy(response, part, start, total, progress):
+def _check_plain(url, response):
+    """Raise FileError where the bytes are not the file's own: compressed, although that was not wanted."""
+    content, transfer = (response.headers.get(f"{kind}-Encoding", "") for kind in ("Content", "Transfer"))
+    if content.strip().lower() not in ("", "identity") or transfer.strip().lower() not in ("", "identity", "chunked"):
+        raise FileError(f"{_short(url)}: expected the file as it is, got it compressed; fetch it by other means")
+
+
+def _length(url, response):
+    """The Content-Length, or None: chunks come without one, or with one that does not count."""
+    text = response.headers.get("Content-Length")
+    if text is None or _ends_visibly(response):
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise FileError(f"{_short(url)}: expected a length in bytes, got {printable(text, 40)}; try later")
+    return int(text)
+
+
+def _write(url, part, start, total, most, pieces, progress):
+    """Append what arrives to `part`, each piece at once, so that a break loses nothing of it."""
+    from .connection import BrokeOff
+
     name = part.name.removesuffix(".part")
     bar = tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=not progress)
-    with open(part, "ab" if start else "wb") as file, bar:
-        for chunk in response.iter_content(CHUNK):
-            file.write(chunk)
-            bar.update(len(chunk))
-            if total is not None and file.tell() > total:
-                break
-        size = file.tell()
+    size = start
+    try:
+        with open(part, "ab" if start else "wb") as file, bar:
+            for piece in pieces:
+                size += len(piece)
+                if size > (most if total is None else total):
+                    break
+                file.write(piece)
+                file.flush()
+                bar.update(len(piece))
+    except OSError:
+        if total is None:  # nobody said how much is to come: what filled the disk must not stay there
+            _forget(part)
+        raise
+    if total is None and size > most:
+        _forget(part)
+        raise _too_long(url, most, "more")
     if total is not None and size > total:
         _forget(part)
-        raise _BrokeOff(f"expected {total:,} bytes, got more")
+        raise BrokeOff(f"expected {total:,} bytes, got more")
     if total is not None and size < total:
-        raise _BrokeOff(f"expected {total:,} bytes, got {size:,}")
+        raise BrokeOff(f"expected {total:,} bytes, got {size:,}")
 
 
 def _gave_up(url, part, error, advice):
-    from requests.exceptions import ChunkedEncodingError
-
-    reason = " ".join(str(_cause(error)).split())[:200]
-    broken = isinstance(error, (_BrokeOff, ChunkedEncodingError))
-    what = "the transfer broke off" if broken else f"{urlsplit(url).netloc} could not be reached"
+    what = "the transfer broke off" if error.reached else f"{urlsplit(url).netloc} could not be reached"
     kept = f"{part.stat().st_size:,} bytes are kept and the next run goes on from there; " if part.exists() else ""
-    return FileError(f"{url}: {what} ({reason}); {kept}{advice}")
-
-
-def _cause(error):
-    """urllib3's reason inside the error of requests, whose own text repeats the whole address."""
-    inner = error.args[0] if error.args else error
-    return getattr(inner, "reason", None) or inner
+    return FileError(f"{_short(url)}: {what} ({error}); {kept}{advice}")
