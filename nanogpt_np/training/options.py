@@ -1,13 +1,23 @@
 """What decides a training run.
 
-Enter: options from the command line or from Python. Leave: a checked TrainOptions. Next: training/folder.py.
+Enter: options from the command line, from Python or from a training.json. Leave: a checked TrainOptions; what makes no
+sense is refused here, before any text is read. Next: training/folder.py.
 """
 
 import dataclasses
+import math
+import os
+import re
 from dataclasses import dataclass
+from numbers import Integral, Real
+from types import NoneType
+from typing import get_args, get_origin
 
 from ..config import GPTConfig
-from ..errors import InputError
+from ..errors import InputError, printable
+
+MOST = 2**63 - 1  # of whole numbers; larger ones are no float any more
+LEAST_VOCAB = 257  # 256 bytes and <|endoftext|>
 
 
 def _option(default, help):
@@ -52,25 +62,48 @@ class TrainOptions:
     dtype: str = _option("float32", "how the weights are stored: float32 or float16")
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "accumulate", "eval_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')}: expected at least 1, got {getattr(self, name)}")
-        for name, expected, holds in (
-            ("held-out", "a share from 0 to 0.5", 0.0 <= self.held_out <= 0.5),
-            ("lr", "a positive number", self.lr > 0.0),
-            ("warmup", "at least 0", self.warmup >= 0),
-            ("seed", "at least 0", self.seed >= 0),
-            ("ops", "numpy or numba", self.ops in ("numpy", "numba")),
-            ("dtype", "float32 or float16", self.dtype in ("float32", "float16")),
-        ):
+        for field in dataclasses.fields(self):
+            setattr(self, field.name, _typed(_flag(field.name), field.type, getattr(self, field.name)))
+        for name, expected, holds in (*self._rules(), *self._rules_of_learning()):
             if not holds:
-                got = getattr(self, name.replace("-", "_"))
-                raise InputError(f"--{name}: expected {expected}, got {got!r}")
+                raise InputError(f"{_flag(name)}: expected {expected}, got {_shown(getattr(self, name))}")
+        try:
+            self._config(self.n_vocab, None)
+        except InputError as error:  # the same words, but the options as they are typed
+            raise InputError(re.sub(r"^\w+(?=:)|\bn_\w+(?= =)", _as_typed, str(error))) from error
+
+    def _rules(self):
+        """(option, what is expected of it, whether it is so) of all that decides what is trained, and when to stop."""
+        for name in ("steps", "batch_size", "accumulate", "eval_every", "log_every"):
+            yield name, "at least 1", getattr(self, name) >= 1
+        n_vocab = f"at least {LEAST_VOCAB}, for the bytes and <|endoftext|>"
+        yield "data", "the names of text files", all(self.data) and bool(self.data)
+        yield "out", "the name of a folder", self.out != ""
+        yield "n_vocab", n_vocab, self.n_vocab >= LEAST_VOCAB or self.tokenizer is not None
+        yield "seed", "at least 0", self.seed >= 0
+        yield "held_out", "a share from 0 to 0.5", 0.0 <= self.held_out <= 0.5
+        yield "checkpoint_minutes", "a number of at least 0", self.checkpoint_minutes >= 0.0
+        yield "ops", "numpy or numba", self.ops in ("numpy", "numba")
+        yield "dtype", "float32 or float16", self.dtype in ("float32", "float16")
+
+    def _rules_of_learning(self):
+        """The same of what the optimizer is told; a NaN is never within limits."""
+        least = self.min_lr is None or 0.0 <= self.min_lr <= self.lr
+        yield "lr", "a positive number", 0.0 < self.lr < math.inf
+        yield "min_lr", f"a number from 0 to --lr = {self.lr:g}", least
+        yield "warmup", "at least 0", self.warmup >= 0
+        yield "weight_decay", "a number of at least 0", 0.0 <= self.weight_decay < math.inf
+        yield "beta1", "a number from 0 to below 1", 0.0 <= self.beta1 < 1.0
+        yield "beta2", "a number from 0 to below 1", 0.0 <= self.beta2 < 1.0
+        yield "clip", "a positive number", self.clip > 0.0
 
     def config(self, tokenizer):
         """The shape of the model to train."""
+        return self._config(tokenizer.n_vocab, tokenizer.eos_id)
+
+    def _config(self, n_vocab, eos_id):
         return GPTConfig(
-            n_vocab=tokenizer.n_vocab,
+            n_vocab=n_vocab,
             n_ctx=self.n_ctx,
             n_embd=self.n_embd,
             n_layer=self.n_layer,
@@ -79,5 +112,50 @@ class TrainOptions:
             activation=self.activation,
             tie_word_embeddings=self.tie_word_embeddings,
             dropout=self.dropout,
-            eos_id=tokenizer.eos_id,
+            eos_id=eos_id,
         )
+
+
+# the type of a field -> what may stand there, and in words
+_KINDS = {
+    bool: (bool, "true or false"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: ((str, os.PathLike), "a text"),
+}
+
+
+def _typed(flag, kind, value):
+    """`value` as what a field's type says; InputError for another type. _typed("--lr", float, 1) -> 1.0"""
+    if NoneType in get_args(kind):
+        return None if value is None else _typed(flag, get_args(kind)[0], value)
+    if get_origin(kind) is list:
+        if not isinstance(value, (list, tuple)):
+            raise InputError(f"{flag}: expected a list of texts, got {_shown(value)}")
+        return [_typed(flag, str, item) for item in value]
+    accepted, expected = _KINDS[kind]
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(f"{flag}: expected {expected}, got {_shown(value)}")
+    if kind is str:
+        return _text(flag, os.fspath(value))
+    if kind in (int, float) and isinstance(value, Integral) and abs(value) > MOST:
+        raise InputError(f"{flag}: expected {expected} of at most 19 digits, got {_shown(value)}")
+    return kind(value)
+
+
+def _text(flag, value):
+    if not isinstance(value, str) or "\0" in value:  # no file has such a name
+        raise InputError(f"{flag}: expected a text without zero bytes, got {_shown(value)}")
+    return value
+
+
+def _flag(name):
+    return "--" + name.replace("_", "-")
+
+
+def _as_typed(found):
+    return _flag(found[0])
+
+
+def _shown(value):
+    return printable(repr(value) if isinstance(value, str) else value)
