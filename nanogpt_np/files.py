@@ -102,7 +102,12 @@ def write_text(path, text):
 
 def write_json(path, value):
     """Write `value` as indented JSON to `path`, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, to_json(value))
+
+
+def to_json(value):
+    """The text of a JSON file: indented, letters as they are, one newline at the end."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def remove(path):

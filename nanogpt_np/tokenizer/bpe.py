@@ -20,8 +20,10 @@ from .. import files
 from ..errors import FileError, TokenizerError
 from .display import ChunkExplanation, Explanation, MergeStep
 from .merging import LONG_CHUNK, merge_long_chunk, merge_short_chunk, merge_steps
+from .reading import MERGES, VOCAB, read_directory
 from .training import N_BYTES, train_merges
 from .vocab import (
+    MAX_BYTES,
     MERGES_HEADER,
     byte_to_unicode,
     check_bytes,
@@ -109,18 +111,24 @@ class Tokenizer:
 
     @classmethod
     def load(cls, directory):
-        """The tokenizer saved in a directory as vocab.json and merges.txt, the layout of `transformers`."""
-        return cls.from_files(Path(directory) / "vocab.json", Path(directory) / "merges.txt")
+        """The tokenizer of a directory: vocab.json and merges.txt, or the one tokenizer.json of `transformers` 5.
+
+        Raises FileError or TokenizerError, naming the file, where it is not GPT-2's byte-level BPE.
+        """
+        return cls._read(*read_directory(directory))
 
     @classmethod
     def from_files(cls, vocab_path, merges_path):
         """The tokenizer of a vocab.json and a merges.txt; FileError or TokenizerError says what is wrong in which."""
-        vocab = files.read_json(vocab_path)
-        merges = read_merges(merges_path)
+        vocab, merges = files.read_json(vocab_path, MAX_BYTES), read_merges(merges_path)
+        return cls._read(vocab, merges, f"{files.short(vocab_path)} with {Path(merges_path).name}")
+
+    @classmethod
+    def _read(cls, vocab, merges, where):
         try:
             return cls(vocab, merges)
         except TokenizerError as error:
-            raise TokenizerError(f"{vocab_path} with {Path(merges_path).name}: {error}") from None
+            raise TokenizerError(f"{where}: {error}") from None
 
     def save(self, directory):
         """Write vocab.json and merges.txt into a directory (made if missing), as `transformers` reads them."""
@@ -128,11 +136,17 @@ class Tokenizer:
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FileError(f"{directory}: cannot be made ({error.strerror}); choose another folder") from None
+            where = files.short(directory)
+            raise FileError(f"{where}: cannot be made ({error.strerror}); choose another folder") from None
+        for name, text in self.to_files().items():
+            files.write_text(directory / name, text)
+
+    def to_files(self):
+        """The text of each file that save() writes: {"vocab.json": …, "merges.txt": …}"""
         letters = self._letters()
         lines = [MERGES_HEADER, *(f"{letters[left]} {letters[right]}" for left, right in self._merges)]
-        files.write_json(directory / "vocab.json", {token: i for i, token in enumerate(letters)})
-        files.write_text(directory / "merges.txt", "\n".join(lines) + "\n")
+        vocab = {token: i for i, token in enumerate(letters)}
+        return {VOCAB: files.to_json(vocab), MERGES: "\n".join(lines) + "\n"}
 
     def encode(self, text, allowed_special=()):
         """The ids of a string: Tokenizer.gpt2().encode("hello world") -> [31373, 995].

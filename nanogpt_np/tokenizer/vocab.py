@@ -1,17 +1,18 @@
 """A vocabulary on disk: how vocab.json and merges.txt spell bytes, and whether the two make sense together.
 
 Enter: files, or the dict and the list in them, or what a user hands to a tokenizer. Leave: merges by rank, or an
-error that names what is wrong where. Next: tokenizer/bpe.py.
+error that names what is wrong where. Next: tokenizer/reading.py.
 """
 
 import functools
 from numbers import Integral
 
 from .. import files
-from ..errors import FileError, TokenizerError
+from ..errors import FileError, TokenizerError, printable
 from .training import N_BYTES
 
 MERGES_HEADER = "#version: 0.2"
+MAX_BYTES = 16 << 20  # of a file; GPT-2's have 1 MB, those of five times as many tokens 5
 
 
 @functools.cache
@@ -45,15 +46,17 @@ def from_letters(letters):
 
 def read_merges(path):
     """The merges of a merges.txt as [(letters, letters)]; FileError names the line that is broken."""
-    header, *lines = files.read_text(path).replace("\r\n", "\n").rstrip("\n").split("\n")
+    header, *lines = files.read_text(path, MAX_BYTES).replace("\r\n", "\n").rstrip("\n").split("\n")
     if not header.startswith("#version"):
-        raise FileError(f"{path}, line 1: expected {MERGES_HEADER!r}, got {header[:60]!r}; add that line at the top")
+        got = f"'{printable(header, 60)}'; add that line at the top"
+        raise FileError(f"{files.short(path)}, line 1: expected {MERGES_HEADER!r}, got {got}")
     merges = []
     for number, line in enumerate(lines, start=2):
         pair = tuple(line.split(" "))
         if len(pair) != 2 or not all(pair):
             raise FileError(
-                f"{path}, line {number:,}: expected two tokens with one space between them, got {line[:60]!r}; "
+                f"{files.short(path)}, line {number:,}: expected two tokens with one space between them, got "
+                f"'{printable(line, 60)}'; "
                 "take the file from its source again"
             )
         merges.append(pair)

@@ -49,7 +49,8 @@ def list_checks():
         checks[f"{theirs_opened}{name}, float16"] = partial(theirs, saved_as=torch.float16, **VARIANTS[name])
     checks[theirs_opened + "bfloat16"] = partial(theirs, saved_as=torch.bfloat16)
     checks[theirs_opened + "in shards"] = partial(theirs, max_shard_size="40KB")
-    return checks | {"transformers opens the tokenizer that nanogpt_np saved": tokenizer}
+    checks["transformers opens the tokenizer that nanogpt_np saved"] = tokenizer
+    return checks | {"nanogpt_np opens the tokenizer that transformers saved": their_tokenizer}
 
 
 def report(checks):
@@ -139,6 +140,19 @@ def tokenizer(folder):
     opened = AutoTokenizer.from_pretrained(folder)
     ours, theirs = saved.encode(TEXT, allowed_special="all"), opened(TEXT)["input_ids"]
     if ours != theirs or opened.decode(theirs) != TEXT:
+        raise ValueError(f"{ours} != {theirs}")
+    return 0.0
+
+
+def their_tokenizer(folder):
+    """transformers saves a vocabulary with added tokens as one file; nanogpt_np must split a hard text alike."""
+    from nanogpt_np.tokenizer.bpe import Tokenizer
+
+    from . import vocabulary
+
+    opened = vocabulary.save(folder)
+    ours, theirs = Tokenizer.load(folder).encode(TEXT, allowed_special="all"), opened(TEXT)["input_ids"]
+    if ours != theirs:
         raise ValueError(f"{ours} != {theirs}")
     return 0.0
 

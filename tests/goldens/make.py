@@ -1,6 +1,7 @@
 """Make the golden files with PyTorch and transformers: `python -m tests.goldens.make` from the project's root.
 
-Enter: seeded weights and ids (recipe.py). Leave: tiny.npz, wide.npz, sampling.npz, beams.npz, real_attention.npz.
+Enter: seeded weights and ids (recipe.py). Leave: tiny.npz, wide.npz, sampling.npz, beams.npz, real_attention.npz,
+and by vocabulary.py tokenizer.json.
 Nothing of nanogpt_np is used here: the references come from someone else's GPT-2. Each is computed in float64; the
 same in float32 is run beside it, only to measure how far single precision by itself wanders (stored as "noise").
 Afterwards, where nanogpt_np can be imported, interchange.py lets each side open what the other saved.
@@ -226,7 +227,9 @@ def main():
         help="the folder of gpt2_124m_prompt0.npz; where it is absent, real_attention.npz stays as it is",
     )
     parser.add_argument(
-        "--only", nargs="*", default=["tiny", "wide", "sampling", "beams", "real_attention", "interchange"]
+        "--only",
+        nargs="*",
+        default=["tiny", "wide", "sampling", "beams", "real_attention", "vocabulary", "interchange"],
     )
     args = parser.parse_args()
     torch.use_deterministic_algorithms(True)
@@ -239,6 +242,10 @@ def main():
         path = args.out / f"{name}.npz"
         np.savez_compressed(path, made_with=made_with, **makers[name]())
         print(f"{path.name}: {path.stat().st_size:,} bytes", flush=True)
+    if "vocabulary" in args.only:
+        from . import vocabulary
+
+        vocabulary.main()
     if "interchange" in args.only:
         from . import interchange
 
