@@ -5,6 +5,8 @@ Enter: paths of UTF-8 files, documents separated by <|endoftext|>. Leave: for an
 but the step. Next: training/optim.py.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from .. import files
@@ -32,6 +34,14 @@ def read_documents(paths, digest=None):
             raise InputError(f"{path}: expected text, got an empty file; name a file with something to learn from")
         documents += found
     return documents
+
+
+def count_file_bytes(paths):
+    """How many bytes some files hold together; FileError where one cannot be looked at."""
+    try:
+        return sum(Path(path).stat().st_size for path in paths)
+    except OSError as error:
+        raise files.cannot_read(error.filename, error) from error
 
 
 def split_held_out(documents, share):

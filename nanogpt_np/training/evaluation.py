@@ -1,7 +1,7 @@
 """How well does a model predict text it has not seen?
 
 Enter: documents and a model. Leave: nats per token, and bits per byte, which compares across vocabularies.
-Next: training/state.py.
+Next: training/samples.py.
 """
 
 import math

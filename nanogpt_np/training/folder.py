@@ -1,7 +1,7 @@
 """The folder of a training run: one process at a time, nothing left of runs that were killed, and how the run began.
 
 Enter: the folder's name; when a run begins, its options, the hash of its text and its ops. Leave: a lock, and
-`training.json`, which says all that to whoever resumes, and carries a checksum of its own. Next: training/loop.py.
+`training.json`, which says all that to whoever resumes, and carries a checksum of its own. Next: training/recipes.py.
 """
 
 import contextlib
@@ -9,19 +9,23 @@ import dataclasses
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 from .. import __version__, files
 from ..errors import FileError, InputError, printable
 from ..storage import checkpoint
-from . import report, state
+from . import best, picture, report, samples, state
 from .options import TrainOptions
 
 NAME = "training.json"
 LOCK = "training.lock"  # never replaced: whoever locks a file that is replaced later has locked nothing
 
 # what a run writes into its folder; what was not finished when it was killed is called after these
-FILES = (NAME, state.NAME, report.LOG, report.PICTURE, checkpoint.WEIGHTS, checkpoint.CONFIG, *checkpoint.VOCABULARY)
+FILES = (
+    *(NAME, state.NAME, report.LOG, picture.NAME, samples.NAME, best.NOTE),
+    *(checkpoint.WEIGHTS, checkpoint.CONFIG, *checkpoint.VOCABULARY),
+)
 _PART = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.\w{{8}}\.part")  # as files.replacing names them
 
 _BEFORE_CHECKSUMS = {"options", "data_sha256", "version"}  # the keys of a training.json of earlier versions
@@ -71,14 +75,18 @@ def _check_resumable(out):
 
 def remove_parts(out):
     """Take away what runs that were killed while they wrote have left; only whoever holds the folder may."""
-    for path in out.iterdir():
-        if _PART.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    for folder in (out, out / best.NAME):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if _PART.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+    shutil.rmtree(out / best.UNFINISHED, ignore_errors=True)
 
 
-def begin(options, data_sha256, ops):
-    """Note in the folder `options.out` what the run is."""
+def begin(options, data_sha256, ops, init=None):
+    """Note in the folder `options.out` what the run is; `init`: what start.Start says of the model it begins from."""
     about = {"options": dataclasses.asdict(options), "data_sha256": data_sha256}
+    if init:
+        about["init"] = init
     write(options.out, about | {"own_ops": checkpoint.own_ops(ops), "version": __version__})
 
 
@@ -109,9 +117,10 @@ def _digest(about):
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode("ascii")).hexdigest()
 
 
-def resume_options(out, data_paths=None):
+def resume_options(out, data_paths=None, steps=None):
     """The options of the run in `out`, to go on with it; `data_paths` where the same files lie elsewhere now.
 
+    `steps`: another number of steps in all than was planned (see change_steps).
     InputError where `out` holds no run, or a damaged one.
     """
     _check_resumable(Path(out))
@@ -122,7 +131,24 @@ def resume_options(out, data_paths=None):
         got = printable(str(error), 200)
         raise FileError(f"{Path(out) / NAME}: expected the options of a run, got: {got}; {_ADVICE}") from error
     options.out, options.data = str(out), [str(name) for name in data_paths or options.data]
-    return options
+    return options if steps is None else dataclasses.replace(options, steps=steps)
+
+
+def change_steps(options, step):
+    """Note in training.json where `options.steps` is not what was planned -> what was planned.
+
+    The learning rate follows the new number from the present `step` on, so a list of changes says which steps went by
+    which plan. InputError where more steps are done already.
+    """
+    about = read(options.out)
+    planned = about["options"]["steps"]
+    if options.steps != planned:
+        if options.steps < step:
+            raise InputError(f"--steps: expected at least {step}, as many are done already, got {options.steps}")
+        about["options"]["steps"] = options.steps
+        about["changes"] = [*about.get("changes", []), {"after_step": step, "steps": [planned, options.steps]}]
+        write(options.out, about)
+    return planned
 
 
 def check_same(options, data_sha256, ops):

@@ -1,7 +1,8 @@
 """The training run: text files in, a model directory out; it can be killed at any moment and resumed bit for bit.
 
 Enter: TrainOptions. Leave: in `out`, the model (checkpoint.py's layout), `training.json` (the options),
-`training_state.safetensors` (weights, moments, generator, step), `log.csv` and `loss.png`. Next: memory.py.
+`training_state.safetensors` (weights, moments, generator, step), `log.csv`, `loss.png`, and, where they are wanted,
+`best/` (the model with the lowest held-out loss) and `samples.txt`. Next: memory.py.
 """
 
 import hashlib
@@ -11,7 +12,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from .. import memory
 from .. import params as P
@@ -19,40 +19,53 @@ from ..errors import InputError
 from ..model import Dropout
 from ..storage import checkpoint
 from ..tokenizer.bpe import Tokenizer
-from . import backward, data, evaluation, folder, optim, report, state
+from . import backward, data, evaluation, folder, optim, picture, plan, report, samples, start, state
+from .best import Best
+from .progress import Progress, on_terminal
 
 KEPT_BYTES = 1 << 30  # of a freed array: every step needs the same arrays again
 
 
 def train(options, ops, resume=False, progress=True):
-    """Train a model from plain text as `options` say -> the last Evaluation (None where nothing is held out).
+    """Train as `run` does -> the last Evaluation, None where nothing is held out."""
+    return run(options, ops, resume, progress).evaluation
+
+
+def run(options, ops, resume=False, progress=True):
+    """Train a model from plain text as `options` say -> the Run, with its last `evaluation` and `is_finished`.
 
     With `resume`, `options` come from folder.resume_options. InputError where the data or the directory cannot be
     used. Ctrl-C finishes the step, saves and returns.
     """
     memory.keep_freed_memory(KEPT_BYTES)
     with folder.held(options.out, resume):
-        return prepare(options, ops, resume, progress).go(progress)
+        run, documents = prepare(options, ops, resume, progress)
+        run.go(plan.opening(documents, run.tokenizer, run.config.n_ctx), progress)
+    return run
 
 
 def prepare(options, ops, resume, progress):
-    """Read the text, find its tokenizer and make ids of it, begin the run or find where it stood -> a Run."""
+    """Read the text, find its tokenizer and make ids of it, begin the run or find where it stood -> a Run, and text.
+
+    The documents that come with it are such as the model has not learned, where there are some.
+    """
     digest = hashlib.sha256()
     kept, held_out = data.split_held_out(data.read_documents(options.data, digest), options.held_out)
     if resume:
         folder.check_same(options, digest.hexdigest(), ops)
-    tokenizer = find_tokenizer(options, kept, resume, progress)
-    config = options.config(tokenizer)
+    begun = start.find_start(options, resume)
+    tokenizer = begun.tokenizer if begun else find_tokenizer(options, kept, resume, progress)
+    config = begun.config if begun else start.find_config(options, tokenizer)
     windows = data.Windows(data.encode_documents(kept, tokenizer), config.n_ctx, options.seed)
     held_out_ids = data.encode_documents(held_out, tokenizer) if held_out else None
     n_bytes = evaluation.count_bytes(held_out)
+    for prompt in options.sample:
+        samples.check(prompt, config, tokenizer)
     if not resume:
-        folder.begin(options, digest.hexdigest(), ops)
-    run = Run(options, Path(options.out), config, tokenizer, windows, held_out_ids, n_bytes, ops)
-    if progress:
-        sizes = f"{P.count(run.params):,} parameters, {len(windows.ids):,} tokens to train on"
-        print(f"{sizes}, {n_bytes:,} bytes held out")
-    return run
+        folder.begin(options, digest.hexdigest(), ops, begun.note if begun else None)
+    params = begun.params if begun else None
+    run = Run(options, Path(options.out), config, tokenizer, windows, held_out_ids, n_bytes, ops, params)
+    return run, held_out or kept
 
 
 def find_tokenizer(options, documents, resume, progress):
@@ -63,20 +76,20 @@ def find_tokenizer(options, documents, resume, progress):
         return Tokenizer.gpt2()
     if options.tokenizer is not None:
         return Tokenizer.load(options.tokenizer)
-    return Tokenizer.train(documents, options.n_vocab, progress=progress)
+    return Tokenizer.train(documents, options.n_vocab, progress=progress and on_terminal())
 
 
 class Run:
     """One run between its files: the weights, the optimizer, and where in the data it stands."""
 
-    def __init__(self, options, out, config, tokenizer, windows, held_out, n_bytes, ops):
+    def __init__(self, options, out, config, tokenizer, windows, held_out, n_bytes, ops, params=None):
         self.options, self.out, self.config, self.tokenizer = options, out, config, tokenizer
         self.windows, self.held_out, self.n_bytes, self.ops = windows, held_out, n_bytes, ops
         self.rng = np.random.default_rng(options.seed)
-        self.params = P.init(config, self.rng)
+        self.params = params or P.init(config, self.rng)
         betas = (options.beta1, options.beta2)
         self.optimizer = optim.AdamW(self.params, betas=betas, weight_decay=options.weight_decay)
-        self.step = 0
+        self.step, self.evaluation = 0, None
         if state.exists(out):
             about = state.load(out, self.params, self.optimizer, self.rng)
             if about["tokenizer"] != tokenizer.fingerprint:
@@ -84,32 +97,41 @@ class Run:
             self.step = about["step"]
         else:
             tokenizer.save(out)
+            if params is not None:  # so that the model it began with is not needed again
+                self.save_state()
+        self.planned = folder.change_steps(options, self.step)
+        self.best = Best(out)
+        self.samples = samples.Samples(out / samples.NAME, options.sample, config, tokenizer, options.seed, self.step)
         self.log = report.Log.load(out / report.LOG, self.step)
         self.began = time.perf_counter() - self.log.seconds
         self.saved_at = time.perf_counter()
 
-    def go(self, progress):
-        """Run the remaining steps; -> the last Evaluation."""
-        options, evaluation = self.options, None
-        stop = StopSignal()
-        bar = tqdm(total=options.steps, initial=self.step, unit="step", disable=not progress, dynamic_ncols=True)
-        with stop, bar:
+    def go(self, prompt, progress):
+        """Run the remaining steps; `prompt`: what to try the model with afterwards."""
+        options, stop = self.options, StopSignal()
+        with stop, Progress(options.steps, self.step, progress) as shown:
+            self.say_plan(shown)
             while self.step < options.steps and not stop.asked:
                 numbers = self.train_step()
-                bar.update()
+                shown.step_done(self.step)
                 evaluate_now = self.is_due(options.eval_every)
                 if evaluate_now:
-                    evaluation = self.evaluate()
+                    self.evaluation = self.evaluate()
                 if evaluate_now or self.is_due(options.log_every):
-                    self.report(*numbers, evaluation if evaluate_now else None, bar)
+                    self.report(*numbers, self.evaluation if evaluate_now else None, shown)
+                if evaluate_now:
+                    self.keep_best_and_sample(numbers[0], shown)
                 if time.perf_counter() - self.saved_at > 60.0 * options.checkpoint_minutes:
                     self.save()
         self.save()
-        if self.step == options.steps and evaluation is None:  # resumed after its end
-            evaluation = self.evaluate()
-        if progress:
-            self.say_end(evaluation)
-        return evaluation
+        if self.is_finished and self.evaluation is None:  # resumed after its end
+            self.evaluation = self.evaluate()
+        self.say_end(prompt, shown)
+
+    @property
+    def is_finished(self):
+        """Were all steps done, or was the run stopped before?"""
+        return self.step >= self.options.steps
 
     def is_due(self, every):
         """Is it this step's turn? The last step's always."""
@@ -124,7 +146,7 @@ class Run:
         if not np.isfinite(loss):
             raise InputError(f"step {self.step + 1}: expected a finite loss, got {loss}; resume with a smaller --lr")
         norm = optim.clip_(grads, o.clip, self.ops)
-        lr = optim.warmup_cosine(self.step, o.steps, o.lr, o.lr / 10 if o.min_lr is None else o.min_lr, o.warmup)
+        lr = plan.learning_rate(o, self.step)
         self.optimizer.step(self.params, grads, lr, self.ops)
         self.step += 1
         return loss, norm, lr
@@ -139,33 +161,62 @@ class Run:
             return None
         return evaluation.evaluate(self.held_out, self.n_bytes, self.params, self.config, self.ops)
 
-    def report(self, loss, norm, lr, evaluation, bar):
+    def report(self, loss, norm, lr, evaluation, shown):
         """One row of log.csv, and the numbers beside the progress bar."""
-        tokens = self.step * self.options.batch_size * self.options.accumulate * self.config.n_ctx
+        tokens = self.step * plan.tokens_per_step(self.options, self.config)
         seconds = time.perf_counter() - self.began
         row = {"step": self.step, "tokens": tokens, "lr": lr, "train_loss": loss, "grad_norm": norm, "seconds": seconds}
         if evaluation:
             row |= {"held_out_loss": evaluation.loss, "held_out_bits_per_byte": evaluation.bits_per_byte}
-            if not bar.disable:
-                bar.write(f"step {self.step}: held-out {evaluation}")
         self.log.add(**row)
-        bar.set_postfix_str(f"loss {loss:.3f}, {tokens / seconds:,.0f} tokens/s")
+        numbers = f"loss {loss:.3f}, {tokens / seconds:,.0f} tokens/s"
+        shown.numbers(numbers)
+        if self.is_due(self.options.eval_every):
+            shown.say(f"step {self.step:,} of {self.options.steps:,}: {numbers}" + held_out_words(evaluation))
+
+    def keep_best_and_sample(self, loss, shown):
+        """After a measurement: the best model so far into best/, what the model writes now into samples.txt."""
+        measured = f"training loss {loss:.4f}"
+        if self.evaluation:
+            measured = f"held-out loss {self.evaluation.loss:.4f}"
+            parts = (self.config, self.params, self.tokenizer, self.options.dtype, self.ops)
+            self.best.offer(self.step, self.evaluation, *parts)
+        if new := self.samples.add(self.step, measured, self.params):
+            shown.say(new)
+
+    def save_state(self):
+        """What it takes to go on from this step."""
+        about = {"tokenizer": self.tokenizer.fingerprint}
+        state.save(self.out, self.params, self.optimizer, self.rng, self.step, about)
 
     def save(self):
         """The state to go on from, then the model to generate with, then the picture."""
-        about = {"tokenizer": self.tokenizer.fingerprint}
-        state.save(self.out, self.params, self.optimizer, self.rng, self.step, about)
+        self.save_state()
         checkpoint.save(self.out, self.config, self.params, self.tokenizer, self.options.dtype, self.ops)
-        report.plot(self.log, self.out / report.PICTURE, f"{self.out.name}: {P.count(self.params):,} parameters")
+        title = f"{self.out.name}: {P.count(self.params):,} parameters"
+        picture.save(self.log, self.out / picture.NAME, title, plan.tokens_per_epoch(self.windows))
         self.saved_at = time.perf_counter()
 
-    def say_end(self, evaluation):
+    def say_plan(self, shown):
+        """What is going to be done, and how the learning rate goes on where the plan has changed."""
+        sizes = (self.config, P.count(self.params), self.windows, self.n_bytes, self.step)
+        for line in plan.plan(self.options, *sizes):
+            shown.say(line)
+        if self.planned != self.options.steps:
+            shown.say(plan.new_schedule(self.options, self.planned, self.step))
+
+    def say_end(self, prompt, shown):
         """Where the run stands and what to type next."""
-        if self.step < self.options.steps:
-            print(f"stopped after step {self.step}; go on with: nanogpt-np train --resume --out {self.out}")
-        elif evaluation:
-            print(f"held-out: {evaluation}")
-        print(f"the model is in {self.out}; try: nanogpt-np generate 'Once' --model {self.out}")
+        if self.is_finished and self.evaluation:
+            shown.say(f"held-out: {self.evaluation}")
+        last_loss = self.evaluation.loss if self.evaluation and self.is_due(self.options.eval_every) else None
+        for line in plan.closing(self.out, self.step, self.options.steps, last_loss, self.best, prompt):
+            shown.say(line)
+
+
+def held_out_words(evaluation):
+    """", held-out …" for the line of a measurement; nothing where nothing is held out."""
+    return f", held-out {evaluation}" if evaluation else ""
 
 
 def accumulated(batches, params, config, ops, dropout=None):

@@ -33,6 +33,7 @@ class TrainOptions:
 
     data: list[str]
     out: str
+    init: str | None = _option(None, "begin with the weights, shape and vocabulary of this model (name or directory)")
     tokenizer: str | None = _option(None, "a directory with a vocabulary, or gpt2 (default: train one on the text)")
     n_vocab: int = _option(4096, "tokens in the vocabulary to train")
     n_ctx: int = _option(256, "positions: how far back the model can look")
@@ -59,6 +60,11 @@ class TrainOptions:
     log_every: int = _option(10, "steps between rows of log.csv")
     checkpoint_minutes: float = _option(5.0, "minutes between checkpoints")
     ops: str = _option("numpy", "who does the arithmetic: numpy, or numba (compiled, faster)")
+    sample: list[str] = dataclasses.field(
+        default_factory=list,
+        metadata={"help": "a beginning; the model's continuation goes to samples.txt at each measurement; "
+                  "may be repeated"},
+    )  # fmt: skip
     dtype: str = _option("float32", "how the weights are stored: float32 or float16")
 
     def __post_init__(self):

@@ -1,6 +1,6 @@
-"""What a training run leaves for people: log.csv and a picture of the loss.
+"""What a training run leaves for people: log.csv.
 
-Enter: one row of numbers per logged step. Leave: both files, rewritten whole each time. Next: training/options.py.
+Enter: one row of numbers per logged step. Leave: the file, rewritten whole each time. Next: training/picture.py.
 """
 
 import csv
@@ -9,7 +9,7 @@ import io
 from .. import files
 from ..errors import FileError
 
-LOG, PICTURE = "log.csv", "loss.png"
+LOG = "log.csv"
 COLUMNS = ("step", "tokens", "lr", "train_loss", "grad_norm", "held_out_loss", "held_out_bits_per_byte", "seconds")
 
 
@@ -48,29 +48,6 @@ class Log:
     def seconds(self):
         """Training time so far, over all resumed parts."""
         return float(self.rows[-1]["seconds"]) if self.rows else 0.0
-
-
-def plot(log, path, title):
-    """Draw the training loss and the held-out loss over the tokens seen, as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and only wanted here
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    tokens, losses = log.series("tokens", "train_loss")
-    axes.plot([n / 1e6 for n in tokens], losses, color="#9aa7b4", linewidth=0.9, label="training batches")
-    tokens, losses = log.series("tokens", "held_out_loss")
-    if tokens:
-        axes.plot([n / 1e6 for n in tokens], losses, "o-", color="#c1440e", markersize=4, label="held-out text")
-        axes.annotate(f"{losses[-1]:.3f}", (tokens[-1] / 1e6, losses[-1]), xytext=(0, 8),
-                      textcoords="offset points", ha="right", color="#c1440e")
-    axes.set(xlabel="tokens seen (millions)", ylabel="loss (nats per token)", title=title)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    with files.replacing(path) as part:
-        figure.savefig(part, format="png", dpi=130)
 
 
 def _short(value):

@@ -1,7 +1,7 @@
 """Everything a training run needs to go on as if it had never stopped, in one file.
 
 Enter: params, optimizer, step, random generator. Leave: `training_state.safetensors`, replaced whole or not at all;
-and back. One file, because weights and moments of two different steps must never be mixed. Next: training/report.py.
+and back. One file, because weights and moments of two different steps must never be mixed. Next: training/best.py.
 """
 
 import json

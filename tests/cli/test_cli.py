@@ -254,7 +254,7 @@ def test_train_again_into_the_same_folder(fail, trained, text_file, capsys):
 
 def test_resume_takes_no_other_options(fail, trained, tmp_path):
     line = fail("train", "--resume", "--out", trained, "--lr", "0.1")
-    assert line == "nanogpt-np: --resume: expected only --out (and --data), got --lr; a run keeps its options"
+    assert line == "nanogpt-np: --resume: expected only --out (and --data, --steps), got --lr; a run keeps its options"
     assert "got --tie-word-embeddings" in fail("train", "--resume", "--out", trained, "--no-tie-word-embeddings")
     assert "expected a training run" in fail("train", "--resume", "--out", tmp_path)
 
