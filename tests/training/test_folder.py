@@ -123,21 +123,22 @@ def test_unfinished_files_go_and_others_stay(tmp_path):
 
 
 def test_everything_a_run_writes_is_known(tmp_path):
-    run = options(tmp_path)
+    run = options(tmp_path, sample=["the"])
     start(run)
-    assert {path.name for path in Path(run.out).iterdir()} == {folder.LOCK, *folder.FILES}
+    written = {path.name for path in Path(run.out).rglob("*") if path.is_file()}
+    assert written == {folder.LOCK, *folder.FILES}
 
 
 def test_a_finished_model_without_its_state_is_not_begun_again(tmp_path, capsys):
     run = options(tmp_path)
     start(run)
     (Path(run.out) / STATE).unlink()
-    before = {path.name: path.read_bytes() for path in Path(run.out).iterdir()}
+    before = {path: path.read_bytes() for path in Path(run.out).rglob("*") if path.is_file()}
     assert main(["train", "--resume", "--out", run.out]) == 2
     said = capsys.readouterr().err
     assert "expected training_state.safetensors beside model.safetensors, found none" in said
     assert "copy it back, or start a new run in another --out" in said and said.count("\n") == 1
-    assert {path.name: path.read_bytes() for path in Path(run.out).iterdir()} == before
+    assert {path: path.read_bytes() for path in Path(run.out).rglob("*") if path.is_file()} == before
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path):
