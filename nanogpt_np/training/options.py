@@ -85,7 +85,7 @@ class TrainOptions:
         n_vocab = f"at least {LEAST_VOCAB}, for the bytes and <|endoftext|>"
         yield "data", "the names of text files", all(self.data) and bool(self.data)
         yield "out", "the name of a folder", self.out != ""
-        yield "n_vocab", n_vocab, self.n_vocab >= LEAST_VOCAB or self.tokenizer is not None
+        yield "n_vocab", n_vocab, self.n_vocab >= LEAST_VOCAB or self.tokenizer or self.init
         yield "seed", "at least 0", self.seed >= 0
         yield "held_out", "a share from 0 to 0.5", 0.0 <= self.held_out <= 0.5
         yield "checkpoint_minutes", "a number of at least 0", self.checkpoint_minutes >= 0.0
