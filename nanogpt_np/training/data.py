@@ -5,6 +5,7 @@ Enter: paths of UTF-8 files, documents separated by <|endoftext|>. Leave: for an
 but the step. Next: training/optim.py.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,17 @@ def read_documents(paths, digest=None):
     return documents
 
 
+def check_there(paths):
+    """FileError where a name leads to nothing: said before a run's folder is made."""
+    for path in paths:
+        try:
+            os.stat(path)
+        except OSError as error:
+            raise files.cannot_read(path, error) from error
+
+
 def count_file_bytes(paths):
-    """How many bytes some files hold together; what cannot be looked at counts nothing, and is named when it is read."""
+    """How many bytes some files hold together; what is no file counts nothing, and is named when it is read."""
     return sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
 
 

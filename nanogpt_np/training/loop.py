@@ -38,6 +38,7 @@ def run(options, ops, resume=False, progress=True):
     used. Ctrl-C finishes the step, saves and returns.
     """
     memory.keep_freed_memory(KEPT_BYTES)
+    data.check_there(options.data)
     with folder.held(options.out, resume):
         run, documents = prepare(options, ops, resume, progress)
         run.go(plan.opening(documents, run.tokenizer, run.config.n_ctx), progress)
