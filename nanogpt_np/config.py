@@ -4,6 +4,7 @@ Enter: numbers, or the JSON of the `transformers` library. Leave: a checked GPTC
 """
 
 from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
 
 from .errors import InputError, printable
 
@@ -35,9 +36,9 @@ class GPTConfig:
     tie_word_embeddings: bool = True
     dropout: float = 0.0
     eos_id: int | None = None
-    more_eos_ids: tuple = ()
+    more_eos_ids: tuple[int, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("n_vocab", "n_ctx", "n_embd", "n_layer", "n_head"):
             value = getattr(self, name)
             if not _is_whole(value) or not 1 <= value <= MOST:
@@ -55,13 +56,13 @@ class GPTConfig:
             raise InputError(f"tie_word_embeddings: expected true or false, got {_quoted(self.tie_word_embeddings)}")
         if not _is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
             raise InputError(f"dropout: expected a share from 0 to below 1, got {_quoted(self.dropout)}")
-        least, most = EPS_RANGE
-        if not _is_number(self.layer_norm_eps) or not least <= self.layer_norm_eps <= most:
+        low, high = EPS_RANGE
+        if not _is_number(self.layer_norm_eps) or not low <= self.layer_norm_eps <= high:
             got = _quoted(self.layer_norm_eps)
-            raise InputError(f"layer_norm_eps: expected a positive number from {least} to {most}, got {got}")
+            raise InputError(f"layer_norm_eps: expected a positive number from {low} to {high}, got {got}")
         self._check_eos()
 
-    def _check_eos(self):
+    def _check_eos(self) -> None:
         if not isinstance(self.more_eos_ids, tuple) or (self.eos_id is None and self.more_eos_ids):
             raise InputError(f"more_eos_ids: expected a tuple of ids beside eos_id, got {_quoted(self.more_eos_ids)}")
         for name, ids in (("eos_id", (self.eos_id,)), ("more_eos_ids", self.more_eos_ids)):
@@ -72,15 +73,15 @@ class GPTConfig:
                     raise InputError(f"{name}: expected an id below n_vocab = {self.n_vocab}, got {_quoted(i)}")
 
     @property
-    def d_head(self):
+    def d_head(self) -> int:
         """The width of one attention head."""
         return self.n_embd // self.n_head
 
-    def replace(self, **changes):
+    def replace(self, **changes: Any) -> "GPTConfig":
         """A copy with some fields changed: `config.replace(n_ctx=512)`."""
         return replace(self, **changes)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The `config.json` of the `transformers` library for this shape, a dict ready for JSON."""
         return {
             "architectures": ["GPT2LMHeadModel"],
@@ -97,7 +98,7 @@ class GPTConfig:
         }
 
     @classmethod
-    def from_dict(cls, raw):
+    def from_dict(cls, raw: Any) -> "GPTConfig":
         """The shape that a `config.json` describes; InputError where it is not a GPT-2 this project can run."""
         if not isinstance(raw, dict) or raw.get("model_type", "gpt2") != "gpt2":
             got = _quoted(raw.get("model_type") if isinstance(raw, dict) else type(raw).__name__)
@@ -118,11 +119,11 @@ class GPTConfig:
         )
         if raw.get("n_inner") not in (None, 4 * config.n_embd):
             raise InputError(f"config: expected n_inner = null or {4 * config.n_embd}, got {_quoted(raw['n_inner'])}")
-        eos_id, *more = _eos_ids(raw.get("eos_token_id"), config.n_vocab) or [None]
-        return config.replace(eos_id=eos_id, more_eos_ids=tuple(more))
+        ids = _eos_ids(raw.get("eos_token_id"), config.n_vocab)
+        return config.replace(eos_id=ids[0] if ids else None, more_eos_ids=tuple(ids[1:]))
 
 
-def _eos_ids(stored, n_vocab):
+def _eos_ids(stored: Any, n_vocab: int) -> list[int]:
     """The ids that end a text, one or a list in the file, each once: _eos_ids([3, 50256, 3, 4], 11) -> [3, 4]
 
     An id outside the vocabulary never comes: GPT2Config's default is 50256, also beside a small one.
@@ -133,15 +134,15 @@ def _eos_ids(stored, n_vocab):
     return list(dict.fromkeys(i for i in ids if i < n_vocab))
 
 
-def _is_whole(value):
+def _is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value):
+def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _quoted(value):
+def _quoted(value: Any) -> str:
     """A value for a message: a text in quotes, escaped and cut; anything else as Python writes it, cut."""
     return f"'{printable(value)}'" if isinstance(value, str) else printable(value)
 
@@ -167,11 +168,11 @@ _FIXED = {
 }
 
 
-def _gpt3(n_layer, n_embd, n_head):
+def _gpt3(n_layer: int, n_embd: int, n_head: int) -> GPTConfig:
     return GPTConfig(n_ctx=2048, n_layer=n_layer, n_embd=n_embd, n_head=n_head, eos_id=50256)
 
 
-def _gpt2(n_layer, n_embd, n_head):
+def _gpt2(n_layer: int, n_embd: int, n_head: int) -> GPTConfig:
     return GPTConfig(n_layer=n_layer, n_embd=n_embd, n_head=n_head, eos_id=50256)
 
 

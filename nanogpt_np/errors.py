@@ -18,7 +18,7 @@ class TokenizerError(InputError):
     """Text or ids that the tokenizer cannot take, or vocabulary files that do not fit together."""
 
 
-def printable(value, most=80):
+def printable(value: object, most: int = 80) -> str:
     r"""A str as it stands, or any other value's repr, so that it is one short line that no terminal obeys.
 
     At most `most` characters, the last one … where it was cut. Whatever moves the cursor, colours, hides or turns
@@ -26,7 +26,8 @@ def printable(value, most=80):
     printable("a\x1b[31mred") -> "a\\x1b[31mred"; printable("abcdefgh", most=4) -> "abc…"
     """
     text = value if isinstance(value, str) else _repr(value)
-    pieces, n = [], 0
+    pieces: list[str] = []
+    n = 0
     for character in text[: most + 1]:
         piece = character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         if n + len(piece) > most:
@@ -36,14 +37,14 @@ def printable(value, most=80):
     return "".join(pieces)
 
 
-def _cut(pieces, n, most):
+def _cut(pieces: list[str], n: int, most: int) -> str:
     """Take away whole characters until there is room for the …; half an escape would say something else."""
     while pieces and n >= most:
         n -= len(pieces.pop())
     return "".join(pieces) + "…"
 
 
-def _repr(value):
+def _repr(value: object) -> str:
     try:
         return repr(value)
     except Exception as error:  # whole numbers of more than 4,300 digits have no repr, and foreign objects may fail
