@@ -18,6 +18,7 @@ import nanogpt_np
 PACKAGE = Path(nanogpt_np.__file__).parent
 LITERAL = re.compile(r"""[\[({"'\-\d]|[rb]["']|(True|False|None|inf)\b""")  # how a value begins
 SHAPE = r"\[(?![^]]*\binf\b)[\w ,*+/.-]*\bn_\w+[\w ,*+/.-]*\]"  # [n_batch, 4 * n_embd]
+BUILTINS = {"float": float, "int": int, "list": list, "next": next}
 AT_LEAST = 25  # examples; fewer mean that this file no longer finds them
 
 
@@ -98,7 +99,7 @@ class Arrays(ast.NodeTransformer):
 
 def evaluate(node, names):
     tree = ast.fix_missing_locations(ast.Expression(node))
-    return eval(compile(tree, "<example>", "eval"), {"__builtins__": {"list": list, "next": next}}, names)
+    return eval(compile(tree, "<example>", "eval"), {"__builtins__": BUILTINS}, names)
 
 
 def names_for(module, call, value):

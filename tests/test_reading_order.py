@@ -58,7 +58,7 @@ def test_the_last_words_lead_through_every_room_once():
 
 def test_the_architecture_lists_the_same_order():
     listed = re.findall(r"`([\w/]+\.py)`", section((ROOT / "docs/architecture.md").read_text("utf-8"), "To read"))
-    assert listed == reading_order()
+    assert listed == reading_order(), f"'## To read' should list: {', '.join(reading_order())}"
 
 
 @pytest.mark.parametrize("face", FACES)

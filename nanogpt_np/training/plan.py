@@ -93,7 +93,7 @@ def resume_command(out):
 def opening(documents, tokenizer, n_ctx):
     """The first few words of the first document that has some, to try the model with; "Once" where none has.
 
-    opening(["To be, or not to be, that is the question"], …) -> "To be, or not to be,"
+    opening(["To be, or not to be, that is the question"], Tokenizer.gpt2(), 64) -> "To be, or not to be,"
     They fill at most half of the context, in tokens.
     """
     for document in documents:

@@ -54,7 +54,10 @@ def on_terminal():
 
 
 def expectation(seconds, n_steps):
-    """How long is left: expectation(0.5, 1200) -> "… about 10 minutes for the 1,200 steps left …"."""
+    """How long is left, in words.
+
+    expectation(2, 9) -> "2 s per step: about 18 seconds for the 9 steps left, and measuring and saving besides"
+    """
     left = seconds * n_steps
     words = f"{left / 60:,.0f} minutes" if left >= 90 else f"{left:,.0f} seconds"
     return f"{seconds:.3g} s per step: about {words} for the {n_steps:,} steps left, and measuring and saving besides"
