@@ -16,7 +16,7 @@ from nanogpt_np import ops
 from nanogpt_np.cli import main
 from nanogpt_np.storage.checkpoint import load
 from nanogpt_np.tokenizer.bpe import Tokenizer
-from nanogpt_np.training import data, report
+from nanogpt_np.training import data
 from nanogpt_np.training.evaluation import count_bytes, evaluate
 from nanogpt_np.training.folder import resume_options
 from nanogpt_np.training.loop import train
@@ -271,11 +271,3 @@ def _final(ids, params, config):
     from nanogpt_np import model
 
     return model.trunk(ids[None], params, config, ops)[0]
-
-
-def test_log_forgets_what_is_done_again(tmp_path):
-    log = report.Log(tmp_path / "log.csv")
-    for step in (1, 2, 3):
-        log.add(step=step, train_loss=1.0 / step, seconds=float(step))
-    again = report.Log.load(tmp_path / "log.csv", last_step=2)
-    assert [row["step"] for row in again.rows] == ["1", "2"] and again.seconds == 2.0
