@@ -23,6 +23,8 @@ class Server:
     """
 
     def __init__(self):
+        self.listens = True  # else an act begins before anything was asked
+        self.tls = None  # an ssl.SSLContext, to speak https
         self.acts, self.heads, self.over, self.client = [GOOD], [], threading.Event(), None
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
@@ -34,13 +36,13 @@ class Server:
             with contextlib.suppress(OSError):
                 client, _ = self.socket.accept()
                 self.client = client
-                with client:
+                with self.tls.wrap_socket(client, server_side=True) if self.tls else client as client:
                     client.settimeout(20)
                     self._play(client)
 
     def _play(self, client):
         head = b""
-        while b"\r\n\r\n" not in head:
+        while self.listens and b"\r\n\r\n" not in head:
             if not (received := client.recv(65536)):
                 return
             head += received

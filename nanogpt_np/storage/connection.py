@@ -183,6 +183,8 @@ def _answer(url, headers, deadline):
         check_url(url)
         try:
             response = _send(url, headers, deadline)
+        except FileError:
+            raise
         except _TROUBLE as error:
             refused = isinstance(error, (requests.exceptions.SSLError, requests.exceptions.ProxyError))
             raise BrokeOff(_reason(error, deadline), deadline.reached and not refused) from error
@@ -202,7 +204,13 @@ def _send(url, headers, deadline):
         _check_host(url, request.url)
         settings = session.merge_environment_settings(request.url, {}, True, None, None)  # proxies, certificates
         adapter = _Adapter(deadline)
-        return adapter.send(request, True, TIMEOUT, settings["verify"], settings["cert"], settings["proxies"])
+        response = adapter.send(request, True, TIMEOUT, settings["verify"], settings["cert"], settings["proxies"])
+    if not deadline.reached or not hasattr(response.raw, "read1"):  # then nothing here has a limit
+        response.close()
+        raise FileError(
+            "expected requests 2.32.2 and urllib3 2.2, or newer ones, got older ones; upgrade them with pip"
+        )
+    return response
 
 
 def _check_host(url, prepared):

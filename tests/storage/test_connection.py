@@ -1,6 +1,12 @@
 """Servers that mean harm: each ends in the right file or in one line, and soon."""
 
+import shutil
+import ssl
+import subprocess
+
 import pytest
+import requests
+import urllib3
 from hostile import (
     CHUNKED,
     DATA,
@@ -21,6 +27,7 @@ from hostile import (
 )  # fmt: skip
 
 from nanogpt_np.errors import FileError
+from nanogpt_np.storage import connection
 
 # ---- what looks odd and is right
 
@@ -208,3 +215,88 @@ def test_what_is_too_slow_is_left(server, fetch, folder, impatient, kind):
         fetch()
     one_line(caught)
     assert not (folder / "data.bin").exists()
+
+
+# ---- https
+
+
+@pytest.fixture
+def secure(server, monkeypatch, tmp_path):
+    """The server speaks TLS, with a certificate of its own that the client is told to trust."""
+    if not (openssl := shutil.which("openssl")):
+        pytest.skip("openssl makes the certificate; install it")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = f"{openssl} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.tls.load_cert_chain(certificate, key)
+    server.url = server.url.replace("http:", "https:")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    return server
+
+
+@pytest.mark.parametrize("acts", [[GOOD], [chunks(DATA[:9], DATA[9:])], [b"", GOOD], [GOOD[:-9], GOOD]])
+def test_a_good_server_that_speaks_tls(secure, fetch, acts):
+    secure.acts = list(acts)
+    assert fetch() == DATA
+
+
+@pytest.mark.parametrize("act", [drip(GOOD), after(OK + LENGTH + b"\r\n", drip(DATA)), after(chunks(end=b""), silence)])
+def test_limits_of_time_hold_with_tls(secure, fetch, impatient, act):
+    secure.acts = [act]
+    with pytest.raises(FileError, match=r"broke off \(no answer within") as caught:
+        fetch()
+    one_line(caught)
+
+
+def test_a_stranger_with_a_certificate_of_his_own(secure, fetch, monkeypatch):
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with pytest.raises(FileError, match=r"could not be reached \(.*certificate verify failed") as caught:
+        fetch()
+    one_line(caught)
+    assert not secure.heads
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        silence,
+        GOOD,
+        b"",
+        b"\x00" * 99,
+        drip(b"\x16\x03\x03\x40\x00" + DATA),
+        again_and_again(b"\x16\x03\x03\x00\x01\x00"),
+    ],
+)
+def test_a_handshake_that_comes_to_nothing(server, fetch, impatient, act):
+    server.listens, server.acts = False, [act]
+    server.url = server.url.replace("http:", "https:")
+    with pytest.raises(FileError, match=r"could not be reached|the transfer broke off") as caught:
+        fetch()
+    one_line(caught)
+
+
+# ---- what the libraries must bring along
+
+
+@pytest.mark.parametrize("lack", ["requests", "urllib3"])
+def test_older_libraries_are_refused(server, fetch, monkeypatch, lack):
+    """With them the limits would not hold, and nobody would see it."""
+    if lack == "requests":  # does not ask the adapter in the way that ours answers
+        usual = requests.adapters.HTTPAdapter.get_connection_with_tls_context
+        monkeypatch.setattr(connection._Adapter, "get_connection_with_tls_context", usual)
+    else:
+        monkeypatch.delattr(urllib3.HTTPResponse, "read1")
+        monkeypatch.delattr(urllib3.response.BaseHTTPResponse, "read1", raising=False)
+    with pytest.raises(FileError, match=r"expected requests 2\.32\.2 and urllib3 2\.2, or newer ones"):
+        fetch()
+
+
+def test_hosts_are_compared_once_more(server, fetch, monkeypatch):
+    """Should an address pass that urllib3 reads in another way, nothing is asked of anybody."""
+    monkeypatch.setattr(connection, "check_url", lambda url: None)
+    for url in ("http://example.com\\@127.0.0.1/x", "http://127.0.0.1\\@example.com/x"):
+        with pytest.raises((FileError, connection.BrokeOff), match="two ways|Failed to parse"):
+            with connection.ask(url, {}):
+                pass
