@@ -1,10 +1,11 @@
-"""The names and signatures of ops.py, in Numba: one pass over memory where NumPy takes several, on all cores.
+"""The functions of ops.py once more, in Numba: one pass over memory where NumPy takes several, on all cores.
 
-Enter and leave: as in ops.py, which is the definition; float32 runs here, any other dtype is handed to ops.py.
-No matrix product goes to BLAS: its threads spin for a while after their work and would fight those of Numba. Sums are
-cut in a fixed way: the number of threads changes no bit. The first call of a kernel compiles it (seconds, once); the
-result is kept on disk.
-To read: compile, math, writer, vectors, tiles, products, attention, pointwise, training; addresses, decode, weights.
+Enter and leave: as in ops.py, which is the definition: the same names, signatures and, to rounding, values. float32
+runs here, any other dtype is handed to ops.py. A kernel is a function that Numba compiles: the first call does that
+(seconds, once), and the result is kept on disk. No matrix product goes to BLAS: its threads spin for a while after
+their work and would fight those of Numba. Sums are cut in a fixed way: the number of threads changes no bit.
+In this order: compile, math, then the products (writer, vectors, tiles, products), attention, pointwise, training; and
+for a whole token in one call addresses, decode, weights.
 """
 
 # what is too small to matter, or waits for memory either way

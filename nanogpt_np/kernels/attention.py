@@ -115,7 +115,7 @@ def softmax_row(scores, visible, scale):
         e = exp(scores[j] - top) if visible[j] else ZERO
         scores[j] = e
         total += e
-    share = ONE / total if total > ZERO else ZERO
+    share = ONE / total if total != ZERO else ZERO  # a total of NaN makes all of them NaN
     for j in range(end):
         scores[j] *= share
 

@@ -25,10 +25,18 @@ E0, E1, E2, E3, E4, E5 = (
     for value in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 )
 
+_ALL_BUT_THE_SIGN = np.int32(0x7FFFFFFF)
+
 if config.DISABLE_JIT:  # kernels run as plain Python, for stepping through
 
     def _power_of_two(n):
         return np.float32(2.0) ** n
+
+    def bits_of_size(x):
+        return np.float32(x).view(np.int32) & _ALL_BUT_THE_SIGN
+
+    def size_of_bits(bits):
+        return np.int32(bits).view(np.float32)
 
 else:
 
@@ -43,10 +51,32 @@ else:
 
         return types.float32(types.float32), codegen
 
+    @intrinsic
+    def bits_of_size(typingctx, x):
+        """The bits of |x| as a whole number: in the same order as the sizes, and above them all infinity, then NaN.
+
+        The largest of floats would forget a NaN, which is not larger than anything; the largest of these does not.
+        """
+
+        def codegen(context, builder, signature, args):
+            i32 = ir.IntType(32)
+            return builder.and_(builder.bitcast(args[0], i32), ir.Constant(i32, int(_ALL_BUT_THE_SIGN)))
+
+        return types.int32(types.float32), codegen
+
+    @intrinsic
+    def size_of_bits(typingctx, bits):
+        """The float32 that bits_of_size() made these bits of."""
+
+        def codegen(context, builder, signature, args):
+            return builder.bitcast(args[0], ir.FloatType())
+
+        return types.float32(types.int32), codegen
+
 
 @inner
 def exp(x):
-    """exp of a float32, within 1e-7 relative; what lies below -87 gives exp(-87)."""
+    """exp of a float32, within 1e-7 relative; what lies below -87 gives exp(-87), and NaN gives NaN."""
     x = min(max(x, LOWEST), HIGHEST)
     n = np.floor(x * LOG2_E + HALF)
     r = x - n * LN2_HIGH - n * LN2_LOW

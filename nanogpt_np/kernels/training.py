@@ -46,7 +46,7 @@ def _log_sum_exp_kernel(logits, columns, top, total, picked):
         added = ZERO
         for j in range(width):
             added += exp(logits[i, j] - higher)
-        total[i] = added + (total[i] * exp(top[i] - higher) if total[i] > ZERO else ZERO)
+        total[i] = added + (total[i] * exp(top[i] - higher) if total[i] != ZERO else ZERO)
         top[i] = higher
 
 

@@ -1,6 +1,6 @@
 """Keys and values as int8, a scale for each of a head: a quarter of the bytes to read where a text is long.
 
-Enter: each layer's new k and v. Leave: all so far, in float32 again; kernel_decode_int8.py reads them as they are.
+Enter: each layer's new k and v. Leave: all so far, in float32 again; quantized/decode.py reads them as they are.
 Next: quantized/decode.py.
 """
 

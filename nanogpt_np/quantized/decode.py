@@ -1,4 +1,4 @@
-"""All blocks of int8 weights and the logits in one compiled call: what kernel_decode.py is for float32.
+"""All blocks of int8 weights and the logits in one compiled call: what kernels/decode.py is for float32.
 
 Enter: the residual stream of the newest tokens, the model's params, an Int8Cache. Leave: the logits that model.forward
 would return, but for the order of sums; the cache holds the new keys and values. Next: quantized/matrices.py.
@@ -23,7 +23,7 @@ SMALL, FACTORS = STORED.copy(dtype=int8), float32[:, :, :, ::1]
 
 
 def decode_plan(shape, params, config, cache):
-    """See kernel_decode.decode_plan: it is for few new tokens of each text, int8 everywhere, GPT-2's own GELU."""
+    """See kernels.decode_plan: it is for few new tokens of each text, int8 everywhere, GPT-2's own GELU."""
     if shape[1] > FEW_ROWS or math.prod(shape) > MOST_ROWS or not isinstance(cache, Int8Cache):
         return None
     if config.activation != "gelu_new" or not belongs(cache, shape, params):
@@ -34,7 +34,7 @@ def decode_plan(shape, params, config, cache):
 
 
 def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> [n_batch, n_new, n_vocab]
-    """See kernel_decode.decode_few."""
+    """See kernels.decode_few."""
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
     rows = x.reshape(-1, n_embd).astype(np.float32)  # a copy, in which the kernel works

@@ -9,7 +9,6 @@ import numpy as np
 from .. import kernels
 from .. import params as P
 from ..errors import InputError
-from ..kernels.compile import n_threads
 from ..kernels.products import NO_BIAS
 from ..kernels.weights import MATRICES
 from ..kv_cache import KVCache
@@ -27,7 +26,8 @@ class Int8Matrix:
     """A matrix as int8: `shape` as it was, `packed` uint8 [n_panels, n_in / 4, PANEL, 4], `factors` float32 [n_out].
 
     Where each row makes one output, as in wte, pass `by_row`; else each column does. `give_back` is called after
-    every few panels: what the matrix holds up to there has been read for the last time.
+    every few panels: what the matrix holds up to there has been read for the last time. An output whose weights hold
+    NaN or infinity has the factor NaN.
     """
 
     def __init__(self, matrix, by_row=False, give_back=lambda: None):
@@ -41,8 +41,7 @@ class Int8Matrix:
         for panel in range(0, n_panels, PANELS_AT_ONCE):
             outputs = slice(panel * PANEL, (panel + PANELS_AT_ONCE) * PANEL)
             packed = self.packed[panel : panel + PANELS_AT_ONCE]
-            each = -(-len(packed) // n_threads())
-            pack_int8(np.asarray(columns[:, outputs], np.float32), each, self.factors[outputs], packed)
+            pack_int8(columns[:, outputs], self.factors[outputs], packed)
             give_back()
 
     @property
@@ -65,9 +64,7 @@ class Int8Matrix:
     def multiply(self, x, bias=NO_BIAS):  # [..., n_in] -> [..., n_out]
         """x @ matrix + bias (or matrix.T, `by_row`), with x as int8 too."""
         rows = np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
-        out = np.empty((len(rows), len(self.factors)), np.float32)
-        bias = np.ascontiguousarray(bias, np.float32)
-        multiply_int8(rows, self.packed.reshape(-1), self.factors, bias, n_threads(), out)
+        out = multiply_int8(rows, self.packed, self.factors, np.ascontiguousarray(bias, np.float32))
         return out.reshape(*x.shape[:-1], -1)
 
 
@@ -80,11 +77,21 @@ def quantize(params, config):
 
 
 def keep_one(name, array, config, give_back=lambda: None):
-    """One parameter of a model, by its name, as `quantize` leaves it; see Int8Matrix for `give_back`."""
+    """One parameter of a model, by its name, as `quantize` leaves it; see Int8Matrix for `give_back`.
+
+    InputError where a matrix holds NaN or infinity, for which int8 has no place.
+    """
     vocabulary = "wte.weight" if config.tie_word_embeddings else "lm_head.weight"
     if isinstance(array, Int8Matrix) or not name.endswith((*MATRICES, vocabulary)):
         return array
-    return Int8Matrix(array, name == vocabulary, give_back)
+    matrix = Int8Matrix(array, name == vocabulary, give_back)
+    n_broken = np.count_nonzero(~np.isfinite(matrix.factors))
+    if n_broken:
+        raise InputError(
+            f"{name}: expected finite weights, got NaN or infinity in those of {n_broken} of {len(matrix.factors)} "
+            "outputs; the weights are broken"
+        )
+    return matrix
 
 
 def make_cache(config, n_batch, n_ctx):

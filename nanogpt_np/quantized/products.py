@@ -1,6 +1,6 @@
 """Products of int8 numbers: what one vector instruction (VNNI) does where the CPU has it, and the same in plain loops.
 
-Enter: weights packed by quantized.py, activations as int8 with a scale per GROUP. Leave: float32 sums, in place.
+Enter: weights as pack_int8() packs them, float32 activations, which become int8 with a scale per GROUP. Leave: float32.
 An instruction multiplies four unsigned bytes by four signed ones and adds them to an int32: weights are stored as
 w + 128, and what that adds is taken off where each sum begins. Next: quantized/cache.py.
 """
@@ -11,8 +11,8 @@ from numba import config, float32, intp, prange, types, uint8, void
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..kernels.compile import cpu_has, inner, kernel, read
-from ..kernels.math import HALF, ZERO
+from ..kernels.compile import cpu_has, inner, kernel, n_threads, read
+from ..kernels.math import HALF, ZERO, bits_of_size, size_of_bits
 from ..kernels.vectors import fma
 from ..kernels.writer import BYTE, FLOAT, INT32, Writer, compiled, integer
 
@@ -20,6 +20,8 @@ GROUP = 64  # activations that share one scale: an outlier spoils only its neigh
 PANEL = 64  # columns of the weights that are multiplied together
 OFFSET = 128
 LARGEST = np.float32(127)
+NEARLY_ZERO = np.float32(1e-36)  # 127 divided by less may be infinite; what is so small becomes 0
+INFINITE, NOT_A_NUMBER = np.float32(np.inf), np.float32(np.nan)
 ROWS = 4  # of activations at once
 
 _LANES = 16
@@ -105,11 +107,18 @@ add_one, add_rows = (_make_group(1), _make_group(ROWS)) if has_vnni() else (_add
 
 @inner
 def round_to_int8(x, small):
-    """x to int8, the largest to 127 -> what a step is worth, and the sum of all."""
-    top = ZERO
+    """x to int8, the largest to 127 -> what a step is worth, and the sum of all.
+
+    int8 has no NaN and no infinity: where x holds one, a step is worth NaN, and so is all that is made of it.
+    """
+    bits = np.int32(0)
     for j in range(x.size):
-        top = max(top, abs(x[j]))
-    factor = LARGEST / top if top > ZERO else ZERO
+        bits = max(bits, bits_of_size(x[j]))
+    top = size_of_bits(bits)
+    if not top < INFINITE:
+        small[:] = 0
+        return NOT_A_NUMBER, np.int32(0)
+    factor = LARGEST / top if top > NEARLY_ZERO else ZERO
     total = np.int32(0)
     for j in range(x.size):
         value = np.int32(np.floor(x[j] * factor + HALF))
@@ -143,11 +152,17 @@ def room_for(n_rows, width):
     return np.empty((n_rows, n_groups * GROUP), np.int8), np.empty(shape, np.float32), np.empty(shape, np.int32)
 
 
+def multiply_int8(x, packed, factors, bias):  # float32 [n_rows, n_in] -> [n_rows, n_out]
+    """x @ weights + bias, with x as int8 too; `packed` and `factors` as pack_int8() makes them."""
+    out = np.empty((len(x), len(factors)), np.float32)
+    _multiply_kernel(x, packed.reshape(-1), factors, bias, n_threads(), out)
+    return out
+
+
 @kernel(void(
     read(float32[:, ::1]), read(uint8[::1]), read(float32[::1]), read(float32[::1]), intp, float32[:, ::1]
 ))  # fmt: skip
-def multiply_int8(x, weights, factors, bias, n_parts, out):
-    """out = x @ weights + bias, with x as int8 too, in so many parts at once."""
+def _multiply_kernel(x, weights, factors, bias, n_parts, out):
     small, scales, starts = room_for(x.shape[0], x.shape[1])
     quantize(x, small, scales, starts)
     for part in prange(n_parts):
@@ -192,9 +207,13 @@ def _multiply_panel(x, scales, starts, weights, panel, row, sums):
             add_one(weights, at, x, row, k, starts, scales, group, sums)
 
 
+def pack_int8(weight, factors, packed):
+    """[n_in, n_out] to uint8 panels [n_panels, n_in / 4, PANEL, 4] of w + OFFSET, and a factor per column, in place."""
+    _pack_kernel(np.asarray(weight, np.float32), -(-len(packed) // n_threads()), factors, packed)
+
+
 @kernel(void(read(float32[:, :]), intp, float32[::1], uint8[:, :, :, ::1]))
-def pack_int8(weight, each, factors, packed):
-    """[n_in, n_out] to uint8 panels [n_panels, n_in / 4, PANEL, 4] of w + OFFSET, and a factor per column."""
+def _pack_kernel(weight, each, factors, packed):
     n_in, n_out = weight.shape
     n_panels = len(packed)
     for part in prange((n_panels + each - 1) // each):
