@@ -28,12 +28,13 @@ def read(ids, params, config, ops, cache, mask=None):  # [n_batch, n_seq] -> [n_
     `mask`: the same shape as `ids`, 0 at padding.
     """
     end = 0
-    while end < ids.shape[1]:
-        part = slice(end, end + _piece(len(ids), cache.length, config, ops))
-        x = _read_piece(ids[:, part], params, config, ops, cache, None if mask is None else mask[:, part])
-        end = part.stop
-    final = ops.layer_norm(x, **params["ln_f"], eps=config.layer_norm_eps)
-    return ops.unembed(final, model.unembedding(params))
+    with np.errstate(all="ignore"):  # what overflows shows in the logits, where sampling says so in one line
+        while end < ids.shape[1]:
+            part = slice(end, end + _piece(len(ids), cache.length, config, ops))
+            x = _read_piece(ids[:, part], params, config, ops, cache, None if mask is None else mask[:, part])
+            end = part.stop
+        final = ops.layer_norm(x, **params["ln_f"], eps=config.layer_norm_eps)
+        return ops.unembed(final, model.unembedding(params))
 
 
 def _piece(n_batch, n_before, config, ops):
@@ -70,10 +71,11 @@ def _remember(x, params, config, ops, cache, layer):
 def decode(ids, params, config, ops, cache):  # [n_batch, n_new] -> [n_batch, n_new, n_vocab]
     """The logits behind each of a few new tokens: what model.forward(…, cache=cache) returns."""
     plan = ops.decode_plan(ids.shape, params, config, cache) if hasattr(ops, "decode_plan") else None
-    if plan is None:
-        return model.forward(ids, params, config, ops, cache=cache)[0]
-    positions, visible = model.place(ids.shape, config, ops, None, cache)
-    x = model.embed(ids, positions, params, config, ops)
-    logits = ops.decode_few(x, plan, config, visible, cache)
+    with np.errstate(all="ignore"):  # as in read()
+        if plan is None:
+            return model.forward(ids, params, config, ops, cache=cache)[0]
+        positions, visible = model.place(ids.shape, config, ops, None, cache)
+        x = model.embed(ids, positions, params, config, ops)
+        logits = ops.decode_few(x, plan, config, visible, cache)
     cache.advance(ids.shape[1])
     return logits

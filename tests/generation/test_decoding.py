@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import warnings
 import weakref
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from small import CONFIG, make, padded, random_ids
 from nanogpt_np import GPT, model, ops
 from nanogpt_np import params as P
 from nanogpt_np.config import GPTConfig
+from nanogpt_np.errors import InputError
 from nanogpt_np.generation import decoding
 from nanogpt_np.kernels.weights import MATRICES
 from nanogpt_np.kv_cache import KVCache
@@ -182,6 +184,20 @@ def test_a_model_that_was_opened_lies_by_output_and_is_otherwise_the_same(tmp_pa
     for (name, array), (_, expected) in zip(P.walk(gpt.params), P.walk(params), strict=True):
         if not name.endswith("c_attn.bias"):  # those of keys change nothing: their gradient is noise, which Adam scales
             np.testing.assert_allclose(array, expected, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("how", [{}, {"temperature": 0}, {"temperature": 0, "speculate": 4}, {"num_beams": 2}])
+@pytest.mark.parametrize("twin", ["numpy", "numba", "int8"])
+def test_weights_that_overflow_are_one_error_and_no_warnings(twin, how):
+    """As the prompt is read, or only with the first token behind it."""
+    at_once, later = make(), make()
+    for name in ("wte", "wpe"):
+        at_once[name]["weight"][:] = np.float32(3e38)
+    later["wpe"]["weight"][4:] = np.inf
+    for params in (at_once, later):
+        with warnings.catch_warnings(), pytest.raises(InputError, match="broken"):
+            warnings.simplefilter("error")
+            GPT(CONFIG, params, ops=twin).generate([1, 2, 3, 4], 6, ignore_eos=True, **how)
 
 
 def test_pieces_keep_within_their_memory():
