@@ -1,8 +1,8 @@
 """How a kernel comes to run: compiled for one signature when first needed, kept on disk, one at a time.
 
 Enter: a Python function and the types it is for. Leave: a callable. The first compilation ever takes seconds and says
-so; `compile_all` does it ahead. What was kept counts until a room of kernels changes, as kernels call functions of
-other rooms. Next: kernels/math.py.
+so; `compile_all` does it ahead. What was kept counts until a file of WINGS changes, as kernels call functions of other
+files. Next: kernels/math.py.
 """
 
 import ctypes
@@ -17,17 +17,19 @@ import llvmlite.binding as llvm
 import numba
 from numba import config, njit
 
+from ..errors import InputError
 from ..memory import keep_freed_memory
 
 # everything that "fast" allows except "there are no infinities and no NaN": masks are made of infinities
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 PATIENCE = 1.0  # seconds of silence before a compilation is explained
 SPINS = "10000"
-WINGS = ("kernels", "quantized")  # the folders with functions that kernels call
+WINGS = ("kernels", "quantized")  # the folders with functions that kernels of other files call
 KEPT_BYTES = 8 << 20  # of a freed array: what a piece of a prompt needs in every block
 _MADV_PAGEOUT = 21  # Linux 5.4; unlike MADV_DONTNEED it can lose nothing
 
 _kernels = []
+_forked = threading.Event()
 _busy = threading.RLock()  # Numba's simplest pool of threads ends the process where two calls meet
 
 
@@ -51,7 +53,12 @@ class Kernel:
             return self.dispatcher(*args)
 
     def compile(self):
-        """Compile, or load what was compiled before."""
+        """Compile, or load what was compiled before; InputError in a process that can run no kernel."""
+        if self.parallel and _forked.is_set():
+            raise InputError(
+                "kernels: expected a process of their own, got one that fork made of one where they had run; "
+                "use multiprocessing.get_context('spawn'), or ops='numpy'"
+            )
         start_threads()
         with _busy, _Explained():
             try:
@@ -71,7 +78,7 @@ class Kernel:
         made = njit(parallel=self.parallel, fastmath=FAST, error_model="numpy", nogil=True, cache=cache)(self.function)
         index = _index(made)
         if index is not None:
-            index._source_stamp = (index._source_stamp, _rooms())
+            index._source_stamp = (index._source_stamp, _sources())
         return made
 
 
@@ -81,11 +88,11 @@ def _index(dispatcher):
 
 
 @functools.cache
-def _rooms():
-    """The rooms of kernels as they are on disk; Numba by itself would look at a kernel's own file alone."""
+def _sources():
+    """The files of WINGS as they are on disk; Numba by itself would look at a kernel's own file alone."""
     package = Path(__file__).parent.parent
-    rooms = [room for wing in WINGS for room in sorted((package / wing).glob("*.py"))]
-    found = [(f"{room.parent.name}/{room.name}", room.stat()) for room in rooms]
+    paths = [path for wing in WINGS for path in sorted((package / wing).glob("*.py"))]
+    found = [(f"{path.parent.name}/{path.name}", path.stat()) for path in paths]
     return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
 
 
@@ -190,3 +197,12 @@ def start_threads():
     keep_freed_memory(KEPT_BYTES)
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when Numba loads GNU OpenMP, which is now
     numba.get_num_threads()
+    if hasattr(os, "register_at_fork") and numba.threading_layer() == "omp":
+        os.register_at_fork(after_in_child=_stop_in_child)
+
+
+def _stop_in_child():
+    """GNU OpenMP's threads do not survive a fork, and ask for them ends the process: let compile() say so instead."""
+    _forked.set()
+    for one in _kernels:
+        one.is_ready = one.is_ready and not one.parallel

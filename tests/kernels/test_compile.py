@@ -44,22 +44,88 @@ def test_a_cold_folder_is_filled_and_used(tmp_path):
         assert lines[2].startswith(f"kept in {tmp_path}") and lines[3] == "True False"
 
 
-def test_a_change_in_a_room_that_kernels_call(tmp_path):
-    shutil.copytree(Path(nanogpt_np.__file__).parent, tmp_path / "nanogpt_np")
-    room = tmp_path / "nanogpt_np" / "kernels" / "math.py"
+def copied_package(folder):
+    package = Path(nanogpt_np.__file__).parent
+    shutil.copytree(package, folder / "nanogpt_np", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder / "nanogpt_np"
+
+
+def test_a_change_in_a_file_that_kernels_call(tmp_path):
+    path = copied_package(tmp_path) / "kernels" / "math.py"
     script = SCRIPT.replace("print(np", "print(_layer_norm_small_kernel.is_kept()); print(np")
-    for kept, error in (("False", 0.0), ("True", 0.0), ("False", 2.0), ("True", 2.0)):
-        if error and kept == "False":
-            room.write_text(room.read_text("utf-8").replace("+ bias[j]", "+ bias[j] * THREE"), "utf-8")
+    for kept, error in (("False", 0.0), ("True", 0.0), ("False", 2.0)):
+        if error:
+            path.write_text(path.read_text("utf-8").replace("+ bias[j]", "+ bias[j] * THREE"), "utf-8")
         lines, _ = run(script, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "kept"))
         assert lines[0] == kept and float(lines[1]) == pytest.approx(error, abs=1e-6)
 
 
+CHANGES = """
+from nanogpt_np import quantized
+from nanogpt_np.kernels import compile
+from nanogpt_np.tokenizer import compiled
+def stamps():
+    compile._sources.cache_clear()
+    made = {one.function.__module__.split(".")[1]: one._dispatcher(cache=True) for one in compile._kernels}
+    return {wing: compile._index(dispatcher)._source_stamp for wing, dispatcher in made.items()}
+before = stamps()
+for path in ("kernels/products.py", "quantized/products.py", "tokenizer/compiled.py", "ops.py"):
+    with open("nanogpt_np/" + path, "a") as file:
+        file.write("# another byte\\n")
+    after = stamps()
+    print(path, *sorted(wing for wing in after if after[wing] != before[wing]))
+    before = after
+"""
+
+
+def test_what_was_kept_counts_until_a_file_changes_that_it_may_come_from(tmp_path):
+    """Kernels call functions of kernels/ and quantized/; those of the tokenizer, which nobody calls, are its own."""
+    copied_package(tmp_path)
+    lines, _ = run(CHANGES, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "kept"))
+    assert lines == [
+        "kernels/products.py kernels quantized tokenizer",
+        "quantized/products.py kernels quantized tokenizer",
+        "tokenizer/compiled.py tokenizer",
+        "ops.py",
+    ]
+
+
+FORKED = """
+import multiprocessing
+import numpy as np
+import numba
+from nanogpt_np import InputError, kernels, ops
+x, weight = np.ones((200, 100), np.float32), np.ones(100, np.float32)
+def tell(pipe):
+    try:
+        kernels.layer_norm(x, weight, weight)
+        pipe.send("no error")
+    except InputError as error:
+        pipe.send(str(error))
+    pipe.send(np.array_equal(kernels.layer_norm(x[:2], weight, weight), ops.layer_norm(x[:2], weight, weight)))
+if __name__ == "__main__":
+    kernels.layer_norm(x, weight, weight), kernels.layer_norm(x[:2], weight, weight)
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=tell, args=(theirs,))
+    child.start()
+    theirs.close()
+    child.join()
+    print(numba.threading_layer(), child.exitcode, ours.recv(), ours.recv(), sep="\\n")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is not everywhere")
+def test_a_forked_process_says_that_it_can_run_no_kernel():
+    """GNU OpenMP would end it with a word about OpenMP; what needs no threads goes on, and so do other pools."""
+    (layer, exitcode, said, small_is_right), _ = run(FORKED)
+    assert exitcode == "0" and small_is_right == "True"
+    assert said == "no error" if layer != "omp" else "kernels: expected" in said and "get_context('spawn')" in said
+
+
 def test_no_folder_can_be_written_to(tmp_path):
     """The package's folder and the user's are files here, so that even root cannot write into them."""
-    package = Path(nanogpt_np.__file__).parent
-    shutil.copytree(package, tmp_path / "nanogpt_np", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "nanogpt_np" / "kernels" / "__pycache__").write_text("no folder")
+    (copied_package(tmp_path) / "kernels" / "__pycache__").write_text("no folder")
     (tmp_path / "home").write_text("no folder")
     nowhere = str(tmp_path / "home")
     lines, _ = run(

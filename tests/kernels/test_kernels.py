@@ -1,4 +1,4 @@
-"""kernels.py against ops.py: signatures, values, any number of threads, and as plain Python."""
+"""kernels/ against ops.py: signatures, values, any number of threads, and as plain Python."""
 
 import inspect
 import os
@@ -209,32 +209,54 @@ def test_whole_model():
         np.testing.assert_allclose(grad, expected[name], atol=1e-5 * np.abs(expected[name]).max(), err_msg=name)
 
 
-SCRIPT = """
-import hashlib, numpy as np
+GRADIENTS = """
+import hashlib
 from small import CONFIG, make, random_ids
 from nanogpt_np import kernels, params as P
 from nanogpt_np.training import backward
 loss, grads = backward.loss_and_grads(random_ids(3, 16), random_ids(3, 16, seed=1), make(), CONFIG, kernels)
 print(loss, hashlib.sha256(b"".join(a.tobytes() for _, a in P.walk(grads))).hexdigest())
 """
+WHOLE_NUMBERS = """
+import numpy as np
+from nanogpt_np.kernels import products, writer
+x, weight, bias = (np.random.default_rng(i).integers(-9, 9, s) for i, s in enumerate([(40, 900), (900, 131), (131,)]))
+x, weight, bias = (array.astype(np.float32) for array in (x, weight, bias))  # their sums are exact in any order
+several = [np.array_equal(products.product(x, weight, bias), x @ weight + bias)]
+for n in (1, 2, 3, 8):
+    few = x[:n]
+    several += [np.array_equal(products.linear(few, weight, bias), few @ weight + bias)]
+    several += [np.array_equal(products.unembed(few, np.ascontiguousarray(weight.T)), few @ weight)]
+print(writer.VECTOR, all(several))
+"""
 
 
-def run(**environment):
+def run(script, **environment):
     tests = str(Path(__file__).parent.parent)
     environment = os.environ | {"PYTHONPATH": tests, "OPENBLAS_NUM_THREADS": "1", **environment}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 
 def test_threads_do_not_change_a_bit():
-    assert run(NUMBA_NUM_THREADS="1") == run(NUMBA_NUM_THREADS="2")
+    assert run(GRADIENTS, NUMBA_NUM_THREADS="1") == run(GRADIENTS, NUMBA_NUM_THREADS="2")
+
+
+def expected_loss():
+    loss, _ = backward.loss_and_grads(random_ids(3, 16), random_ids(3, 16, seed=1), make(), CONFIG, ops)
+    return pytest.approx(loss, rel=1e-6)
 
 
 def test_as_plain_python():
-    assert float(run(NUMBA_DISABLE_JIT="1")[0]) == pytest.approx(float(run()[0]), rel=1e-6)
+    assert float(run(GRADIENTS, NUMBA_DISABLE_JIT="1")[0]) == expected_loss()
 
 
-@pytest.mark.parametrize("features", ["+avx2,+fma", "+sse4.2"])  # vectors of 8 and of 4
-def test_other_cpus(features):
-    other = run(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
-    assert float(other[0]) == pytest.approx(float(run()[0]), rel=1e-6)
+def test_products_on_a_cpu_with_vectors_of_4():
+    """All that is written by the vector; .ci/run tests all kernels with vectors of 8."""
+    assert run(WHOLE_NUMBERS, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="+sse4.2") == ["4", "True"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("features", ["+avx2,+fma", "+sse4.2"])
+def test_gradients_on_other_cpus(features):
+    assert float(run(GRADIENTS, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)[0]) == expected_loss()
