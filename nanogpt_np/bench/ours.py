@@ -222,7 +222,9 @@ class Bandwidth:
 def _parallel_sum():
     from numba import njit, prange
 
-    @njit(parallel=True, fastmath=True)  # the array holds ones: no infinities, any order
+    from ..kernels.compile import FAST
+
+    @njit(parallel=True, fastmath=FAST)
     def parallel_sum(array):
         n_parts = 64
         size = array.size // n_parts

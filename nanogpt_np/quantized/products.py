@@ -21,6 +21,7 @@ PANEL = 64  # columns of the weights that are multiplied together
 OFFSET = 128
 LARGEST = np.float32(127)
 NEARLY_ZERO = np.float32(1e-36)  # 127 divided by less may be infinite; what is so small becomes 0
+PLAIN_PYTHON = bool(config.DISABLE_JIT)
 INFINITE, NOT_A_NUMBER = np.float32(np.inf), np.float32(np.nan)
 ROWS = 4  # of activations at once
 
@@ -109,13 +110,14 @@ add_one, add_rows = (_make_group(1), _make_group(ROWS)) if has_vnni() else (_add
 def round_to_int8(x, small):
     """x to int8, the largest to 127 -> what a step is worth, and the sum of all.
 
-    int8 has no NaN and no infinity: where x holds one, a step is worth NaN, and so is all that is made of it.
+    int8 has no NaN and no infinity: where x holds one, a step is worth NaN, and so is all that is made of it, whatever
+    the whole numbers are. (To return early would cost the loops below a third of their speed.)
     """
     bits = np.int32(0)
     for j in range(x.size):
         bits = max(bits, bits_of_size(x[j]))
     top = size_of_bits(bits)
-    if not top < INFINITE:
+    if PLAIN_PYTHON and not top < INFINITE:  # int() of NaN is an error there
         small[:] = 0
         return NOT_A_NUMBER, np.int32(0)
     factor = LARGEST / top if top > NEARLY_ZERO else ZERO
@@ -124,7 +126,7 @@ def round_to_int8(x, small):
         value = np.int32(np.floor(x[j] * factor + HALF))
         small[j] = value
         total += value
-    return top / LARGEST, total
+    return top / LARGEST if top < INFINITE else NOT_A_NUMBER, total
 
 
 @inner
