@@ -186,8 +186,7 @@ def _is_version(text):
 def _version(response):
     """What names this version of the file: a strong ETag, else its date, else None (then it cannot be resumed)."""
     tag = response.headers.get("ETag", "")
-    version = tag if tag.startswith('"') else response.headers.get("Last-Modified")
-    return version if _is_version(version) else None
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
 
 def _where(url, response, part, have, version):  # -> (offset of the first byte that comes, size of the whole or None)

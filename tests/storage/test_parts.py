@@ -135,6 +135,32 @@ def test_after_a_break_no_byte_is_asked_for_twice(server, fetch, cut, chunked):
     assert server.ranges() == [None, cut]
 
 
+def test_what_arrived_is_on_the_disk_at_once(server, fetch, folder):
+    """Not only when 64 KiB are together or the transfer ends: a process may be killed."""
+    sizes = []
+
+    def act(client, over):
+        part = folder / "data.bin.part"
+        for size in (1, 500):
+            client.sendall(GOOD[: len(GOOD) - len(DATA) + size] if size == 1 else DATA[1:500])
+            while not (part.exists() and part.stat().st_size == size) and not over.wait(0.01) and len(sizes) < 2000:
+                sizes.append(part.exists() and part.stat().st_size)
+        sizes.append(part.stat().st_size)
+        client.sendall(DATA[500:])
+
+    server.acts = [act]
+    assert fetch() == DATA
+    assert sizes[-1] == 500
+
+
+@pytest.mark.parametrize("size", [b"-5", b"-ffffff", b"zz", b""])
+def test_a_chunk_that_is_none_leaves_nothing_in_the_part(server, fetch, folder, size):
+    server.acts = [chunks(DATA[:9], end=size + b"\r\n" + b"other")]
+    with pytest.raises(FileError, match="broke off .*; 9 bytes are kept"):
+        fetch()
+    assert (folder / "data.bin.part").read_bytes() == DATA[:9]
+
+
 def test_a_break_at_every_byte(server, fetch, folder):
     """Of the status line, the headers, the sizes of chunks and the chunks: the next try always mends it."""
     data = DATA[:20]
