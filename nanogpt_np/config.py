@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from .errors import InputError, printable
 
-ACTIVATIONS = ("gelu_new", "gelu")
+ACTIVATIONS = ("gelu_new", "gelu", "relu")
 POSITIONS = ("learned", "sinusoidal")
 MOST = 2**31 - 1  # of anything that is counted; what files claim beyond it would not even be printed
 EPS_RANGE = (1e-38, 1.0)  # float32 has no normal numbers below, and above it a layer norm forgets its input
@@ -18,7 +18,8 @@ EPS_RANGE = (1e-38, 1.0)  # float32 has no normal numbers below, and above it a 
 class GPTConfig:
     """The shape of a GPT-2 (Radford et al. 2019, section 2.3); the defaults are GPT-2 124M.
 
-    `activation`: "gelu_new" (the tanh formula that GPT-2 uses) or "gelu" (with erf).
+    `n_inner`: the width inside a feed-forward network; None means four times n_embd, as in every GPT-2.
+    `activation`: "gelu_new" (the tanh formula that GPT-2 uses), "gelu" (with erf), or "relu".
     `positions`: "learned" (GPT-2) or "sinusoidal" (Vaswani et al. 2017, section 3.5; no parameters).
     `dropout`: the share of values dropped in training, at GPT-2's three places; generation never drops.
     `eos_id`: the id that ends a text (<|endoftext|>), or None; `more_eos_ids`: further ones that end it too.
@@ -30,6 +31,7 @@ class GPTConfig:
     n_embd: int = 768
     n_layer: int = 12
     n_head: int = 12
+    n_inner: int | None = None
     activation: str = "gelu_new"
     positions: str = "learned"
     layer_norm_eps: float = 1e-5
@@ -39,8 +41,10 @@ class GPTConfig:
     more_eos_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("n_vocab", "n_ctx", "n_embd", "n_layer", "n_head"):
+        for name in ("n_vocab", "n_ctx", "n_embd", "n_layer", "n_head", "n_inner"):
             value = getattr(self, name)
+            if name == "n_inner" and value is None:
+                continue
             if not _is_whole(value) or not 1 <= value <= MOST:
                 most = f", at most {MOST}" if _is_whole(value) and value > MOST else ""
                 raise InputError(f"{name}: expected a whole number of at least 1{most}, got {_quoted(value)}")
@@ -77,6 +81,11 @@ class GPTConfig:
         """The width of one attention head."""
         return self.n_embd // self.n_head
 
+    @property
+    def n_hidden(self) -> int:
+        """The width inside a feed-forward network: n_inner, or 4 * n_embd. GPTConfig().n_hidden -> 3072"""
+        return 4 * self.n_embd if self.n_inner is None else self.n_inner
+
     def replace(self, **changes: Any) -> "GPTConfig":
         """A copy with some fields changed: `config.replace(n_ctx=512)`."""
         return replace(self, **changes)
@@ -88,7 +97,6 @@ class GPTConfig:
             "model_type": "gpt2",
             **{theirs: getattr(self, ours) for ours, theirs in _FIELDS.items()},
             "n_ctx": self.n_ctx,
-            "n_inner": None,
             "attn_pdrop": self.dropout,
             "embd_pdrop": self.dropout,
             "resid_pdrop": self.dropout,
@@ -117,8 +125,6 @@ class GPTConfig:
             dropout=raw.get("resid_pdrop") or 0.0,
             positions=raw.get("position_embedding", "learned"),
         )
-        if raw.get("n_inner") not in (None, 4 * config.n_embd):
-            raise InputError(f"config: expected n_inner = null or {4 * config.n_embd}, got {_quoted(raw['n_inner'])}")
         ids = _eos_ids(raw.get("eos_token_id"), config.n_vocab)
         return config.replace(eos_id=ids[0] if ids else None, more_eos_ids=tuple(ids[1:]))
 
@@ -154,6 +160,7 @@ _FIELDS = {
     "n_embd": "n_embd",
     "n_layer": "n_layer",
     "n_head": "n_head",
+    "n_inner": "n_inner",
     "activation": "activation_function",
     "layer_norm_eps": "layer_norm_epsilon",
     "tie_word_embeddings": "tie_word_embeddings",

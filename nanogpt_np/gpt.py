@@ -124,9 +124,17 @@ class GPT:
         why = f" (auto: {choose_ops(n)[1]})" if asked == "auto" else ""
         return f"ops {name}{why}, {n:,} parameters"
 
+    def summary(self) -> str:
+        """Every parameter as text, a line each: name, dtype and shape, how many numbers, their share; then the total.
+
+        print(gpt.summary()); `gpt.params` at a prompt prints names and shapes alone.
+        """
+        return P.table(self.params)
+
     def __repr__(self):
         c = self.config
         shape = f"n_layer={c.n_layer}, n_head={c.n_head}, n_embd={c.n_embd}, n_ctx={c.n_ctx}, n_vocab={c.n_vocab}"
+        shape += "" if c.n_inner is None else f", n_inner={c.n_inner}"
         return f"GPT({P.count(self.params):,} parameters: {shape}; ops={self.ops.__name__})"
 
     def _check_ids(self, ids):

@@ -2,7 +2,9 @@
 
 Enter: ids [n_batch, n_seq], the nested params, a GPTConfig, and `ops`: the module that does the arithmetic
 (`nanogpt_np.ops`, or a faster twin of it). Leave: logits, and the named arrays of every step where asked.
-Each room returns `(out, acts)`; training/backward.py reads the acts in reverse. Next: gpt.py.
+Each room returns `(out, acts)`; training/backward.py reads the acts in reverse. With NumPy's ops every token that is
+generated comes through forward(), the first one too; compiled ops make few tokens in one call, behind embed().
+Next: gpt.py.
 """
 
 from typing import Any, NamedTuple
@@ -10,52 +12,68 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import InputError
-from .params import unembedding
+from .params import STD, describe, unembedding
 
 
 class AttentionActs(NamedTuple):
-    """What one attention saw; `probs_keep` is the dropout mask, None outside training."""
+    """What one attention saw; n_key is n_seq, and with a cache all that was read so far."""
 
     x: Any  # [n_batch, n_seq, n_embd], the block's x after ln_1
     q: Any  # [n_batch, n_head, n_seq, d_head]
-    k: Any
-    v: Any
-    probs: Any  # [n_batch, n_head, n_seq, n_key]
+    k: Any  # [n_batch, n_head, n_key, d_head]
+    v: Any  # [n_batch, n_head, n_key, d_head]
+    probs: Any  # [n_batch, n_head, n_seq, n_key], before dropout
     merged: Any  # [n_batch, n_seq, n_embd]
-    probs_keep: Any = None
+    probs_keep: Any = None  # bool, of the shape of probs: what dropout kept; None outside training
+
+    @property
+    def scores(self):  # -> [n_batch, n_head, n_seq, n_key]
+        """How well each query agrees with each key: q k^T, before it is scaled by 1 / sqrt(d_head) and masked.
+
+        Made anew each time, so that training need not keep it.
+        """
+        return self.q @ self.k.swapaxes(-1, -2)
+
+    __repr__ = describe
 
 
 class FFNActs(NamedTuple):
     """What one feed-forward network saw."""
 
     x: Any  # [n_batch, n_seq, n_embd], the residual stream after ln_2
-    pre_gelu: Any  # [n_batch, n_seq, 4*n_embd]
-    hidden: Any
+    pre_gelu: Any  # [n_batch, n_seq, n_hidden]
+    hidden: Any  # [n_batch, n_seq, n_hidden]
+
+    __repr__ = describe
 
 
 class BlockActs(NamedTuple):
     """What one block saw: the residual stream on entry and between its two halves, and what each half added."""
 
-    x: Any
+    x: Any  # [n_batch, n_seq, n_embd], and so all arrays here
     attn: AttentionActs
     attn_out: Any
     x_mid: Any
     ffn: FFNActs
     ffn_out: Any
-    attn_keep: Any = None
+    attn_keep: Any = None  # bool: what dropout kept of attn_out; None outside training
     ffn_keep: Any = None
+
+    __repr__ = describe
 
 
 class GPTActs(NamedTuple):
-    """What the whole model saw; `x` is the residual stream after the last block, `final` is x after ln_f."""
+    """What the whole model saw."""
 
-    ids: Any
-    positions: Any
-    embedded: Any
-    blocks: list
-    x: Any
-    final: Any
-    embedded_keep: Any = None
+    ids: Any  # [n_batch, n_seq]
+    positions: Any  # [n_batch or 1, n_seq]
+    embedded: Any  # [n_batch, n_seq, n_embd]
+    blocks: list  # of BlockActs, [n_layer]
+    x: Any  # [n_batch, n_seq or 1, n_embd], the residual stream after the last block
+    final: Any  # [n_batch, n_seq or 1, n_embd], x after ln_f
+    embedded_keep: Any = None  # bool: what dropout kept of embedded; None outside training
+
+    __repr__ = describe
 
 
 class Dropout(NamedTuple):
@@ -82,7 +100,8 @@ def trunk(ids, params, config, ops, *, mask=None, cache=None, last_only=False, k
     x, embedded_keep = drop(embedded, dropout, ops)
     blocks = []
     for layer, block_params in enumerate(params["h"]):
-        x, acts = block(x, block_params, config, ops, visible, cache, layer, dropout)
+        is_end = last_only and not keep_acts and layer == config.n_layer - 1  # only one token is still needed
+        x, acts = block(x, block_params, config, ops, visible, cache, layer, dropout, is_end)
         if keep_acts:
             blocks.append(acts)
         del acts  # unless they are kept, the next block can have their memory
@@ -96,7 +115,10 @@ def trunk(ids, params, config, ops, *, mask=None, cache=None, last_only=False, k
 
 
 def place(shape, config, ops, mask, cache):
-    """-> positions [n_batch or 1, n_seq], and what each query may see (None: everything)."""
+    """-> positions [n_batch or 1, n_seq], and what each query may see (None: everything).
+
+    `visible` is bool [n_seq, n_key], or [n_batch, 1, n_seq or 1, n_key] where there is padding.
+    """
     n_seq = shape[1]
     start = 0 if cache is None else cache.length
     if start + n_seq > config.n_ctx:
@@ -114,17 +136,28 @@ def place(shape, config, ops, mask, cache):
 
 
 def embed(ids, positions, params, config, ops):  # [n_batch, n_seq] -> [n_batch, n_seq, n_embd]
-    """A token is the sum of what it is (wte) and where it stands (wpe, or sines)."""
+    """A token is the sum of what it is (wte) and where it stands (wpe, or sines).
+
+    Sines must not drown the tokens. Vaswani et al. 2017 (3.4) multiply tokens by sqrt(n_embd), up to the size of the
+    sines; here the sines come down to the size of fresh tokens, STD. Divide all of their residual stream by one factor,
+    with what each block adds to it, and it is this: layer norms remove the factor. So wpe can be stored as a table.
+    """
     tokens = ops.embedding(ids, params["wte"]["weight"])
     if config.positions == "sinusoidal":
-        return tokens + ops.sinusoidal_positions(positions, config.n_embd, tokens.dtype)
+        return tokens + STD * ops.sinusoidal_positions(positions, config.n_embd, tokens.dtype)
     return tokens + ops.embedding(positions, params["wpe"]["weight"])
 
 
-def block(x, params, config, ops, visible, cache=None, layer=0, dropout=None):
-    """Pre-layer-norm block: x + attention(ln_1(x)), then that + ffn(ln_2(that))."""
+def block(x, params, config, ops, visible, cache=None, layer=0, dropout=None, last_only=False):
+    """x + attention(ln_1(x)), then that + ffn(ln_2(that)): [n_batch, n_seq, n_embd] -> the same (or n_seq = 1), acts.
+
+    Layer norms stand before each half, not behind it (Radford et al. 2019, section 2.3). With `last_only` the last
+    token alone goes all the way; the others leave their keys and values, and nobody asks for more of them.
+    """
     normed = ops.layer_norm(x, **params["ln_1"], eps=config.layer_norm_eps)
-    attn_out, attn_acts = attention(normed, params["attn"], config, ops, visible, cache, layer, dropout)
+    attn_out, attn_acts = attention(normed, params["attn"], config, ops, visible, cache, layer, dropout, last_only)
+    if last_only:
+        x = x[:, -1:]
     dropped, attn_keep = drop(attn_out, dropout, ops)
     x_mid = x + dropped
     normed = ops.layer_norm(x_mid, **params["ln_2"], eps=config.layer_norm_eps)
@@ -134,12 +167,18 @@ def block(x, params, config, ops, visible, cache=None, layer=0, dropout=None):
     return out, BlockActs(x, attn_acts, attn_out, x_mid, ffn_acts, ffn_out, attn_keep, ffn_keep)
 
 
-def attention(x, params, config, ops, visible, cache=None, layer=0, dropout=None):
-    """Each token asks (q), is asked (k), and hands over (v); n_head conversations at once."""
+def attention(x, params, config, ops, visible, cache=None, layer=0, dropout=None, last_only=False):
+    """Each token asks (q), is asked (k), and hands over (v); n_head conversations at once (Vaswani et al. 2017, 3.2).
+
+    x: [n_batch, n_seq, n_embd]. `visible`: see place(). Keys and values go into the `cache` at `layer`, and all that
+    it holds are looked at (Shazeer 2019, section 2.4). With `last_only` only the last token asks.
+    """
     qkv = ops.linear(x, **params["c_attn"])  # -> [n_batch, n_seq, 3*n_embd]
     q, k, v = (ops.split_heads(part, config.n_head) for part in np.split(qkv, 3, axis=-1))
     if cache is not None:
         k, v = cache.append(layer, k, v)  # -> [n_batch, n_head, n_key, d_head]
+    if last_only:
+        q, visible = q[:, :, -1:], None if visible is None else visible[..., -1:, :]
     probs = ops.attention_probs(q, k, visible)  # -> [n_batch, n_head, n_seq, n_key]
     dropped, probs_keep = drop(probs, dropout, ops)
     merged = ops.merge_heads(ops.attention_mix(dropped, v))  # -> [n_batch, n_seq, n_embd]
@@ -148,15 +187,22 @@ def attention(x, params, config, ops, visible, cache=None, layer=0, dropout=None
 
 
 def ffn(x, params, config, ops):  # [n_batch, n_seq, n_embd] -> the same
-    """Widen four times, bend, narrow again: each token by itself."""
-    pre_gelu = ops.linear(x, **params["c_fc"])  # -> [n_batch, n_seq, 4*n_embd]
-    hidden = ops.gelu_new(pre_gelu) if config.activation == "gelu_new" else ops.gelu(pre_gelu)
+    """Widen, bend, narrow again: each token by itself (Vaswani et al. 2017, 3.3)."""
+    pre_gelu = ops.linear(x, **params["c_fc"])  # -> [n_batch, n_seq, n_hidden]
+    hidden = activate(pre_gelu, config, ops)
     out = ops.linear(hidden, **params["c_proj"])  # -> [n_batch, n_seq, n_embd]
     return out, FFNActs(x, pre_gelu, hidden)
 
 
+def activate(x, config, ops):
+    """The bend, value by value, as the config names it; in GPT-2 gelu_new."""
+    if config.activation == "gelu_new":
+        return ops.gelu_new(x)
+    return ops.relu(x) if config.activation == "relu" else ops.gelu(x)
+
+
 def drop(x, dropout, ops):
-    """-> x with some values dropped, and which were kept; x itself and None outside training."""
+    """-> x with some values dropped, and which were kept (bool, same shape); x itself and None outside training."""
     if dropout is None:
         return x, None
     keep = dropout.rng.random(x.shape, dtype=np.float32) >= dropout.rate

@@ -17,7 +17,7 @@ IGNORE = -100  # a target that does not count, as in PyTorch
 
 
 def embedding(ids, weight):  # [...], [n_rows, n_embd] -> [..., n_embd]
-    """The rows of `weight` at `ids`."""
+    """The rows of `weight` at `ids`: the same as onehot(ids) @ weight, without the zeros (Bengio et al. 2003, 2.1)."""
     return weight[ids]
 
 
@@ -32,7 +32,10 @@ def embedding_backward(dout, ids, weight):  # [..., n_embd] -> [n_rows, n_embd]
 
 
 def sinusoidal_positions(positions, n_embd, dtype):  # [...] -> [..., n_embd]
-    """Sine in even columns, cosine in odd ones, wavelengths from 2 pi to 10000 * 2 pi (Vaswani et al. 2017, 3.5)."""
+    """Sine in even columns, cosine in odd ones, wavelengths from 2 pi to 10000 * 2 pi (Vaswani et al. 2017, 3.5).
+
+    `positions`: whole numbers; n_embd is even.
+    """
     frequency = np.exp(np.arange(0, n_embd, 2) * (-math.log(10000.0) / n_embd))
     angle = positions[..., None] * frequency
     return np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(*positions.shape, n_embd).astype(dtype)
@@ -41,20 +44,21 @@ def sinusoidal_positions(positions, n_embd, dtype):  # [...] -> [..., n_embd]
 # ---------------------------------------------------------------- the pieces of a block
 
 
-def layer_norm(x, weight, bias, eps=1e-5):  # [..., n_embd]
+def layer_norm(x, weight, bias, eps=1e-5):  # [..., n_embd], [n_embd], [n_embd] -> [..., n_embd]
     """Each row to mean 0 and variance 1, then scaled and shifted (Ba et al. 2016, section 3)."""
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
     return centred / np.sqrt(variance + eps) * weight + bias
 
 
-def layer_norm_backward(dout, x, weight, bias, eps=1e-5):
+def layer_norm_backward(dout, x, weight, bias, eps=1e-5):  # [..., n_embd] -> [..., n_embd], [n_embd], [n_embd]
     """-> dx, dweight, dbias; undoes `centred / std * weight + bias`."""
     centred = x - x.mean(axis=-1, keepdims=True)
     std = np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + eps)
     normed = centred / std
     dnormed = dout * weight
-    # the mean and the variance depend on every x of the row: remove what moving x along them would do
+    # With normed = (x - mean) / std over a row of n:  d mean / d x_j = 1/n,  d std / d x_j = normed_j / n,  so
+    # d normed_i / d x_j = (1[i = j] - 1/n - normed_i normed_j / n) / std.  Times dnormed_i, summed over i: dx_j.
     dx = dnormed - dnormed.mean(axis=-1, keepdims=True)
     dx -= normed * (dnormed * normed).mean(axis=-1, keepdims=True)
     dx /= std
@@ -69,7 +73,7 @@ def linear(x, weight, bias):  # [..., n_in], [n_in, n_out], [n_out] -> [..., n_o
     return out.reshape(*x.shape[:-1], weight.shape[1])
 
 
-def linear_backward(dout, x, weight, bias):
+def linear_backward(dout, x, weight, bias):  # [..., n_out] -> [..., n_in], [n_in, n_out], [n_out]
     """-> dx, dweight, dbias; undoes `x @ weight + bias`."""
     rows, drows = x.reshape(-1, x.shape[-1]), dout.reshape(-1, dout.shape[-1])
     return (drows @ weight.T).reshape(x.shape), rows.T @ drows, drows.sum(axis=0)
@@ -95,13 +99,13 @@ def causal_mask(n_query, n_key):  # -> bool [n_query, n_key]
     return np.tri(n_query, n_key, n_key - n_query, dtype=bool)
 
 
-def softmax(x):  # [..., n]
+def softmax(x):  # [..., n] -> [..., n]
     """exp(x) / sum(exp(x)) along the last axis, shifted by the maximum so that nothing overflows."""
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def softmax_backward(dout, out):
+def softmax_backward(dout, out):  # [..., n] -> [..., n]
     """-> dx from the softmax's own output: out * (dout - sum(dout * out))."""
     return out * (dout - (dout * out).sum(axis=-1, keepdims=True))
 
@@ -129,7 +133,7 @@ def attention_probs(q, k, visible):  # [n_batch, n_head, n_query, d_head] -> [n_
     return softmax_scores(q @ k.swapaxes(-1, -2), visible, 1.0 / math.sqrt(q.shape[-1]))
 
 
-def attention_probs_backward(dprobs, q, k, probs):
+def attention_probs_backward(dprobs, q, k, probs):  # [n_batch, n_head, n_query, n_key] -> the shapes of q and k
     """-> dq, dk; undoes `softmax(q k^T / sqrt(d_head))`; hidden places have probability 0 and so pass nothing."""
     dscores = softmax_backward(dprobs, probs)
     dscores *= 1.0 / math.sqrt(q.shape[-1])
@@ -141,12 +145,12 @@ def attention_mix(probs, v):  # [.., n_query, n_key], [.., n_key, d_head] -> [..
     return probs @ v
 
 
-def attention_mix_backward(dout, probs, v):
+def attention_mix_backward(dout, probs, v):  # [.., n_query, d_head] -> the shapes of probs and v
     """-> dprobs, dv; undoes `probs @ v`."""
     return dout @ v.swapaxes(-1, -2), probs.swapaxes(-1, -2) @ dout
 
 
-def gelu_new(x):
+def gelu_new(x):  # [...] -> [...], and so all activations
     """GPT-2's GELU: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks & Gimpel 2016, section 2)."""
     return 0.5 * x * (1.0 + np.tanh(_GELU_SCALE * (x + _GELU_CUBE * (x * x * x))))
 
@@ -170,7 +174,17 @@ def gelu_backward(dout, x):
     return dout * (_normal_cdf(x) + x * density)
 
 
-def dropout(x, keep, rate):
+def relu(x):
+    """x where it is positive, else 0 (Nair & Hinton 2010, section 2). relu([-1.0, 2.0]) -> [0.0, 2.0]"""
+    return np.maximum(x, 0)
+
+
+def relu_backward(dout, x):
+    """-> dx; the slope is 1 where x is positive and 0 elsewhere, at 0 too."""
+    return dout * (x > 0)
+
+
+def dropout(x, keep, rate):  # [...], bool of the same shape
     """Zero where `keep` is False; the rest grows so that the mean stays (Srivastava et al. 2014, section 10)."""
     return x * keep * (1.0 / (1.0 - rate))
 
@@ -188,7 +202,7 @@ def unembed(x, weight):  # [..., n_embd], [n_vocab, n_embd] -> [..., n_vocab]
     return (x.reshape(-1, x.shape[-1]) @ weight.T).reshape(*x.shape[:-1], weight.shape[0])
 
 
-def unembed_backward(dlogits, x, weight):
+def unembed_backward(dlogits, x, weight):  # [..., n_vocab] -> [..., n_embd], [n_vocab, n_embd]
     """-> dx, dweight; undoes `x @ weight.T`."""
     rows, drows = x.reshape(-1, x.shape[-1]), dlogits.reshape(-1, dlogits.shape[-1])
     return (drows @ weight).reshape(x.shape), drows.T @ rows
@@ -221,7 +235,7 @@ def cross_entropy(x, weight, targets, chunk=4096, logits=None):  # [n, n_embd], 
 def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096, logits=None):
     """-> dx, dweight; the gradient of -log softmax at the logits is softmax - onehot, made again chunk by chunk.
 
-    `logits`, where cross_entropy left them, are used up.
+    dlosses [n] -> dx [n, n_embd], dweight [n_vocab, n_embd]. `logits`, where cross_entropy left them, are used up.
     """
     dlosses = np.where(targets == IGNORE, 0, dlosses).astype(x.dtype)
     dx, dweight = np.zeros_like(x), np.empty_like(weight)

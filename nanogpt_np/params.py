@@ -10,6 +10,22 @@ import numpy as np
 
 from .errors import InputError
 
+STD = 0.02  # of fresh weights
+
+
+class Named(dict):
+    """A plain dict, but for what a prompt or a debugger prints of it: a line for each array, not its numbers."""
+
+    def __repr__(self):
+        return describe(self)
+
+
+class Blocks(list):
+    """A plain list of Named dicts, one for each block, which prints like them."""
+
+    def __repr__(self):
+        return describe(self)
+
 
 def shapes(config):
     """Every parameter of a model: name -> shape, in the order in which the forward pass meets them.
@@ -21,7 +37,7 @@ def shapes(config):
     if config.positions == "learned":
         found["wpe.weight"] = (config.n_ctx, n_embd)
     for i in range(config.n_layer):
-        for name, shape in _block_shapes(n_embd).items():
+        for name, shape in _block_shapes(config).items():
             found[f"h.{i}.{name}"] = shape
     found["ln_f.weight"] = found["ln_f.bias"] = (n_embd,)
     if not config.tie_word_embeddings:
@@ -29,9 +45,10 @@ def shapes(config):
     return found
 
 
-def _block_shapes(n_embd):
+def _block_shapes(config):
+    n_embd, n_hidden = config.n_embd, config.n_hidden
     linear = {"attn.c_attn": (n_embd, 3 * n_embd), "attn.c_proj": (n_embd, n_embd)}
-    linear |= {"mlp.c_fc": (n_embd, 4 * n_embd), "mlp.c_proj": (4 * n_embd, n_embd)}
+    linear |= {"mlp.c_fc": (n_embd, n_hidden), "mlp.c_proj": (n_hidden, n_embd)}
     found = {"ln_1.weight": (n_embd,), "ln_1.bias": (n_embd,)}
     for name, shape in linear.items():
         if name == "mlp.c_fc":
@@ -41,10 +58,10 @@ def _block_shapes(n_embd):
 
 
 def init(config, rng, dtype=np.float32):
-    """Fresh weights as GPT-2 draws them: normal(0, 0.02), biases 0, layer norms 1.
+    """Fresh weights as GPT-2 draws them: normal(0, 0.02) (Radford et al. 2018, section 4.1), biases 0, layer norms 1.
 
-    The two projections that write to the residual stream are scaled by 1 / sqrt(2 n_layer)
-    (Radford et al. 2019, section 2.3). `rng` is a numpy Generator.
+    The two projections that write to the residual stream are scaled by 1 / sqrt(2 n_layer), since it is a sum of
+    2 n_layer of them (Radford et al. 2019, section 2.3). `rng` is a numpy Generator.
     """
     named = {}
     for name, shape in shapes(config).items():
@@ -53,38 +70,65 @@ def init(config, rng, dtype=np.float32):
         elif ".ln_" in f".{name}":
             named[name] = np.ones(shape, dtype)
         else:
-            std = 0.02 / math.sqrt(2 * config.n_layer) if name.endswith("c_proj.weight") else 0.02
+            std = STD / math.sqrt(2 * config.n_layer) if name.endswith("c_proj.weight") else STD
             named[name] = (rng.standard_normal(shape, dtype=np.float32) * std).astype(dtype)
     return nest(named)
 
 
 def walk(params, prefix=""):
-    """Every (name, array) of a nested dict, in forward order: ("wte.weight", …), ("h.0.ln_1.weight", …), …"""
-    items = enumerate(params) if isinstance(params, list) else params.items()
-    for key, value in items:
+    """Every (name, array) in forward order: ("wte.weight", …), ("h.0.ln_1.weight", …), …
+
+    Of acts too, but for those that are None: ("ids", …), …, ("blocks.0.attn.q", …), …
+    """
+    if hasattr(params, "_asdict"):
+        params = params._asdict()
+    for key, value in enumerate(params) if isinstance(params, list) else params.items():
         name = f"{prefix}{key}"
-        if isinstance(value, (dict, list)):
+        if isinstance(value, (dict, list)) or hasattr(value, "_asdict"):
             yield from walk(value, f"{name}.")
-        else:
+        elif value is not None:
             yield name, value
 
 
 def nest(named):
     """The nested dict of flat names; `h` becomes a list of blocks: nest({"ln_f.bias": b}) -> {"ln_f": {"bias": b}}"""
-    params = {}
+    params = Named()
     for name, array in named.items():
         *path, leaf = name.split(".")
         place = params
         for key in path:
-            place = place.setdefault(key, {})
+            place = place.setdefault(key, Named())
         place[leaf] = array
     if "h" in params:
-        params["h"] = [params["h"][str(i)] for i in range(len(params["h"]))]
+        params["h"] = Blocks(params["h"][str(i)] for i in range(len(params["h"])))
     return params
 
 
+def describe(arrays):
+    """A line for each array of nested params or acts: "ln_f.weight  float32 [768]"."""
+    kinds = {name: _kind(array) for name, array in walk(arrays)}
+    width = max(map(len, kinds), default=0)
+    return "\n".join(f"{name:{width}}  {kind}" for name, kind in kinds.items()) or "(no arrays)"
+
+
+def _kind(array):
+    return f"{array.dtype} {list(array.shape)}" if hasattr(array, "shape") else repr(array)
+
+
+def table(params):
+    """Every parameter as text: name, dtype and shape, how many numbers, their share in all; the total at the end."""
+    total = count(params)
+    rows = [(name, _kind(array), f"{array.size:,}", f"{array.size / total:.2%}") for name, array in walk(params)]
+    rows = [("name", "dtype, shape", "numbers", "share"), *rows, ("total", "", f"{total:,}", f"{1:.2%}")]
+    name, kind, numbers, share = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return "\n".join(f"{a:{name}}  {b:{kind}}  {c:>{numbers}}  {d:>{share}}" for a, b, c, d in rows)
+
+
 def unembedding(params):
-    """The matrix that turns x into logits: `lm_head` if the model has one, else the token embedding again (tied)."""
+    """The matrix that turns x into logits, [n_vocab, n_embd]: `lm_head` if the model has one, else wte again (tied).
+
+    One matrix for both: Press & Wolf 2017, section 2; Inan et al. 2017, section 3.
+    """
     return params["lm_head" if "lm_head" in params else "wte"]["weight"]
 
 
@@ -96,7 +140,7 @@ def count(params):
 def size(config):
     """How many numbers a model of this shape has, without making one: size(GPTConfig()) -> 124,439,808"""
     single = shapes(config.replace(n_layer=1)).values()
-    block = _block_shapes(config.n_embd).values()
+    block = _block_shapes(config).values()
     return sum(map(math.prod, single)) + (config.n_layer - 1) * sum(map(math.prod, block))
 
 

@@ -25,7 +25,9 @@ def test_gpt2_sizes_are_the_published_ones(name, published):
     assert n_params(PRESETS[name]) == published
 
 
-@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": False}, {"positions": "sinusoidal"}, {"n_layer": 1}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"tie_word_embeddings": False}, {"positions": "sinusoidal"}, {"n_layer": 1}, {"n_inner": 5}]
+)
 def test_size_counts_without_listing(changes):
     config = TINY.replace(**changes)
     assert P.size(config) == n_params(config) == P.count(P.init(config, np.random.default_rng(0)))
@@ -57,7 +59,10 @@ def test_gpt3_sizes_are_those_of_the_paper(name, published):
         ({"n_layer": True}, "n_layer: expected a whole number"),
         ({"n_head": "2"}, "n_head: expected a whole number"),
         ({"n_head": 3}, "n_embd: expected a multiple of n_head = 3, got 8"),
-        ({"activation": "relu"}, "activation: expected one of gelu_new, gelu, got 'relu'"),
+        ({"activation": "swish"}, "activation: expected one of gelu_new, gelu, relu, got 'swish'"),
+        ({"n_inner": 0}, "n_inner: expected a whole number of at least 1, got 0"),
+        ({"n_inner": 32.0}, "n_inner: expected a whole number"),
+        ({"n_inner": True}, "n_inner: expected a whole number"),
         ({"activation": ["gelu"]}, "activation: expected one of"),
         ({"positions": None}, "positions: expected one of learned, sinusoidal, got None"),
         ({"positions": "sinusoidal", "n_embd": 7, "n_head": 1}, "n_embd: expected an even number"),
@@ -97,7 +102,7 @@ def test_config_goes_through_json_and_back():
         activation="gelu", positions="sinusoidal", layer_norm_eps=1e-6, tie_word_embeddings=False, dropout=0.1,
         eos_id=3, more_eos_ids=(4, 9),
     )  # fmt: skip
-    for wanted in (config, *PRESETS.values()):
+    for wanted in (config, config.replace(activation="relu", n_inner=20), *PRESETS.values()):
         assert GPTConfig.from_dict(json.loads(json.dumps(wanted.to_dict()))) == wanted
 
 
@@ -107,8 +112,8 @@ def test_config_goes_through_json_and_back():
         ({"model_type": "llama"}, "expected model_type 'gpt2', got 'llama'"),
         ({"scale_attn_weights": False}, "expected scale_attn_weights = True, got False"),
         ({"scale_attn_by_inverse_layer_idx": True}, "expected scale_attn_by_inverse_layer_idx = False"),
-        ({"n_inner": 16}, "expected n_inner = null or 32, got 16"),
-        ({"n_inner": {}}, "expected n_inner"),
+        ({"n_inner": -16}, "n_inner: expected a whole number of at least 1, got -16"),
+        ({"n_inner": {}}, "n_inner: expected a whole number"),
         ({"n_embd": {}}, "n_embd: expected a whole number"),
         ({"n_embd": "8"}, "n_embd: expected a whole number"),
         ({"resid_pdrop": "much"}, "dropout: expected a share"),
@@ -125,6 +130,14 @@ def test_configs_of_other_models(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         GPTConfig.from_dict({**TINY.to_dict(), **changes})
     assert str(caught.value).isprintable() and len(str(caught.value)) < 200
+
+
+def test_the_inner_width_is_four_times_the_outer_unless_said():
+    assert TINY.n_inner is None and TINY.n_hidden == 32 and TINY.replace(n_embd=16).n_hidden == 64
+    narrow = GPTConfig.from_dict({**TINY.to_dict(), "n_inner": 20})
+    assert narrow.n_hidden == 20
+    assert P.shapes(narrow)["h.1.mlp.c_fc.weight"] == (8, 20) and P.shapes(narrow)["h.1.mlp.c_fc.bias"] == (20,)
+    assert P.shapes(narrow)["h.1.mlp.c_proj.weight"] == (20, 8)
 
 
 @pytest.mark.parametrize("raw", [None, [], "gpt2", 3])
@@ -180,6 +193,37 @@ def test_walk_undoes_nest():
     assert list(dict(P.walk(P.nest(named)))) == list(named)
     assert P.count(P.nest(named)) == n_params(TINY) + 11 * 8
     assert P.nest({"ln_f.bias": 1}) == {"ln_f": {"bias": 1}}
+
+
+def test_params_print_a_line_for_each_array():
+    params = P.init(TINY, np.random.default_rng(0))
+    lines = repr(params).splitlines()
+    assert len(lines) == len(P.shapes(TINY)) and max(map(len, lines)) < 60
+    assert [line.split(maxsplit=1) for line in lines[:3]] == [
+        ["wte.weight", "float32 [11, 8]"], ["wpe.weight", "float32 [6, 8]"], ["h.0.ln_1.weight", "float32 [8]"]
+    ]  # fmt: skip
+    assert repr(params["h"]).splitlines()[-1].split(maxsplit=1) == ["1.mlp.c_proj.bias", "float32 [8]"]
+    assert repr(params["h"][1]["attn"]["c_proj"]) == "weight  float32 [8, 8]\nbias    float32 [8]"
+    assert repr(P.nest({})) == "(no arrays)"
+
+
+def test_params_are_plain_dicts_and_lists_in_all_else():
+    params = P.init(TINY, np.random.default_rng(0))
+    assert isinstance(params, dict) and isinstance(params["h"], list) and params["h"][0] == {**params["h"][0]}
+    assert (lambda weight, bias: weight is params["ln_f"]["weight"])(**params["ln_f"])
+    assert dict(params).keys() == params.keys() == (params | {"h": params["h"] * 2}).keys()
+    assert len(params["h"] * 2) == 4 and P.nest({"a.b": 1, "a.c": 2}) == {"a": {"b": 1, "c": 2}}
+
+
+def test_the_table_of_parameters():
+    config = TINY.replace(tie_word_embeddings=False)
+    lines = P.table(P.init(config, np.random.default_rng(0))).splitlines()
+    assert len(lines) == 1 + len(P.shapes(config)) + 1 and len({len(line) for line in lines}) == 1
+    rows = {line.split()[0]: line.split() for line in lines}
+    total = n_params(config)
+    assert rows["h.0.mlp.c_fc.weight"] == ["h.0.mlp.c_fc.weight", "float32", "[8,", "32]", "256", f"{256 / total:.2%}"]
+    assert rows["total"] == ["total", f"{total:,}", "100.00%"]
+    assert sum(int(row[-2].replace(",", "")) for name, row in rows.items() if name not in ("name", "total")) == total
 
 
 def test_eleven_blocks_keep_their_order():

@@ -30,7 +30,7 @@ def wide_params():
 
 
 def test_recipe_names_the_package_s_own_parameters():
-    for sizes in (recipe.TINY, recipe.WIDE, recipe.TINY._replace(tied=False)):
+    for sizes in (recipe.TINY, recipe.NARROW, recipe.WIDE, recipe.TINY._replace(tied=False)):
         assert recipe.shapes(sizes) == P.shapes(measure.config_of(sizes))
 
 
@@ -67,7 +67,7 @@ def test_tiny_padding_cache_and_ignored_targets(dtype):
     check(measure.decoding_rows(ops, dtype))
 
 
-@pytest.mark.parametrize("variant", ["erf", "untied"])
+@pytest.mark.parametrize("variant", measure.VARIANTS)
 def test_tiny_variants(variant):
     check(measure.variant_rows(variant, ops))
 

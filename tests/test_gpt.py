@@ -8,6 +8,7 @@ import pytest
 
 import nanogpt_np
 from nanogpt_np import GPT, FileError, GPTConfig, InputError, KVCache, model, ops
+from nanogpt_np import params as P
 from nanogpt_np.generation.request import Request
 from nanogpt_np.generation.sampling import Sampling
 from nanogpt_np.generation.text import generate
@@ -177,6 +178,27 @@ def test_repr_says_what_it_is(gpt):
     n_params = 31 * 24 + 16 * 24 + 2 * (12 * 24 * 24 + 13 * 24) + 2 * 24
     shape = "n_layer=2, n_head=3, n_embd=24, n_ctx=16, n_vocab=31"
     assert text == f"GPT({n_params:,} parameters: {shape}; ops={gpt.ops.__name__})"
+
+    narrow = GPT.from_config(gpt.config.replace(n_inner=5), ops="numpy")
+    assert f"{shape}, n_inner=5; ops=" in repr(narrow)
+
+
+def test_the_summary_is_the_table_of_parameters(gpt):
+    lines = gpt.summary().splitlines()
+    assert lines[0].split() == ["name", "dtype,", "shape", "numbers", "share"]
+    assert lines[1].split() == ["wte.weight", "float32", "[31,", "24]", "744", f"{744 / P.count(gpt.params):.2%}"]
+    assert lines[-1].split() == ["total", f"{P.count(gpt.params):,}", "100.00%"]
+    assert len(repr(gpt.params).splitlines()) == len(lines) - 2 == 28
+
+
+def test_the_summary_of_int8_weights(gpt):
+    pytest.importorskip("nanogpt_np.quantized")
+    small = GPT(gpt.config, gpt.params, ops="int8")
+    lines = {line.split()[0]: line.split()[1:-1] for line in small.summary().splitlines()}
+    assert lines["h.1.mlp.c_fc.weight"] == ["int8", "[24,", "96]", "2,304"]
+    assert lines["h.1.mlp.c_fc.bias"] == ["float32", "[96]", "96"]
+    assert lines["total"] == [f"{P.count(gpt.params):,}"]
+    assert "int8 [24, 96]" in repr(small.params)
 
 
 def run_python(code):

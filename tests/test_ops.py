@@ -31,6 +31,7 @@ def test_gelu_gradients(shape):
     x = [a * 2 for a in arrays(shape)]
     assert check(ops.gelu_new, ops.gelu_new_backward, x) <= GRADIENT
     assert check(ops.gelu, ops.gelu_backward, x) <= GRADIENT
+    assert check(ops.relu, ops.relu_backward, x) <= GRADIENT
 
 
 def test_linear_gradient():
@@ -171,6 +172,12 @@ def test_gelu_values():
     assert np.abs(ops.gelu_new(x) - exact).max() > 1e-5  # … and not the same thing
 
 
+def test_relu_values():
+    x = np.array([-3.0, -0.0, 0.0, 0.5, np.inf, -np.inf])
+    np.testing.assert_array_equal(ops.relu(x), [0, 0, 0, 0.5, np.inf, 0])
+    np.testing.assert_array_equal(ops.relu_backward(np.full(6, 2.0), x), [0, 0, 0, 2, 2, 0])
+
+
 def test_causal_mask():
     np.testing.assert_array_equal(ops.causal_mask(3, 3), [[1, 0, 0], [1, 1, 0], [1, 1, 1]])
     np.testing.assert_array_equal(ops.causal_mask(2, 3), [[1, 1, 0], [1, 1, 1]])
@@ -207,6 +214,7 @@ def test_every_op_returns_the_dtype_it_was_given(dtype):
         *ops.layer_norm_backward(ops.layer_norm(x, b, b), x, b, b),
         ops.embedding_backward(ops.embedding(ids, w), ids, w),
         ops.gelu_new(x), ops.gelu_new_backward(x, x), ops.gelu(x), ops.gelu_backward(x, x),
+        ops.relu(x), ops.relu_backward(x, x),
         ops.softmax(x), ops.softmax_backward(x, x), ops.softmax_scores(probs, ops.causal_mask(3, 3), 0.5),
         ops.attention_probs(heads, heads, ops.causal_mask(3, 3)), ops.attention_probs(heads, heads, None),
         *ops.attention_probs_backward(heads @ heads.swapaxes(-1, -2), heads, heads, heads @ heads.swapaxes(-1, -2)),

@@ -25,16 +25,21 @@ def new_cache(n_batch, n_ctx, params, config, ops):
 def read(ids, params, config, ops, cache, mask=None):  # [n_batch, n_seq] -> [n_batch, 1, n_vocab]
     """Read texts of any length, which continue the cache -> the logits behind their last tokens.
 
-    `mask`: the same shape as `ids`, 0 at padding.
+    `mask`: the same shape as `ids`, 0 at padding. Memory is that of one piece: model.trunk reads all but the last, and
+    makes no logits; in the last block only the last token goes all the way.
     """
-    end = 0
+    start = 0
     with np.errstate(all="ignore"):  # what overflows shows in the logits, where sampling says so in one line
-        while end < ids.shape[1]:
-            part = slice(end, end + _piece(len(ids), cache.length, config, ops))
-            x = _read_piece(ids[:, part], params, config, ops, cache, None if mask is None else mask[:, part])
-            end = part.stop
-        final = ops.layer_norm(x, **params["ln_f"], eps=config.layer_norm_eps)
-        return ops.unembed(final, model.unembedding(params))
+        while (n := _piece(len(ids), cache.length, config, ops)) < ids.shape[1] - start:
+            part, of_mask = _columns(start, start + n, ids, mask)
+            model.trunk(part, params, config, ops, mask=of_mask, cache=cache, last_only=True)
+            start += n
+        part, of_mask = _columns(start, None, ids, mask)
+        return model.forward(part, params, config, ops, mask=of_mask, cache=cache, last_only=True)[0]
+
+
+def _columns(start, end, ids, mask):
+    return ids[:, start:end], None if mask is None else mask[:, start:end]
 
 
 def _piece(n_batch, n_before, config, ops):
@@ -44,32 +49,12 @@ def _piece(n_batch, n_before, config, ops):
     return max(min(most, SCORES // max(seen, 1)), 1)
 
 
-def _read_piece(ids, params, config, ops, cache, mask):  # [n_batch, n_new] -> [n_batch, 1, n_embd]
-    """model.trunk up to ln_f, for the last token; in the last block the others only leave their keys and values."""
-    positions, visible = model.place(ids.shape, config, ops, mask, cache)
-    x = model.embed(ids, positions, params, config, ops)
-    *blocks, last_block = params["h"]
-    for layer, block_params in enumerate(blocks):
-        x = model.block(x, block_params, config, ops, visible, cache, layer)[0]  # its acts end here, not a block later
-    n_before = ids.shape[1] - 1
-    if n_before:
-        _remember(x[:, :-1], last_block, config, ops, cache, len(blocks))
-        cache.advance(n_before)
-        visible = visible[..., -1:, :]
-    x = model.block(x[:, -1:], last_block, config, ops, visible, cache, len(blocks))[0]
-    cache.advance(1)
-    return x
-
-
-def _remember(x, params, config, ops, cache, layer):
-    """The keys and values of tokens on which nothing else of this block depends, as model.attention makes them."""
-    normed = ops.layer_norm(x, **params["ln_1"], eps=config.layer_norm_eps)
-    _, k, v = np.split(ops.linear(normed, **params["attn"]["c_attn"]), 3, axis=-1)
-    cache.append(layer, ops.split_heads(k, config.n_head), ops.split_heads(v, config.n_head))
-
-
 def decode(ids, params, config, ops, cache):  # [n_batch, n_new] -> [n_batch, n_new, n_vocab]
-    """The logits behind each of a few new tokens: what model.forward(…, cache=cache) returns."""
+    """The logits behind each of a few new tokens: what model.forward(…, cache=cache) returns.
+
+    Ops with a plan do it in one compiled call, which knows GPT-2's blocks: a model.attention or model.ffn that was
+    changed is not seen there, and no breakpoint stops. With NumPy's ops it is model.forward itself.
+    """
     plan = ops.decode_plan(ids.shape, params, config, cache) if hasattr(ops, "decode_plan") else None
     with np.errstate(all="ignore"):  # as in read()
         if plan is None:

@@ -47,7 +47,10 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
     logits = np.empty((len(rows), len(arrays[-1])), np.float32)
     eps = np.float32(config.layer_norm_eps)
-    _decode_kernel(rows, table, bool(table[-1, -1]), cache.keys, cache.values, start, mask, eps, n_threads(), logits)
+    by_output, n_hidden = bool(table[-1, -1]), n_hidden_of(arrays)
+    _decode_kernel(
+        rows, table, by_output, n_hidden, cache.keys, cache.values, start, mask, eps, n_threads(), logits
+    )  # fmt: skip
     return logits[: n_batch * n_new].reshape(n_batch, n_new, -1)
 
 
@@ -62,10 +65,15 @@ def arrays_of(params):
     return arrays
 
 
+def n_hidden_of(arrays):
+    """The width inside the feed-forward networks: as many as c_fc has biases."""
+    return len(arrays[9])
+
+
 def shapes_of(arrays):
     """What arrays_of() should have found."""
-    n = len(arrays[-2])
-    linears = [(n, 3 * n), (3 * n,), (n, n), (n,), (n,), (n,), (n, 4 * n), (4 * n,), (4 * n, n), (n,)]
+    n, n_hidden = len(arrays[-2]), n_hidden_of(arrays)
+    linears = [(n, 3 * n), (3 * n,), (n, n), (n,), (n,), (n,), (n, n_hidden), (n_hidden,), (n_hidden, n), (n,)]
     return [*[(n,), (n,), *linears] * (len(arrays) // 12), (n,), (n,), (arrays[-1].shape[0], n)]
 
 
@@ -87,15 +95,15 @@ def _table(arrays):
 
 
 @kernel(void(
-    float32[:, ::1], read(int64[:, ::1]), boolean, STORED, STORED, intp, read(boolean[:, :, ::1]), float32, intp,
+    float32[:, ::1], read(int64[:, ::1]), boolean, intp, STORED, STORED, intp, read(boolean[:, :, ::1]), float32, intp,
     float32[:, ::1],
 ))  # fmt: skip
-def _decode_kernel(x, table, by_output, keys, values, start, visible, eps, n_parts, logits):
+def _decode_kernel(x, table, by_output, n_hidden, keys, values, start, visible, eps, n_parts, logits):
     n_rows, n_embd = x.shape
     n_vocab = logits.shape[1]
     n_batch, n_heads = keys.shape[1:3]
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.zeros((n_rows, n_embd), np.float32)
-    qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, 4 * n_embd), np.float32)
+    qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
 
     for layer in range(len(table) - 1):
         block, stored_keys, stored_values = table[layer], keys[layer], values[layer]

@@ -26,6 +26,8 @@ from ..kernels import (
     layer_norm_backward,
     linear_backward,
     merge_heads,
+    relu,
+    relu_backward,
     sinusoidal_positions,
     softmax,
     softmax_backward,
@@ -53,6 +55,6 @@ __all__ = [
     "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_few", "decode_plan",
     "dropout", "dropout_backward", "embedding", "embedding_backward", "gelu", "gelu_backward", "gelu_new",
     "gelu_new_backward", "keep_one", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "make_cache",
-    "merge_heads", "quantize", "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads",
-    "sum_of_squares", "unembed", "unembed_backward",
+    "merge_heads", "quantize", "relu", "relu_backward", "sinusoidal_positions", "softmax", "softmax_backward",
+    "softmax_scores", "split_heads", "sum_of_squares", "unembed", "unembed_backward",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from numba import boolean, float32, int8, int64, intp, prange, void
 from ..kernels.addresses import address, bytes_at, floats_at, table_of
 from ..kernels.attention import masks, softmax_row
 from ..kernels.compile import inner, kernel, n_threads, read
-from ..kernels.decode import STORED, add, arrays_of, belongs, normalize, own_queries, shapes_of
+from ..kernels.decode import STORED, add, arrays_of, belongs, n_hidden_of, normalize, own_queries, shapes_of
 from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots, stream
 from .cache import Int8Cache
@@ -42,7 +42,7 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
     logits = np.empty((len(rows), arrays[-1].shape[0]), np.float32)
     _decode_kernel(
-        rows, table, cache.keys, cache.key_factors, cache.values, cache.value_factors, start, mask,
+        rows, table, n_hidden_of(arrays), cache.keys, cache.key_factors, cache.values, cache.value_factors, start, mask,
         np.float32(config.layer_norm_eps), n_threads(), logits,
     )  # fmt: skip
     return logits.reshape(n_batch, n_new, -1)
@@ -66,16 +66,16 @@ def _table(arrays):
 
 
 @kernel(void(
-    float32[:, ::1], read(int64[:, ::1]), SMALL, FACTORS, SMALL, FACTORS, intp, read(boolean[:, :, ::1]), float32, intp,
-    float32[:, ::1],
+    float32[:, ::1], read(int64[:, ::1]), intp, SMALL, FACTORS, SMALL, FACTORS, intp, read(boolean[:, :, ::1]), float32,
+    intp, float32[:, ::1],
 ))  # fmt: skip
-def _decode_kernel(x, table, keys, key_factors, values, value_factors, start, visible, eps, n_parts, logits):
+def _decode_kernel(x, table, n_hidden, keys, key_factors, values, value_factors, start, visible, eps, n_parts, logits):
     n_rows, n_embd = x.shape
     n_batch, n_heads = keys.shape[1:3]
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.empty((n_rows, n_embd), np.float32)
-    qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, 4 * n_embd), np.float32)
+    qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
     small, scales, starts = room_for(n_rows, n_embd)
-    small_hidden, hidden_scales, hidden_starts = room_for(n_rows, 4 * n_embd)
+    small_hidden, hidden_scales, hidden_starts = room_for(n_rows, n_hidden)
 
     for layer in range(len(table) - 1):
         block, k, k_factors = table[layer], keys[layer], key_factors[layer]

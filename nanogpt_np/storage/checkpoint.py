@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from .. import files, ops
 from ..config import GPTConfig
 from ..errors import FileError, InputError
-from ..params import check, nest, shapes, walk
+from ..params import STD, check, nest, shapes, walk
 from ..tokenizer.bpe import Tokenizer
 from .header import read_header, sort_metadata
 
@@ -107,6 +107,11 @@ def _named_tensors(config, params, dtype):
 
 
 def _position_table(config):  # -> [n_ctx, n_embd]
+    """What model.embed adds to a token at each position."""
+    return STD * _whole_sines(config)
+
+
+def _whole_sines(config):  # -> [n_ctx, n_embd]
     return ops.sinusoidal_positions(np.arange(config.n_ctx), config.n_embd, np.float32)
 
 
@@ -120,7 +125,8 @@ def load(directory, dtype=np.float32, keep=None):
     Weights stored as `dtype` are mapped copy-on-write: they can be changed in memory, the file stays as it is.
     Others (float16, bfloat16, float64, or a file that is not aligned, as the published GPT-2) are converted one
     by one. `keep(name, array, config, give_back)` may return something else to keep of each tensor, and call
-    give_back() on the way, which frees the memory behind what has been read.
+    give_back() on the way, which frees the memory behind what has been read. A model with sinusoidal positions from
+    when sines were not scaled opens with that table as learned positions, and so computes what it did.
     Raises FileError, naming file and tensor, where anything is missing, broken or does not fit together.
     """
     dtype = np.dtype(dtype)
@@ -138,6 +144,9 @@ def load(directory, dtype=np.float32, keep=None):
         path, info = tensors[name]
         return _array(maps[path], info, dtype)
 
+    if config.positions == "sinusoidal" and "wpe.weight" in tensors and _has_whole_sines(config, read("wpe.weight")):
+        config = config.replace(positions="learned")  # with the table as its wpe, it computes what it was trained to
+        expected = shapes(config)
     for name in tensors.keys() & _DOUBLES - expected.keys():
         _check_double(directory, config, read, name)
     if keep is None:
@@ -241,6 +250,8 @@ def _read_tokenizer(directory, config, metadata):
     return tokenizer
 
 
+_BFLOAT16 = 2**-8  # the coarsest of the stored dtypes rounds values up to 1 by at most half of this
+
 # tensors that repeat what the params already say, where a config makes them so: dropped after a look
 _DOUBLES = {"lm_head.weight", "wpe.weight"}
 
@@ -290,6 +301,11 @@ def _give_back(maps):
             mapped._mmap.madvise(mmap.MADV_DONTNEED)  # NumPy has no public name for it
 
 
+def _has_whole_sines(config, stored):
+    """Is this the table of a model from when sines were added to tokens at their full size?"""
+    return np.allclose(stored, _whole_sines(config), rtol=0, atol=_BFLOAT16)
+
+
 def _check_double(directory, config, read, name):
     """A tied head or a table of fixed positions may be stored too, but only as what the model will compute."""
     stored = read(name)
@@ -297,8 +313,7 @@ def _check_double(directory, config, read, name):
         same = np.array_equal(stored, read("wte.weight"), equal_nan=True)
         advice = "those of wte.weight, as tie_word_embeddings = true promises; set it to false"
     else:
-        # bfloat16, the coarsest of the stored dtypes, rounds values up to 1 by at most 2^-9
-        same = np.allclose(stored, _position_table(config), rtol=0, atol=2**-8)
+        same = np.allclose(stored, _position_table(config), rtol=0, atol=STD * _BFLOAT16)
         advice = 'the sinusoidal table, as position_embedding promises; set it to "learned"'
     if not same:
         raise FileError(f"{directory}: {name}: expected its values to be {advice} in {CONFIG}")

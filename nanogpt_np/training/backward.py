@@ -8,6 +8,7 @@ Next: training/finite_differences.py.
 import numpy as np
 
 from .. import model
+from ..params import Named
 
 KEPT_LOGITS = 1 << 25  # numbers; more are made twice, as they would fill the memory (128 MiB in float32)
 
@@ -33,11 +34,14 @@ def loss_and_grads(ids, targets, params, config, ops, *, n_counted=None, dropout
         grads["lm_head"] = {"weight": dunembedding}
     else:
         grads["wte"]["weight"] += dunembedding  # tied: the same matrix was used twice
-    return float(losses.sum(dtype=np.float64)) / n_counted, grads
+    return float(losses.sum(dtype=np.float64)) / n_counted, Named(grads)
 
 
 def trunk_backward(dfinal, acts, params, config, ops, dropout=None):
-    """-> the gradients of all parameters but `lm_head`. Uses `acts.blocks` up: the list is empty afterwards."""
+    """-> the gradients of all parameters but `lm_head`; dfinal: [n_batch, n_seq, n_embd].
+
+    Uses `acts.blocks` up: the list is empty afterwards.
+    """
     dx, dweight, dbias = ops.layer_norm_backward(dfinal, acts.x, **params["ln_f"], eps=config.layer_norm_eps)
     grads = {"h": [None] * config.n_layer, "ln_f": {"weight": dweight, "bias": dbias}}
     for layer in reversed(range(config.n_layer)):
@@ -47,8 +51,8 @@ def trunk_backward(dfinal, acts, params, config, ops, dropout=None):
     return grads | embed_backward(dx, acts, params, config, ops)
 
 
-def embed_backward(dx, acts, params, config, ops):
-    """Undo `wte[ids] + wpe[positions]`; a position was used by every text of the batch."""
+def embed_backward(dx, acts, params, config, ops):  # [n_batch, n_seq, n_embd] -> the gradients of wte and wpe
+    """Undo `wte[ids] + wpe[positions]`; a position was used by every text of the batch. Sines learn nothing."""
     grads = {"wte": {"weight": ops.embedding_backward(dx, acts.ids, params["wte"]["weight"])}}
     if config.positions == "learned":
         positions = np.broadcast_to(acts.positions, acts.ids.shape)
@@ -57,7 +61,10 @@ def embed_backward(dx, acts, params, config, ops):
 
 
 def block_backward(dout, acts, params, config, ops, dropout=None):
-    """Undo `x_mid = x + attention(ln_1(x)); out = x_mid + ffn(ln_2(x_mid))`: a sum hands its gradient to both sides."""
+    """Undo `x_mid = x + attention(ln_1(x)); out = x_mid + ffn(ln_2(x_mid))`: a sum hands its gradient to both sides.
+
+    dout: [n_batch, n_seq, n_embd] -> dx, the same; the gradients of the block's parameters.
+    """
     grads = {}
     dhalf = drop_backward(dout, acts.ffn_keep, dropout, ops)
     dnormed, grads["mlp"] = ffn_backward(dhalf, acts.ffn, params["mlp"], config, ops)
@@ -71,36 +78,45 @@ def block_backward(dout, acts, params, config, ops, dropout=None):
 
 
 def attention_backward(dout, acts, params, config, ops, dropout=None):
-    """Undo `out = linear(merge(probs @ v))` with `probs = softmax(q k^T)` and `q, k, v = split(linear(x))`."""
+    """Undo `out = linear(merge(probs @ v))` with `probs = softmax(q k^T / sqrt(d_head))`, `q, k, v = split(linear(x))`.
+
+    dout: [n_batch, n_seq, n_embd] -> dx, the same; the gradients of c_attn and c_proj.
+    """
     grads = {}
     dmerged, grads["c_proj"] = linear_backward(dout, acts.merged, params["c_proj"], ops)
-    dmixed = ops.split_heads(dmerged, config.n_head)
+    dmixed = ops.split_heads(dmerged, config.n_head)  # -> [n_batch, n_head, n_seq, d_head]
     dropped = acts.probs if dropout is None else ops.dropout(acts.probs, acts.probs_keep, dropout.rate)
     ddropped, dv = ops.attention_mix_backward(dmixed, dropped, acts.v)
-    dprobs = drop_backward(ddropped, acts.probs_keep, dropout, ops)
+    dprobs = drop_backward(ddropped, acts.probs_keep, dropout, ops)  # -> [n_batch, n_head, n_seq, n_seq]
     dq, dk = ops.attention_probs_backward(dprobs, acts.q, acts.k, acts.probs)
-    dqkv = np.concatenate([ops.merge_heads(part) for part in (dq, dk, dv)], axis=-1)
+    dqkv = np.concatenate([ops.merge_heads(part) for part in (dq, dk, dv)], axis=-1)  # -> [.., 3*n_embd]
     dx, grads["c_attn"] = linear_backward(dqkv, acts.x, params["c_attn"], ops)
     return dx, grads
 
 
-def ffn_backward(dout, acts, params, config, ops):
-    """Undo `out = linear(gelu(linear(x)))`."""
+def ffn_backward(dout, acts, params, config, ops):  # [n_batch, n_seq, n_embd] -> the same, the gradients of two layers
+    """Undo `out = linear(activate(linear(x)))`."""
     grads = {}
-    dhidden, grads["c_proj"] = linear_backward(dout, acts.hidden, params["c_proj"], ops)
-    gelu_backward = ops.gelu_new_backward if config.activation == "gelu_new" else ops.gelu_backward
-    dpre_gelu = gelu_backward(dhidden, acts.pre_gelu)
+    dhidden, grads["c_proj"] = linear_backward(dout, acts.hidden, params["c_proj"], ops)  # -> [.., n_hidden]
+    dpre_gelu = activate_backward(dhidden, acts.pre_gelu, config, ops)
     dx, grads["c_fc"] = linear_backward(dpre_gelu, acts.x, params["c_fc"], ops)
     return dx, grads
 
 
-def linear_backward(dout, x, params, ops):
+def activate_backward(dout, x, config, ops):
+    """Undo model.activate."""
+    if config.activation == "gelu_new":
+        return ops.gelu_new_backward(dout, x)
+    return ops.relu_backward(dout, x) if config.activation == "relu" else ops.gelu_backward(dout, x)
+
+
+def linear_backward(dout, x, params, ops):  # [..., n_out] -> [..., n_in], gradients
     """-> dx, {"weight": …, "bias": …}"""
     dx, dweight, dbias = ops.linear_backward(dout, x, **params)
     return dx, {"weight": dweight, "bias": dbias}
 
 
-def layer_norm_backward(dout, x, params, config, ops):
+def layer_norm_backward(dout, x, params, config, ops):  # [..., n_embd] -> the same, gradients
     """-> dx, {"weight": …, "bias": …}"""
     dx, dweight, dbias = ops.layer_norm_backward(dout, x, **params, eps=config.layer_norm_eps)
     return dx, {"weight": dweight, "bias": dbias}

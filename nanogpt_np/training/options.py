@@ -41,7 +41,7 @@ class TrainOptions:
     n_layer: int = _option(6, "blocks")
     n_head: int = _option(8, "attention heads per block")
     positions: str = _option("learned", "learned or sinusoidal")
-    activation: str = _option("gelu_new", "gelu_new (GPT-2's) or gelu (exact)")
+    activation: str = _option("gelu_new", "gelu_new (GPT-2's), gelu (exact) or relu")
     tie_word_embeddings: bool = _option(True, "use the token embedding again to make logits")
     dropout: float = _option(0.0, "share of values dropped in training")
     steps: int = _option(2000, "optimizer steps")

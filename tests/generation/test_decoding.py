@@ -207,3 +207,80 @@ def test_pieces_keep_within_their_memory():
         scores = n_batch * GPTConfig().n_head * n * (n_before + n)
         assert n == 1 or scores <= decoding.SCORES
     assert decoding._piece(1, 0, GPTConfig(), ops) == decoding._piece(1, 256, GPTConfig(), ops) == decoding.PIECE
+
+
+# ---------------------------------------------------------------- a model that was changed
+
+
+def turned(x, start):  # [n_batch, n_head, n_seq, d_head] -> the same
+    """Pairs of numbers turned by an angle that grows with the position (Su et al. 2021, section 3.4.2)."""
+    half = x.shape[-1] // 2
+    angle = (start + np.arange(x.shape[2]))[:, None] * 10000.0 ** (-np.arange(half) / half)
+    a, b = x[..., :half], x[..., half:]
+    return np.concatenate([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], axis=-1)
+
+
+def rotary_attention(x, params, config, ops, visible, cache=None, layer=0, dropout=None, last_only=False):
+    """model.attention with rotary positions, as a reader would change it."""
+    start = 0 if cache is None else cache.length
+    qkv = np.split(ops.linear(x, **params["c_attn"]), 3, axis=-1)
+    q, k, v = (ops.split_heads(part, config.n_head) for part in qkv)
+    q, k = turned(q, start), turned(k, start)
+    if cache is not None:
+        k, v = cache.append(layer, k, v)
+    if last_only:
+        q, visible = q[:, :, -1:], None if visible is None else visible[..., -1:, :]
+    probs = ops.attention_probs(q, k, visible)
+    merged = ops.merge_heads(ops.attention_mix(probs, v))
+    return ops.linear(merged, **params["c_proj"]), model.AttentionActs(x, q, k, v, probs, merged)
+
+
+@pytest.mark.parametrize("piece", [3, 100])
+def test_a_changed_attention_is_what_generates(make_gpt, monkeypatch, piece):
+    """In float64, where a cache and the whole text differ by far less than any two logits do."""
+    gpt = make_gpt(dtype=np.float64, eos_id=None, scale=0.5, tie_word_embeddings=False)
+    prompt = [3, 14, 15, 92, 65, 35, 89]
+    as_it_was = gpt.generate(prompt, 12, temperature=0)
+    monkeypatch.setattr(model, "attention", rotary_attention)
+    monkeypatch.setattr(decoding, "PIECE", piece)
+    ids = list(prompt)
+    for new in gpt.generate(prompt, 12, temperature=0):
+        assert new == gpt(ids)[0, -1].argmax()
+        ids.append(new)
+    assert ids[len(prompt) :] != as_it_was and len(ids) == len(prompt) + 12
+    together = gpt.generate([prompt, prompt[:3]], 6, temperature=0)
+    assert together == [gpt.generate(text, 6, temperature=0) for text in (prompt, prompt[:3])]
+
+
+def test_each_token_comes_through_forward_the_first_one_too(make_gpt, monkeypatch):
+    """Where a breakpoint stands: model.forward once a token, model.attention once a block."""
+    gpt = make_gpt(eos_id=None)
+    calls = []
+    for name in ("forward", "attention"):
+        room = getattr(model, name)
+        counting = lambda *args, name=name, room=room, **kw: (calls.append(name), room(*args, **kw))[1]  # noqa: E731
+        monkeypatch.setattr(model, name, counting)
+    gpt.generate([1, 2, 3], 4, temperature=0)
+    assert calls == ["forward", "attention", "attention"] * 4
+    calls.clear()
+    monkeypatch.setattr(decoding, "PIECE", 2)
+    gpt.generate([1, 2, 3, 4, 5], 1, temperature=0)
+    assert calls == ["attention", "attention"] * 2 + ["forward", "attention", "attention"]  # logits of the last alone
+
+
+@pytest.mark.parametrize("n_inner", [1, 40, 130])
+@pytest.mark.parametrize("twin", ["kernels", "quantized"])
+def test_compiled_decoding_of_another_inner_width(twin, n_inner):
+    twin = pytest.importorskip(f"nanogpt_np.{twin}")
+    config = CONFIG.replace(n_inner=n_inner)
+    params = make(config)
+    if hasattr(twin, "quantize"):
+        params = twin.quantize(params, config)
+    caches = [decoding.new_cache(2, 16, params, config, twin) for _ in range(2)]
+    for step, n_new in enumerate((5, 1, 2)):
+        ids = random_ids(2, n_new, seed=step)
+        expected, _ = model.forward(ids, params, config, twin, cache=caches[0])
+        assert step == 0 or twin.decode_plan(ids.shape, params, config, caches[1]) is not None
+        # int8: a sum in another order can round a number to the step beside
+        tolerance = FLOAT32 if twin is kernels else 0.05
+        np.testing.assert_allclose(decoding.decode(ids, params, config, twin, caches[1]), expected, atol=tolerance)

@@ -24,6 +24,7 @@ VARIANTS = {
     "untied": {"tie_word_embeddings": False},
     "erf GELU": {"activation": "gelu"},
     "another layer_norm_eps": {"layer_norm_eps": 1e-3},
+    "relu, n_inner": {"activation": "relu", "n_inner": 40},
 }
 
 
@@ -44,6 +45,7 @@ def list_checks():
     for name, changes in VARIANTS.items():
         checks[ours_opened + name] = partial(ours, **changes)
         checks[theirs_opened + name] = partial(theirs, **changes)
+    checks[ours_opened + "sinusoidal positions"] = partial(ours, positions="sinusoidal")
     for name in ("tied", "untied"):
         checks[f"{ours_opened}{name}, float16"] = partial(ours, saved_as="float16", **VARIANTS[name])
         checks[f"{theirs_opened}{name}, float16"] = partial(theirs, saved_as=torch.float16, **VARIANTS[name])
@@ -68,9 +70,9 @@ def report(checks):
     return 1 if failed else 0
 
 
-def sizes_of(tie_word_embeddings=True, **_):
-    """The tiny sizes, with or without an output layer of its own."""
-    return recipe.TINY._replace(tied=tie_word_embeddings)
+def sizes_of(tie_word_embeddings=True, n_inner=None, **_):
+    """The tiny sizes, with or without an output layer of its own, or another n_inner."""
+    return recipe.TINY._replace(tied=tie_word_embeddings, n_inner=n_inner)
 
 
 def seeded(sizes):
@@ -102,7 +104,8 @@ def ours(folder, saved_as="float32", **changes):
     sizes = sizes_of(**changes)
     weights, ids = seeded(sizes)
     shape = {name: n for name, n in sizes._asdict().items() if name != "tied"}
-    config, params = GPTConfig(**shape, eos_id=96, **changes), P.nest(weights)
+    config = GPTConfig(**{**shape, **changes}, eos_id=96)
+    params = P.nest({name: weights[name] for name in P.shapes(config)})
     checkpoint.save(folder, config, params, dtype=saved_as)
     opened, info = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     if any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")):
@@ -118,7 +121,7 @@ def theirs(folder, saved_as=torch.float32, max_shard_size="5GB", **changes):
     """transformers saves; nanogpt_np opens it, and both must agree on the logits in float32."""
     sizes = sizes_of(**changes)
     weights, ids = seeded(sizes)
-    arithmetic = {name: value for name, value in changes.items() if name != "tie_word_embeddings"}
+    arithmetic = {name: value for name, value in changes.items() if name not in ("tie_word_embeddings", "n_inner")}
     model = reference.build(sizes, weights, saved_as, **arithmetic)
     model.save_pretrained(folder, max_shard_size=max_shard_size)
     if max_shard_size != "5GB" and not (folder / "model.safetensors.index.json").exists():

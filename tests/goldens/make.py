@@ -1,7 +1,7 @@
 """Make the golden files with PyTorch and transformers: `python -m tests.goldens.make` from the project's root.
 
-Enter: seeded weights and ids (recipe.py). Leave: tiny.npz, wide.npz, sampling.npz, beams.npz, real_attention.npz,
-and by vocabulary.py tokenizer.json.
+Enter: seeded weights and ids (recipe.py). Leave: tiny.npz, narrow.npz, wide.npz, sampling.npz, beams.npz,
+real_attention.npz, and by vocabulary.py tokenizer.json.
 Nothing of nanogpt_np is used here: the references come from someone else's GPT-2. Each is computed in float64; the
 same in float32 is run beside it, only to measure how far single precision by itself wanders (stored as "noise").
 Afterwards, where nanogpt_np can be imported, interchange.py lets each side open what the other saved.
@@ -70,6 +70,16 @@ def variant(prefix, sizes, weights, tokens, dtype, activation="gelu_new"):
     found = everything(sizes, weights, tokens, recipe.TINY_LR, dtype, activation)
     kept = {name: a for name, a in found.items() if not name.startswith(("acts/", "stepped/"))}
     return {f"{prefix}/{n}": a.astype(np.float32) if n.startswith("grads/") else a for n, a in kept.items()}
+
+
+def narrow():
+    """The tiny model with another width inside its feed-forward networks, and relu; both sides draw the weights."""
+    sizes, tokens = recipe.NARROW, recipe.tokens(recipe.NARROW, 1, (2, 13))
+    weights = recipe.weights(sizes, recipe.TINY_SEED, recipe.TINY_STD)
+    single, double = (
+        variant("narrow", sizes, weights, tokens, dtype, activation="relu") for dtype in (torch.float32, torch.float64)
+    )
+    return {"tokens": tokens} | double | noise(single, double)
 
 
 def ignored_targets(model, tokens):
@@ -229,13 +239,13 @@ def main():
     parser.add_argument(
         "--only",
         nargs="*",
-        default=["tiny", "wide", "sampling", "beams", "real_attention", "vocabulary", "interchange"],
+        default=["tiny", "narrow", "wide", "sampling", "beams", "real_attention", "vocabulary", "interchange"],
     )
     args = parser.parse_args()
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(0)
     made_with = np.array([f"{library.__name__} {library.__version__}" for library in (torch, transformers, np)])
-    makers = {"tiny": tiny, "wide": wide, "sampling": sampling, "beams": beams}
+    makers = {"tiny": tiny, "narrow": narrow, "wide": wide, "sampling": sampling, "beams": beams}
     if (args.reference / "gpt2_124m_prompt0.npz").exists():
         makers["real_attention"] = lambda: real_attention(args.reference)
     for name in [name for name in makers if name in args.only]:

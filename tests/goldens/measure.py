@@ -32,6 +32,14 @@ EXACT = 1e-11  # everything, relative or absolute, where nanogpt_np too computes
 CLIPPED = 1e-8  # ... but the ten losses: PyTorch clips by 1 / (norm + 1e-6), nanogpt_np by 1 / norm as published
 
 
+# the tiny model otherwise: exact GELU, an output layer of its own, narrower feed-forward networks with relu
+VARIANTS = {
+    "erf": (recipe.TINY, "gelu"),
+    "untied": (recipe.TINY._replace(tied=False), "gelu_new"),
+    "narrow": (recipe.NARROW, "relu"),
+}
+
+
 class Row(NamedTuple):
     """One quantity of one case: the worst difference, what is allowed, and PyTorch's float32 against its float64."""
 
@@ -139,10 +147,12 @@ def tiny_rows(ops=ops, dtype=np.float32):
 
 
 def variant_rows(prefix, ops=ops, dtype=np.float32):
-    """Logits, gradients and losses of the tiny model with erf GELU ("erf") or its own output layer ("untied")."""
-    file, sizes = load("tiny"), recipe.TINY._replace(tied=prefix != "untied")
-    config = config_of(sizes, "gelu" if prefix == "erf" else "gelu_new")
-    params, tokens, noise = tiny_params(file, sizes, dtype), file["tokens"], noises(file)
+    """Logits, gradients and losses of one of VARIANTS."""
+    sizes, activation = VARIANTS[prefix]
+    file = load("narrow" if prefix == "narrow" else "tiny")
+    drawn = recipe.weights(sizes, recipe.TINY_SEED, recipe.TINY_STD) if prefix == "narrow" else under("weights/", file)
+    params = P.nest({name: drawn[name].astype(dtype) for name in recipe.shapes(sizes)})
+    config, tokens, noise = config_of(sizes, activation), file["tokens"], noises(file)
     logits, _ = model.forward(tokens[:, :-1], params, config, ops)
     worst = difference(logits, file[f"{prefix}/logits"])
     yield Row(prefix, "logits", worst, limit(LOGIT, dtype), noise[f"{prefix}/logits"])
@@ -277,8 +287,8 @@ def all_rows(ops=ops):
     for dtype in (np.float64, np.float32):
         yield from tiny_rows(ops, dtype)
         yield from decoding_rows(ops, dtype)
-    yield from variant_rows("erf", ops)
-    yield from variant_rows("untied", ops)
+    for variant in VARIANTS:
+        yield from variant_rows(variant, ops)
     params = wide_params()
     yield from wide_forward_rows(params, "", ops)
     yield from wide_forward_rows(params, "long_", ops)

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Sizes(NamedTuple):
-    """The sizes of a GPT-2; `tied` says whether the output layer is the token embedding."""
+    """The sizes of a GPT-2; `tied`: the output layer is the token embedding; `n_inner`: None is 4 * n_embd."""
 
     n_vocab: int
     n_ctx: int
@@ -17,9 +17,11 @@ class Sizes(NamedTuple):
     n_layer: int
     n_head: int
     tied: bool = True
+    n_inner: int | None = None
 
 
 TINY = Sizes(n_vocab=97, n_ctx=32, n_embd=32, n_layer=2, n_head=4)
+NARROW = TINY._replace(n_inner=40)  # feed-forward networks hardly wider than the residual stream
 WIDE = Sizes(n_vocab=50257, n_ctx=1024, n_embd=768, n_layer=2, n_head=12)
 
 TINY_SEED, TINY_STD = 20190214, 0.15  # wider than 0.02, so that 32 columns already give attention with some contrast
@@ -53,7 +55,7 @@ BEAMS_PROCESSED, BEAMS_PENALTY, BEAMS_BANNED = BeamSetting(3, 1.0, False, (23,))
 
 def shapes(sizes):
     """Name -> shape of every weight, in forward order; an untied output layer comes last."""
-    n = sizes.n_embd
+    n, n_hidden = sizes.n_embd, sizes.n_inner or 4 * sizes.n_embd
     found = {"wte.weight": (sizes.n_vocab, n), "wpe.weight": (sizes.n_ctx, n)}
     for i in range(sizes.n_layer):
         for layer, shape in (
@@ -61,8 +63,8 @@ def shapes(sizes):
             ("attn.c_attn", (n, 3 * n)),
             ("attn.c_proj", (n, n)),
             ("ln_2", (n,)),
-            ("mlp.c_fc", (n, 4 * n)),
-            ("mlp.c_proj", (4 * n, n)),
+            ("mlp.c_fc", (n, n_hidden)),
+            ("mlp.c_proj", (n_hidden, n)),
         ):
             found[f"h.{i}.{layer}.weight"] = shape
             found[f"h.{i}.{layer}.bias"] = shape[-1:]

@@ -19,6 +19,7 @@ def build(sizes, weights, dtype=torch.float64, activation="gelu_new", layer_norm
         n_embd=sizes.n_embd,
         n_layer=sizes.n_layer,
         n_head=sizes.n_head,
+        n_inner=sizes.n_inner,
         activation_function=activation,
         layer_norm_epsilon=layer_norm_eps,
         tie_word_embeddings=sizes.tied,

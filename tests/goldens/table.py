@@ -10,7 +10,7 @@ import numpy as np
 
 from . import measure
 
-CASES = ("tiny float64", "tiny float32", "erf", "untied", "wide 64", "wide 1024")
+CASES = ("tiny float64", "tiny float32", "erf", "untied", "narrow", "wide 64", "wide 1024")
 
 
 def markdown(rows):

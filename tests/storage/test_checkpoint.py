@@ -10,9 +10,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from nanogpt_np import ops
+from nanogpt_np import model, ops
 from nanogpt_np import params as P
 from nanogpt_np.config import GPTConfig
 from nanogpt_np.errors import FileError, InputError
@@ -117,13 +118,47 @@ def test_sinusoidal_positions_are_a_table_for_others(tmp_path):
     config = CONFIG.replace(positions="sinusoidal")
     checkpoint.save(tmp_path, config, new_params(config), dtype="float16")
     table = load_file(tmp_path / "model.safetensors")["transformer.wpe.weight"]
-    # values up to 1 in float16: half a unit of 2^-11
-    np.testing.assert_allclose(table, ops.sinusoidal_positions(np.arange(6), 8, np.float32), atol=2**-12)
+    # values up to 0.02 in float16: half a unit of 2^-16
+    np.testing.assert_allclose(table, 0.02 * ops.sinusoidal_positions(np.arange(6), 8, np.float32), atol=2**-17)
     assert "wpe" not in checkpoint.load(tmp_path)[1]
     named = load_file(tmp_path / "model.safetensors")
-    named["transformer.wpe.weight"][3] += 0.5
+    named["transformer.wpe.weight"][3] += 0.01
     save_file(named, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(FileError, match="wpe.weight: expected its values to be the sinusoidal table"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_model_from_when_sines_were_whole_computes_what_it_did(tmp_path, dtype):
+    """Sines were added as they are, and stored so: still the same logits, from a table that is now learned."""
+    config = CONFIG.replace(positions="sinusoidal")
+    params = new_params(config)
+    checkpoint.save(tmp_path, config, params, dtype=dtype)
+    path = tmp_path / "model.safetensors"
+    with safe_open(path, framework="np") as stored:
+        metadata = stored.metadata()
+    whole = ops.sinusoidal_positions(np.arange(6), 8, np.float32)
+    save_file(load_file(path) | {"transformer.wpe.weight": whole.astype(dtype)}, path, metadata)
+    opened, found, _ = checkpoint.load(tmp_path)
+    assert opened == config.replace(positions="learned") and list(dict(P.walk(found))) == list(P.shapes(opened))
+    ids = np.array([[1, 5, 2, 2, 0, 3]])
+    expected, _ = model.forward(ids, params | {"wpe": {"weight": whole}}, opened, ops)
+    # float32 is mapped bit for bit; float16 rounds each weight by up to 2^-11 of it, and logits reach 10
+    tolerance = 0 if dtype == "float32" else 0.05
+    np.testing.assert_allclose(model.forward(ids, found, opened, ops)[0], expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("n_inner", [1, 20])
+def test_another_inner_width_and_relu_are_saved(tmp_path, n_inner):
+    config = CONFIG.replace(n_inner=n_inner, activation="relu")
+    params = new_params(config)
+    checkpoint.save(tmp_path, config, params)
+    assert json.loads((tmp_path / "config.json").read_text())["n_inner"] == n_inner
+    opened, found, _ = checkpoint.load(tmp_path)
+    assert opened == config
+    assert_same(found, params)
+    write_config(tmp_path, config, n_inner=None)
+    with pytest.raises(FileError, match=rf"mlp.c_fc.bias: expected shape \[32\], got \[{n_inner}\]"):
         checkpoint.load(tmp_path)
 
 
