@@ -5,7 +5,9 @@ Enter: shapes, or how much to keep. Leave: arrays, or nothing. Next: kernels/com
 
 import ctypes
 import math
+import os
 import threading
+from pathlib import Path
 
 import numpy as np
 
@@ -13,9 +15,27 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names in malloc.h
 _LARGE_PAGE, _LINE = 2 << 20, 64
 CHUNK = 64 << 20  # memory of which nothing is taken before something is put there
 
+# where Linux says how much a container may have, in its second way and in its first
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
 _turn = threading.Lock()
 _left = np.empty(0, np.uint8)
 _kept = 0  # bytes, as glibc was asked last
+
+
+def total_bytes():
+    """The memory of this machine, or what the container may have of it; None where nobody says."""
+    try:
+        page, n_pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+    limits = [page * n_pages] if page > 0 and n_pages > 0 else []
+    for path in _LIMITS:
+        try:
+            limits.append(int(Path(path).read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return min(limits, default=None)
 
 
 def keep_freed_memory(n_bytes):

@@ -81,17 +81,18 @@ class Tokenizer:
         return cls({token: i for i, token in enumerate(tokens)}, merges)
 
     @classmethod
-    def train(cls, texts, n_vocab, special_tokens=(END_OF_TEXT,), progress=False):
+    def train(cls, texts, n_vocab, special_tokens=(END_OF_TEXT,), progress=False, exact=True):
         """Learn a vocabulary of `n_vocab` tokens from an iterable of strings (one per document).
 
         Byte b gets id b, the merges follow, the special tokens come last; nothing merges across texts or chunks.
         Ties: see tokenizer_training. Raises TokenizerError where `n_vocab` is too small for the bytes and special
-        tokens, or larger than the texts can fill. Source: Sennrich et al. 2016, section 3.2.
+        tokens, or larger than the texts can fill; the latter only if `exact`, else the vocabulary is smaller.
+        Source: Sennrich et al. 2016, section 3.2.
         """
         special_tokens = check_training(texts, n_vocab, special_tokens)
         n_fixed = N_BYTES + len(special_tokens)
         pairs = train_merges(_count_chunks(texts, progress), n_vocab - n_fixed, progress)
-        if n_fixed + len(pairs) < n_vocab:
+        if exact and n_fixed + len(pairs) < n_vocab:
             raise TokenizerError(
                 f"n_vocab: these texts hold pairs for at most {n_fixed + len(pairs):,} tokens, got {n_vocab:,}; "
                 "ask for fewer tokens or train on more text"

@@ -96,7 +96,7 @@ class Windows:
 
     def batch(self, first, n_batch):
         """-> ids, targets [n_batch, n_ctx]: the `n_batch` windows from number `first` on, over all epochs."""
-        starts = np.array([self._start(first + i) for i in range(n_batch)])
+        starts = np.fromiter((self._start(first + i) for i in range(n_batch)), np.int64, n_batch)
         rows = self.ids[starts[:, None] + np.arange(self.n_ctx + 1)].astype(np.int64)
         return rows[:, :-1], rows[:, 1:]
 

@@ -5,7 +5,9 @@ Enter: TrainOptions. Leave: in `out`, the model (checkpoint.py's layout), `train
 `best/` (the model with the lowest held-out loss) and `samples.txt`. Next: memory.py.
 """
 
+import contextlib
 import hashlib
+import os
 import signal
 import threading
 import time
@@ -19,7 +21,7 @@ from ..errors import InputError
 from ..model import Dropout
 from ..storage import checkpoint
 from ..tokenizer.bpe import Tokenizer
-from . import backward, data, evaluation, folder, optim, picture, plan, report, samples, start, state
+from . import backward, data, evaluation, folder, limits, optim, picture, plan, report, samples, start, state
 from .best import Best
 from .progress import Progress, on_terminal
 
@@ -39,6 +41,7 @@ def run(options, ops, resume=False, progress=True):
     """
     memory.keep_freed_memory(KEPT_BYTES)
     data.check_there(options.data)
+    limits.check_memory(options)
     with folder.held(options.out, resume):
         run, documents = prepare(options, ops, resume, progress)
         run.go(plan.opening(documents, run.tokenizer, run.config.n_ctx), progress)
@@ -63,6 +66,8 @@ def prepare(options, ops, resume, progress):
     for prompt in options.sample:
         samples.check(prompt, config, tokenizer)
     if not resume:
+        for line in limits.doubts(options, windows, n_bytes):
+            report.warn(line)
         folder.begin(options, digest.hexdigest(), ops, begun.note if begun else None)
     params = begun.params if begun else None
     run = Run(options, Path(options.out), config, tokenizer, windows, held_out_ids, n_bytes, ops, params)
@@ -77,7 +82,10 @@ def find_tokenizer(options, documents, resume, progress):
         return Tokenizer.gpt2()
     if options.tokenizer is not None:
         return Tokenizer.load(options.tokenizer)
-    return Tokenizer.train(documents, options.n_vocab, progress=progress and on_terminal())
+    trained = Tokenizer.train(documents, options.n_vocab, progress=progress and on_terminal(), exact=False)
+    if trained.n_vocab < options.n_vocab:
+        report.warn(f"--n-vocab {options.n_vocab:,}: the text fills {trained.n_vocab:,} tokens, so many it will be")
+    return trained
 
 
 class Run:
@@ -144,9 +152,13 @@ class Run:
         first = self.step * o.batch_size * o.accumulate
         batches = [self.windows.batch(first + i * o.batch_size, o.batch_size) for i in range(o.accumulate)]
         loss, grads = accumulated(batches, self.params, self.config, self.ops, self.dropout())
-        if not np.isfinite(loss):
-            raise InputError(f"step {self.step + 1}: expected a finite loss, got {loss}; resume with a smaller --lr")
         norm = optim.clip_(grads, o.clip, self.ops)
+        for what, number in (("loss", loss), ("gradient", norm)):  # before the weights are touched, or saved
+            if not np.isfinite(number):
+                raise InputError(
+                    f"step {self.step + 1}: expected a finite {what}, got {number}; "
+                    "a run keeps its options, so start a new one with a smaller --lr in another --out"
+                )
         lr = plan.learning_rate(o, self.step)
         self.optimizer.step(self.params, grads, lr, self.ops)
         self.step += 1
@@ -249,6 +261,8 @@ class StopSignal:
         """Remember the wish and give the signal its old meaning back."""
         self.asked = True
         self.__exit__()
+        with contextlib.suppress(OSError):  # a print may be under way, in which no other may begin
+            os.write(2, b"\nstopping after this step, which is saved; once more stops at once\n")
 
     def __exit__(self, *exception):
         for number, handler in self.before.items():

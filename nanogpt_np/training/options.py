@@ -74,7 +74,7 @@ class TrainOptions:
             if not holds:
                 raise InputError(f"{_flag(name)}: expected {expected}, got {_shown(getattr(self, name))}")
         try:
-            self._config(self.n_vocab, None)
+            self.shape(self.n_vocab)
         except InputError as error:  # the same words, but the options as they are typed
             raise InputError(re.sub(r"^\w+(?=:)|\bn_\w+(?= =)", _as_typed, str(error))) from error
 
@@ -103,11 +103,17 @@ class TrainOptions:
         yield "beta2", "a number from 0 to below 1", 0.0 <= self.beta2 < 1.0
         yield "clip", "a positive number", self.clip > 0.0
 
+    @property
+    def trains_vocabulary(self):
+        """Is the vocabulary to be learned from the text, rather than that of a model or a folder?"""
+        return self.tokenizer is None and self.init is None
+
     def config(self, tokenizer):
         """The shape of the model to train."""
-        return self._config(tokenizer.n_vocab, tokenizer.eos_id)
+        return self.shape(tokenizer.n_vocab, tokenizer.eos_id)
 
-    def _config(self, n_vocab, eos_id):
+    def shape(self, n_vocab, eos_id=None):
+        """The same before there is a vocabulary, of which only the size is known, or guessed."""
         return GPTConfig(
             n_vocab=n_vocab,
             n_ctx=self.n_ctx,

@@ -1,6 +1,6 @@
 """What a run says before its first step and after its last: what is going to be done, and where the result lies.
 
-Enter: a run's options and sizes. Leave: sentences. Next: training/progress.py.
+Enter: a run's options and sizes. Leave: sentences. Next: training/limits.py.
 """
 
 import re

