@@ -2,8 +2,10 @@
 
 Every room raises these at its doors; the command line prints them without a traceback and exits with status 2.
 What others wrote (a server, a file, an option) stands in such a line only as printable() gives it.
-Next: files.py.
+Doors say what they expect by the checks at the end. Next: files.py.
 """
+
+from numbers import Integral, Real
 
 
 class InputError(ValueError):
@@ -49,3 +51,42 @@ def _repr(value: object) -> str:
         return repr(value)
     except Exception as error:  # whole numbers of more than 4,300 digits have no repr, and foreign objects may fail
         return f"{type(value).__name__} without a text ({type(error).__name__})"
+
+
+def shown(value):
+    """What was got, as a message shows it: printable, a text in quotes. shown("9") -> "'9'"; shown(9) -> "9" """
+    return printable(repr(value) if isinstance(value, str) else value)
+
+
+def is_whole(value):
+    """A whole number, Python's or NumPy's; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value):
+    """A number on a line, whole or not, NaN too; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_whole(name, value, least=0):
+    """InputError for what is no whole number of at least `least`."""
+    if not is_whole(value) or value < least:
+        raise InputError(f"{name}: expected a whole number of at least {least}, got {shown(value)}")
+
+
+def check_truth(name, value):
+    """InputError for what is neither True nor False; NumPy's two are called bool_ or bool."""
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise InputError(f"{name}: expected True or False, got {shown(value)}")
+
+
+def check_choice(name, value, allowed):
+    """InputError for what is not one of some texts: check_choice("dtype", "int", ("float32", "float16"))"""
+    if not isinstance(value, str) or value not in allowed:
+        raise InputError(f"{name}: expected {' or '.join(map(repr, allowed))}, got {shown(value)}")
+
+
+def check_kind(name, value, kind):
+    """InputError for what is not made by a class: check_kind("config", 5, GPTConfig)"""
+    if not isinstance(value, kind):
+        raise InputError(f"{name}: expected a {kind.__name__}, got {shown(value)}")

@@ -12,7 +12,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from .errors import FileError, printable
+from .errors import FileError, InputError, printable, shown
 
 
 @contextlib.contextmanager
@@ -79,6 +79,21 @@ def _lock(file):
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def as_path(value, name="path"):
+    """A Path of a text or a Path; InputError for what is neither, FileError for what no file can be called."""
+    if not isinstance(value, (str, os.PathLike)) or value == "":
+        raise InputError(f"{name}: expected a text or a pathlib.Path, got {shown(value)}")
+    try:
+        path = Path(value)
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # who opens it says so
+    except (OSError, ValueError, TypeError) as error:  # too long, a null byte, half a surrogate pair
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"{name}: expected the name of a file or folder, got {shown(value)} ({reason})") from error
+    return path
 
 
 def make_folder(path):

@@ -3,61 +3,100 @@
 Enter: a model's name, a directory, or the parts. Leave: logits, text, or a directory. Next: generation/sampling.py.
 """
 
+from __future__ import annotations
+
+import os
 import warnings
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from . import model
+from . import files, memory, model
 from . import ops as numpy_ops
 from . import params as P
-from .errors import InputError, printable
+from .config import GPTConfig
+from .errors import InputError, check_choice, check_kind, check_truth, check_whole, printable, shown
 from .generation import beams, text
 from .generation.request import Request
 from .generation.sampling import Sampling
+from .kv_cache import KVCache
 from .storage import checkpoint, registry
+from .tokenizer.bpe import Tokenizer
 
 OPS = ("auto", "numpy", "numba", "int8")
+# what the forward pass calls: a module without one of them does no arithmetic
+NEEDED = (
+    "embedding", "layer_norm", "linear", "split_heads", "causal_mask", "attention_probs", "attention_mix",
+    "merge_heads", "gelu", "gelu_new", "unembed",
+)  # fmt: skip
+Prompt = str | Sequence[int] | np.ndarray  # text, or ids
 LARGE = 200_000_000  # parameters; with fewer, NumPy says 200 tokens before kernels have made up for their start
 
 
 class GPT:
     """A model ready to run: `gpt.config`, `gpt.params`, `gpt.tokenizer` (None without vocabulary files), `gpt.ops`."""
 
-    def __init__(self, config, params, tokenizer=None, ops=numpy_ops):
-        P.check(params, config)
+    config: GPTConfig
+    params: dict[str, Any]
+    tokenizer: Tokenizer | None
+    ops: ModuleType
+
+    def __init__(
+        self, config: GPTConfig, params: dict[str, Any], tokenizer: Tokenizer | None = None,
+        ops: str | ModuleType = numpy_ops,
+    ) -> None:  # fmt: skip
+        _check_parts(config, params, tokenizer)
         self.config, self.tokenizer = config, tokenizer
         self.ops = find_ops(ops, P.count(params))
         self.params = self.ops.quantize(params, config) if _is_int8(self.ops) else params
 
     @classmethod
-    def from_pretrained(cls, name_or_directory, ops="auto"):
+    def from_pretrained(cls, name_or_directory: str | os.PathLike[str], ops: str | ModuleType = "auto") -> GPT:
         """Open a registered model ("stories", "poems", "gpt2", …) or any directory in the layout of `transformers`.
 
         `ops`: "numpy", "numba" (compiled), "int8" (compiled, weights in a quarter of the bytes, for generating only),
         "auto" (see choose_ops), or a module with the functions of nanogpt_np.ops. FileError says where files were
         looked for. Warns where the model was trained with such a module of somebody's own, and this is not it.
         """
-        ops = ops if ops == "auto" else find_ops(ops)  # a wrong name is said before anything is looked for
-        directory = registry.resolve(name_or_directory)
-        if ops == "auto":
-            ops, _ = choose_ops(P.size(checkpoint.read_config(directory)))
-        keep = getattr(ops, "keep_one", None)  # one matrix at a time: never all of them twice
+        is_auto = isinstance(ops, str) and ops == "auto"
+        twin = numpy_ops if is_auto else find_ops(ops)  # a wrong name is said before anything is looked for
+        directory = registry.resolve(files.as_path(name_or_directory, "name_or_directory"))
+        if is_auto:
+            twin, _ = choose_ops(P.size(checkpoint.read_config(directory)))
+        keep = getattr(twin, "keep_one", None)  # one matrix at a time: never all of them twice
         config, params, tokenizer = checkpoint.load(directory, keep=keep)
         trained = checkpoint.trained_with(directory)
-        if trained not in (None, checkpoint.own_ops(ops)):
+        if trained not in (None, checkpoint.own_ops(twin)):
             warnings.warn(
-                f"{directory}: trained with the ops of the module {printable(trained)}, opened with {ops.__name__}, "
+                f"{directory}: trained with the ops of the module {printable(trained)}, opened with {twin.__name__}, "
                 "which may compute something else; give that module as ops",
                 stacklevel=2,
             )
-        return cls(config, params, tokenizer, ops)
+        return cls(config, params, tokenizer, twin)
 
     @classmethod
-    def from_config(cls, config, seed=0, tokenizer=None, ops="auto"):
-        """A new model with random weights: GPT.from_config(PRESETS["gpt2"])."""
+    def from_config(
+        cls, config: GPTConfig, seed: int | None = 0, tokenizer: Tokenizer | None = None,
+        ops: str | ModuleType = "auto",
+    ) -> GPT:  # fmt: skip
+        """A new model with random weights: GPT.from_config(PRESETS["gpt2"]); seed=None draws others each time.
+
+        InputError where the weights do not fit the memory.
+        """
+        check_kind("config", config, GPTConfig)
+        if seed is not None:
+            check_whole("seed", seed)
+        ops = find_ops(ops, P.size(config))
+        _check_memory(4 * P.size(config))
         return cls(config, P.init(config, np.random.default_rng(seed)), tokenizer, ops)
 
-    def __call__(self, ids, *, mask=None, cache=None, last_only=False, keep_acts=False):
+    def __call__(
+        self, ids: ArrayLike, *, mask: ArrayLike | None = None, cache: KVCache | None = None,
+        last_only: bool = False, keep_acts: bool = False,
+    ) -> Any:  # fmt: skip
         """-> logits float32 [n_batch, n_seq, n_vocab]; with `keep_acts` (logits, acts).
 
         `ids`: [n_seq] or [n_batch, n_seq] whole numbers; `mask`: the same shape, 0 at left padding; `cache`: a
@@ -65,22 +104,24 @@ class GPT:
         InputError for ids outside the vocabulary and for more than n_ctx positions.
         """
         ids = self._check_ids(ids)
-        if mask is not None:
-            mask = np.atleast_2d(_rectangle(mask, "mask")).astype(bool)
-            if mask.shape != ids.shape:
-                raise InputError(f"mask: expected the shape of ids, {list(ids.shape)}, got {list(mask.shape)}")
+        mask = None if mask is None else _check_mask(mask, ids)
         if cache is not None:
             self._check_cache(cache, len(ids))
+        check_truth("last_only", last_only)
+        check_truth("keep_acts", keep_acts)
         logits, acts = model.forward(
             ids, self.params, self.config, self.ops, mask=mask, cache=cache, last_only=last_only, keep_acts=keep_acts
         )
         return (logits, acts) if keep_acts else logits
 
     def generate(
-        self, prompt, max_new_tokens=None, *, temperature=1.0, top_k=None, top_p=None, min_p=None,
-        repetition_penalty=1.0, banned_ids=(), seed=None, stop=(), num_return_sequences=1, overflow="error",
-        ignore_eos=False, speculate=0, num_beams=1, length_penalty=1.0, early_stopping=False,
-    ):  # fmt: skip
+        self, prompt: Prompt | Sequence[Prompt], max_new_tokens: int | None = None, *, temperature: float = 1.0,
+        top_k: int | None = None, top_p: float | None = None, min_p: float | None = None,
+        repetition_penalty: float = 1.0, banned_ids: int | Sequence[int] | None = (), seed: int | None = None,
+        stop: str | int | Sequence[str | int] | None = (), num_return_sequences: int = 1, overflow: str = "error",
+        ignore_eos: bool = False, speculate: int = 0, num_beams: int = 1, length_penalty: float = 1.0,
+        early_stopping: bool = False,
+    ) -> Any:  # fmt: skip
         """The continuation of a prompt, without the prompt: text for text, ids for a list of ids.
 
         A list of prompts, or num_return_sequences above 1, gives a list. temperature=0 is greedy; sampling.Sampling
@@ -89,9 +130,9 @@ class GPT:
         it repeats itself; speculation.stream_ids says what "the same" means, and what happens to a list of prompts.
         """
         how = beams.Beams(num_beams, length_penalty, early_stopping)
-        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, _as_tuple(banned_ids))
+        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, banned_ids)
         request = Request(
-            max_new_tokens, sampling, seed, _as_tuple(stop), num_return_sequences, overflow, ignore_eos, speculate
+            max_new_tokens, sampling, seed, stop, num_return_sequences, overflow, ignore_eos, speculate
         )
         prompts = [prompt] if _is_one(prompt) else list(prompt)
         parts = (prompts, self.params, self.config, self.ops, self.tokenizer, request)
@@ -99,29 +140,32 @@ class GPT:
         return texts[0] if _is_one(prompt) and num_return_sequences == 1 else texts
 
     def stream(
-        self, prompt, max_new_tokens=None, *, temperature=1.0, top_k=None, top_p=None, min_p=None,
-        repetition_penalty=1.0, banned_ids=(), seed=None, stop=(), overflow="error", ignore_eos=False,
-        speculate=0,
-    ):  # fmt: skip
+        self, prompt: Prompt, max_new_tokens: int | None = None, *, temperature: float = 1.0,
+        top_k: int | None = None, top_p: float | None = None, min_p: float | None = None,
+        repetition_penalty: float = 1.0, banned_ids: int | Sequence[int] | None = (), seed: int | None = None,
+        stop: str | int | Sequence[str | int] | None = (), overflow: str = "error", ignore_eos: bool = False,
+        speculate: int = 0,
+    ) -> Iterator[Any]:  # fmt: skip
         """Like `generate` for one prompt, but yields each piece of text (or id) as soon as it is certain."""
-        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, _as_tuple(banned_ids))
-        request = Request(
-            max_new_tokens, sampling, seed, _as_tuple(stop), 1, overflow, ignore_eos, speculate
-        )
+        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, banned_ids)
+        request = Request(max_new_tokens, sampling, seed, stop, 1, overflow, ignore_eos, speculate)
         if not _is_one(prompt):
             raise InputError("stream: expected one prompt, got several; use generate for a batch")
         return text.stream(prompt, self.params, self.config, self.ops, self.tokenizer, request)
 
-    def save(self, directory, dtype="float32"):
+    def save(self, directory: str | os.PathLike[str], dtype: str = "float32") -> None:
         """Write config.json, model.safetensors and the vocabulary files; `dtype`: "float32" or "float16"."""
         if _is_int8(self.ops):
             raise InputError("save: expected float weights, got int8; open the model with ops='numpy' and save that")
+        check_choice("dtype", dtype, ("float32", "float16"))
+        directory = files.as_path(directory, "directory")
         checkpoint.save(directory, self.config, self.params, self.tokenizer, dtype, self.ops)
 
-    def describe_ops(self, asked):
+    def describe_ops(self, asked: str | ModuleType) -> str:
         """Who does the arithmetic, in words; `asked`: the name that was given, for which "auto" owes a reason."""
+        find_ops(asked)
         name, n = self.ops.__name__, P.count(self.params)
-        why = f" (auto: {choose_ops(n)[1]})" if asked == "auto" else ""
+        why = f" (auto: {choose_ops(n)[1]})" if isinstance(asked, str) and asked == "auto" else ""
         return f"ops {name}{why}, {n:,} parameters"
 
     def summary(self) -> str:
@@ -146,6 +190,7 @@ class GPT:
         return ids
 
     def _check_cache(self, cache, n_batch):
+        check_kind("cache", cache, KVCache)
         n_layer, n_rows, n_head, _, d_head = cache.keys.shape
         if n_rows != n_batch:
             raise InputError(f"cache: expected one made for n_batch = {n_batch}, got {n_rows}")
@@ -153,12 +198,15 @@ class GPT:
             raise InputError("cache: expected one made for this model, got another's; make it with KVCache(gpt.config)")
 
 
-def find_ops(ops, n_parameters=0):
+def find_ops(ops: str | ModuleType, n_parameters: int = 0) -> Any:
     """The module that does the arithmetic: a name of OPS, or a module itself; "auto" asks for the model's size."""
     if not isinstance(ops, str):
+        missing = [name for name in NEEDED if not callable(getattr(ops, name, None))]
+        if missing:
+            raise _unknown_ops(f"{shown(ops)}, which has no {missing[0]}")
         return ops
     if ops not in OPS:
-        raise InputError(f"ops: expected one of {', '.join(OPS)}, or a module, got {ops!r}")
+        raise _unknown_ops(shown(ops))
     if ops in ("numba", "int8"):
         from .kernels.compile import load_kept
 
@@ -168,8 +216,13 @@ def find_ops(ops, n_parameters=0):
     return choose_ops(n_parameters)[0] if ops == "auto" else numpy_ops
 
 
-def choose_ops(n_parameters):
+def _unknown_ops(got):
+    return InputError(f"ops: expected one of {', '.join(OPS)}, or a module, got {got}")
+
+
+def choose_ops(n_parameters: int) -> tuple[Any, str]:
     """What "auto" means -> a module, and why: kernels for large models once they are compiled, else plain NumPy."""
+    check_whole("n_parameters", n_parameters)
     if n_parameters < LARGE:
         return numpy_ops, f"a model of fewer than {LARGE:,} parameters"
     from . import kernels
@@ -196,6 +249,35 @@ def _is_int8(ops):
     return hasattr(ops, "quantize")
 
 
+def _check_parts(config, params, tokenizer):
+    """InputError where the parts of a model are none, or do not fit together."""
+    check_kind("config", config, GPTConfig)
+    if not isinstance(params, dict):
+        raise InputError(f"params: expected a nested dict of arrays, got {shown(params)}")
+    for name, array in P.walk(params):
+        if not hasattr(array, "shape"):
+            raise InputError(f"params: expected an array for {name}, got {shown(array)}")
+    if tokenizer is not None:
+        check_kind("tokenizer", tokenizer, Tokenizer)
+    P.check(params, config)
+
+
+def _check_memory(n_bytes):
+    free = memory.available()
+    if free is not None and n_bytes > free:
+        got = f"{n_bytes / 1e9:,.1f} GB of weights"
+        raise InputError(f"config: expected weights within the {free / 1e9:,.1f} GB that are free, got {got}")
+
+
+def _check_mask(mask, ids):
+    mask = np.atleast_2d(_rectangle(mask, "mask"))
+    if mask.dtype.kind not in "biuf" or not np.all((mask == 0) | (mask == 1)):
+        raise InputError(f"mask: expected True and False, or 1 and 0, got {shown(mask)}")
+    if mask.shape != ids.shape:
+        raise InputError(f"mask: expected the shape of ids, {list(ids.shape)}, got {list(mask.shape)}")
+    return mask.astype(bool)
+
+
 def _rectangle(rows, name):
     try:
         return np.asarray(rows)
@@ -208,10 +290,3 @@ def _is_one(prompt):
     if isinstance(prompt, np.ndarray):
         return prompt.ndim < 2
     return not (isinstance(prompt, (list, tuple)) and prompt and isinstance(prompt[0], (str, list, tuple, np.ndarray)))
-
-
-def _as_tuple(value):
-    r"""One thing, several, or None, as a tuple: _as_tuple("\n") -> ("\n",)"""
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, (str, int, np.integer)) else tuple(value)

@@ -6,8 +6,10 @@ Enter: each layer's new k and v. Leave: views of all k and v so far. Next: model
 import copy
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
-from .errors import InputError
+from .config import GPTConfig
+from .errors import InputError, check_kind, check_whole, is_whole, shown
 
 
 class KVCache:
@@ -19,12 +21,24 @@ class KVCache:
 
     STORED = ("keys", "values")  # what holds something for each position: [n_layer, n_batch, n_head, n_ctx, …]
 
-    def __init__(self, config, n_batch=1, n_ctx=None, dtype=np.float32):
-        n_ctx = n_ctx or config.n_ctx
+    def __init__(
+        self, config: GPTConfig, n_batch: int = 1, n_ctx: int | None = None, dtype: DTypeLike = np.float32
+    ) -> None:
+        check_kind("config", config, GPTConfig)
+        n_ctx = config.n_ctx if n_ctx is None else n_ctx
+        _check(n_batch, n_ctx, dtype)
         shape = (config.n_layer, n_batch, config.n_head, n_ctx, config.d_head)
-        self.keys, self.values = np.empty(shape, dtype), np.empty(shape, dtype)
-        self.mask = np.ones((n_batch, n_ctx), bool)
+        try:
+            self.keys, self.values = np.empty(shape, dtype), np.empty(shape, dtype)
+            self.mask = np.ones((n_batch, n_ctx), bool)
+        except (MemoryError, ValueError) as error:  # ValueError: more than an address can count
+            raise InputError(f"cache: expected one that fits the memory, got {shown(shape)}; ask for less") from error
         self.n_ctx, self.length = n_ctx, 0
+
+    @property
+    def n_bytes(self) -> int:
+        """What all positions take once they are in use: KVCache(GPTConfig(), n_ctx=1).n_bytes -> 73728"""
+        return sum(getattr(self, name).nbytes for name in self.STORED)
 
     def reserve(self, n_new, mask=None):
         """Take note of `n_new` coming positions (mask [n_batch, n_new]); InputError where they do not fit."""
@@ -46,18 +60,25 @@ class KVCache:
         """All layers have stored their part: the new positions are now old ones."""
         self.length += n_new
 
-    def rewind(self, length):
+    def rewind(self, length: int) -> None:
         """Forget every position from `length` on, as if it had never been read; InputError where there are not so many.
 
         What is read next takes their place, also in views of the cache that were handed out before (kept acts).
         """
-        if not 0 <= length <= self.length:
-            raise InputError(f"length: expected 0 to {self.length}, as many positions as the cache holds, got {length}")
+        if not is_whole(length) or not 0 <= length <= self.length:
+            holds = f"0 to {self.length}, as many positions as the cache holds"
+            raise InputError(f"length: expected {holds}, got {shown(length)}")
         self.mask[:, length : self.length] = True
         self.length = length
 
-    def select(self, rows):
+    def select(self, rows: ArrayLike) -> "KVCache":
         """A cache that continues these rows of the batch (an index array; rows may repeat)."""
+        try:
+            rows = np.asarray(rows)
+        except ValueError:  # a ragged list
+            rows = np.empty((0, 0))
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" or not np.all((0 <= rows) & (rows < len(self.mask))):
+            raise InputError(f"rows: expected numbers from 0 to {len(self.mask) - 1}, got {shown(rows)}")
         twin = copy.copy(self)
         twin.mask = self.mask[rows]
         for name in self.STORED:
@@ -66,6 +87,17 @@ class KVCache:
             new[:, :, :, : self.length] = old[:, rows, :, : self.length]
             setattr(twin, name, new)
         return twin
+
+
+def _check(n_batch, n_ctx, dtype):
+    check_whole("n_batch", n_batch, 1)
+    check_whole("n_ctx", n_ctx, 1)
+    try:
+        is_usable = dtype is not None and (np.dtype(dtype).kind == "f" or np.dtype(dtype) == np.int8)
+    except (TypeError, ValueError):
+        is_usable = False
+    if not is_usable:
+        raise InputError(f"dtype: expected that of keys and values, such as float32, got {shown(dtype)}")
 
 
 def slide(text, n_ctx):

@@ -1,11 +1,13 @@
-"""How memory is asked for where it decides the speed: large pages for weights, and none handed back too early.
+"""How memory is asked for where it decides the speed, and how much of it there is.
 
-Enter: shapes, or how much to keep. Leave: arrays, or nothing. Next: kernels/compile.py.
+Enter: shapes, or how much to keep. Leave: arrays in large pages; memory that is not handed back too early; a number of
+bytes. Next: kernels/compile.py.
 """
 
 import ctypes
 import math
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -75,3 +77,41 @@ def in_large_pages(shape, dtype):
 def _large_pages(n_bytes):
     whole = np.empty(n_bytes + _LARGE_PAGE, np.uint8)  # for which NumPy asks for large pages by itself
     return whole[-whole.ctypes.data % _LARGE_PAGE :][:n_bytes]
+
+
+def available():
+    """How many bytes this process can still get, as far as its system says; None where it says nothing (Windows).
+
+    The least of: what the system could hand out (with swap), what its group of processes may have (cgroup v2, as in
+    a container), what `ulimit -v` leaves.
+    """
+    known = [n for n in (_of_system(), _of_group(), _of_process()) if n is not None]
+    return max(min(known), 0) if known else None
+
+
+def _of_system():
+    free = dict(re.findall(r"(\w+):\s+(\d+) kB", _read("/proc/meminfo")))
+    if "MemAvailable" in free:
+        return (int(free["MemAvailable"]) + int(free.get("SwapFree", 0))) * 1024
+    return total_bytes()  # macOS: all there is, the best guess
+
+
+def _of_group():
+    limit, used = (_read(f"/sys/fs/cgroup/memory.{name}").strip() for name in ("max", "current"))
+    return int(limit) - int(used) if limit.isdigit() and used.isdigit() else None
+
+
+def _of_process():
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    limit, used = resource.getrlimit(resource.RLIMIT_AS)[0], _read("/proc/self/statm").split()
+    return limit - int(used[0]) * resource.getpagesize() if limit != resource.RLIM_INFINITY and used else None
+
+
+def _read(path):
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

@@ -1,25 +1,74 @@
 """What several commands share: a command's own parser, and the options by which a model is opened and sampled from.
 
-Enter: argparse's parsers, and what it made of the words. Leave: more options; an open model; keyword arguments.
-Next: cli/generating.py.
+Enter: argparse's parsers, and what it made of the words. Leave: more options; an open model; keyword arguments; errors
+in the words that were typed. Next: cli/generating.py.
 """
 
 import argparse
+import difflib
+import re
 import sys
 import warnings
 
-from ..errors import InputError
+from ..errors import InputError, printable
+
+MOST = 400  # characters of an error's line; only a person's own long words reach it
 
 
-def command(commands, name, run, help, example):
-    """Add a command with its help, its example and --debug -> its parser."""
+class Parser(argparse.ArgumentParser):
+    """argparse's, but for a word that it does not know: the usage of the command it belongs to, and what comes close.
+
+    `add_options(parser)`: called as the parser is first used, so that no command waits for another's options.
+    """
+
+    add_options = None
+
+    def parse_known_args(self, args=None, namespace=None):
+        """What argparse returns, with nothing left unknown; `flags` says how each option is typed: {name: "--name"}."""
+        if self.add_options:
+            add_options, self.add_options = self.add_options, None
+            add_options(self)
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._guess(unknown[0])}")
+        options = [action for action in self._actions if action.option_strings]
+        found.flags = getattr(found, "flags", {}) | {option.dest: option.option_strings[-1] for option in options}
+        return found, unknown
+
+    def error(self, message):
+        """Usage and one line on standard error, exit status 2; what others typed moves no cursor there."""
+        super().error(printable(message, MOST))
+
+    def _guess(self, word):
+        known = [flag for action in self._actions for flag in action.option_strings]
+        close = difflib.get_close_matches(word.split("=")[0], known, n=1)
+        return f"; did you mean {close[0]}?" if close else ""
+
+
+def command(commands, name, run, help, example, add_options=None):
+    """Add a command with its help, its example and --debug -> its parser; `add_options` as for Parser."""
     made = commands.add_parser(
         name, help=help, description=help, epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--debug", action="store_true", help="show the traceback of an error")
     made.set_defaults(run=run)
+    made.add_options = add_options
     return made
+
+
+def as_typed(error, flags):
+    """An error's line in the words of the command line: "top_k: … overflow='slide'" -> "--top-k: … --overflow slide"
+
+    `flags`: {name: "--name"}. A name counts where it opens the line, is given a value, or has an underscore, which
+    no ordinary word has.
+    """
+    if isinstance(error, MemoryError):
+        return f"expected enough memory, got too little ({printable(str(error) or 'no more')}); ask for less at once"
+    name = "|".join(sorted(map(re.escape, flags), key=len, reverse=True))
+    text = re.sub(rf"^({name})(?=:)", lambda found: flags[found[1]], printable(str(error), MOST))
+    text = re.sub(rf"\b({name})=(['\"]?)([\w.]+)\2", lambda found: f"{flags[found[1]]} {found[3]}", text)
+    return re.sub(rf"(?<![-\w'\"/])({name})\b", lambda found: flags[found[1]] if "_" in found[1] else found[1], text)
 
 
 def sampling_options(p):
@@ -34,7 +83,8 @@ def sampling_options(p):
     p.add_argument("--min-p", type=float, metavar="FLOAT",
                    help="leave out tokens below this share of the best one's probability")
     p.add_argument("--repetition-penalty", type=float, default=1.0, metavar="FLOAT", help="above 1: repeat less")
-    p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated")
+    p.add_argument("--stop", action="append", default=[], type=unescape, metavar="TEXT",
+                   help=r"end before this text, where \n is a newline, \t a tab and \\ a backslash; may be repeated")
     p.add_argument("--seed", type=int, metavar="INT", help="the same seed gives the same text")
     p.add_argument("--speculate", type=int, metavar="INT",
                    help="with --temperature 0: guess up to so many tokens at once, 8 say; the same text, sooner "
@@ -48,7 +98,7 @@ def ops_options(p):
     p.add_argument("--verbose", action="store_true", help="say on standard error who does the arithmetic, and why")
 
 
-def sampling(args):
+def sampling_settings(args):
     """The keyword arguments of GPT.generate that were typed, over the command line's defaults."""
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "speculate")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
@@ -67,9 +117,21 @@ def open_model(gpt_class, args):
     return gpt
 
 
+def unescape(text):
+    r"""What a word of the command line means: unescape(r"a\n") -> "a", newline; other backslashes stay as they are."""
+    return re.sub(r"\\([nt\\])", lambda found: {"n": "\n", "t": "\t", "\\": "\\"}[found[1]], text)
+
+
 def read_stdin():
-    """All of standard input; InputError where it is no UTF-8."""
+    """All of standard input; InputError where it is closed, or no UTF-8."""
+    check_stdin()
     try:
         return sys.stdin.read()
     except UnicodeDecodeError as error:
         raise InputError(f"standard input: expected UTF-8 text, got other bytes ({error.reason})") from error
+
+
+def check_stdin():
+    """InputError where there is nothing to read from."""
+    if sys.stdin is None:
+        raise InputError("standard input: expected text, got it closed; give the text as a word, or by a pipe")

@@ -28,7 +28,8 @@ def tokenize(args):
     tokenizer = Tokenizer.gpt2() if args.tokenizer == "gpt2" else Tokenizer.load(_directory(args.tokenizer))
     allowed = "all" if args.special else ()
     color = sys.stdout.isatty() if args.color == "auto" else args.color == "always"
-    print(format_explanation(tokenizer.explain(text, allowed_special=allowed), color=color, steps=args.steps))
+    explanation = tokenizer.explain(text, allowed, steps=args.steps)
+    print(format_explanation(explanation, color=color, steps=args.steps))
 
 
 def _directory(name):

@@ -1,6 +1,6 @@
 """`nanogpt-np train` and `nanogpt-np eval`.
 
-Next: cli/machine.py.
+Next: cli/models.py.
 """
 
 import argparse
@@ -30,13 +30,17 @@ exit status: 0 finished, 3 stopped by Ctrl-C or SIGTERM (the step was finished a
 
 def add_train(commands):
     """`train` and its options."""
+    command(commands, "train", train, "train a tokenizer and a model from plain text",
+            "nanogpt-np train --data stories.txt --out runs/stories --sample 'Once upon a time'\n"
+            "  nanogpt-np train --data mine.txt --out runs/mine --init stories\n"
+            "  nanogpt-np train --out runs/stories --resume --steps 6000", _train_options)
+
+
+def _train_options(p):
     from ..training import recipes
     from ..training.options import TrainOptions
 
-    p = command(commands, "train", train, "train a tokenizer and a model from plain text",
-                "nanogpt-np train --data stories.txt --out runs/stories --sample 'Once upon a time'\n"
-                "  nanogpt-np train --data mine.txt --out runs/mine --init stories\n"
-                "  nanogpt-np train --out runs/stories --resume --steps 6000")
+
     p.add_argument("--data", nargs="+", metavar="FILE", help="UTF-8 text; <|endoftext|> separates documents")
     p.add_argument("--out", required=True, metavar="DIR", help="where the model and the run's files go")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out, bit for bit")

@@ -2,7 +2,8 @@
 
 Enter: prompts, a model's params and config, its tokenizer, and what is asked. Leave: continuations.
 To read: sampling (logits -> next id), request (what is asked), decoding (the forward pass piece by piece), tokens (ids
--> ids), text (strings -> strings), speculation (guess and check), beams (search instead of drawing), chat (in turns).
+-> ids), text (strings -> strings), budget (does it fit the memory), speculation (guess and check), beams (search
+instead of drawing), chat (in turns).
 """
 
 from .beams import Beams

@@ -6,13 +6,12 @@ transformers 5. Next: generation/chat.py.
 """
 
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import InputError
-from . import decoding
+from ..errors import InputError, check_truth, check_whole, is_number, shown
+from . import budget, decoding
 from .request import encode_prompt, plan_length
 from .sampling import Sampling, ban, greedy, repetition_penalty
 from .tokens import prefill
@@ -51,12 +50,10 @@ class Beams:
 
     def __post_init__(self):
         n, penalty, early = self.num_beams, self.length_penalty, self.early_stopping
-        if not isinstance(n, Integral) or n < 1:
-            raise InputError(f"num_beams: expected a whole number of at least 1, got {n!r}")
-        if not isinstance(penalty, Real) or not -10 <= penalty <= 10:
-            raise InputError(f"length_penalty: expected a number from -10 to 10, got {penalty!r}")
-        if not isinstance(early, (bool, np.bool_)):
-            raise InputError(f"early_stopping: expected True or False, got {early!r}")
+        check_whole("num_beams", n, 1)
+        if not is_number(penalty) or not -10 <= penalty <= 10:
+            raise InputError(f"length_penalty: expected a number from -10 to 10, got {shown(penalty)}")
+        check_truth("early_stopping", early)
         if n == 1 and (penalty != 1.0 or early):
             name = "early_stopping" if early else "length_penalty"
             raise InputError(f"{name}: expected num_beams above 1 with it, got 1; one beam has nothing to compare")
@@ -89,6 +86,7 @@ def search(prompts, params, config, ops, request, how):
     """
     check_request(request, how)
     max_new, stop_ids = plan_length(prompts, config, request), request.stop_ids(config)
+    budget.check(prompts, params, config, ops, request, max_new, how.num_beams)
     if max_new == 0:
         return [[Hypothesis((), 0.0)] * request.num_return_sequences for _ in prompts]
     logits, cache = prefill(prompts, params, config, ops, max_new)
@@ -112,16 +110,19 @@ def check_request(request, how):
         if value != getattr(Sampling, name):
             raise InputError(f"{name}: expected none with num_beams, which draws nothing, got {value!r}; leave one out")
     if request.speculate:
-        raise InputError(f"speculate: expected 0 with num_beams, got {request.speculate}; leave one out")
+        raise InputError(f"speculate: expected 0 with num_beams, got {shown(request.speculate)}; leave one out")
     if request.seed is not None:
-        raise InputError(f"seed: expected none with num_beams, which draws nothing, got {request.seed}; leave one out")
+        got = shown(request.seed)
+        raise InputError(f"seed: expected none with num_beams, which draws nothing, got {got}; leave one out")
     if request.stop_strings():
-        raise InputError(f"stop: expected ids with num_beams, got {request.stop_strings()[0]!r}; cut the text instead")
+        got = shown(request.stop_strings()[0])
+        raise InputError(f"stop: expected ids with num_beams, got {got}; cut the text instead")
     if request.overflow != "error":
         raise InputError(f"overflow: expected 'error' with num_beams, got {request.overflow!r}; ask for fewer tokens")
     if request.num_return_sequences > how.num_beams:
         raise InputError(
-            f"num_return_sequences: expected at most num_beams = {how.num_beams}, got {request.num_return_sequences}"
+            f"num_return_sequences: expected at most num_beams = {how.num_beams}, "
+            f"got {shown(request.num_return_sequences)}"
         )
 
 

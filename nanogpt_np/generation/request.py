@@ -6,12 +6,12 @@ Next: generation/decoding.py.
 
 import operator
 from dataclasses import dataclass, field, replace
-from numbers import Integral
+from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from .sampling import Sampling
+from ..errors import InputError, check_choice, check_kind, check_truth, check_whole, is_whole, shown
+from .sampling import Sampling, check_ids, listed
 
 DEFAULT_NEW_TOKENS = 200
 
@@ -24,7 +24,8 @@ class Request:
     `stop`: strings and ids that end a sequence (they are not returned; where ids are asked for, those before the id
     that completes a stop string are). The string that is complete first counts. The end-of-text id always ends a
     sequence, unless `ignore_eos`. `overflow`: "error", or "slide": when the context is full, forget all but the last
-    half of it and read that again from position 0, which is no longer what the model would say with everything in view.
+    half of it and read that again from position 0, which is no longer what the model would say with everything in view;
+    of a prompt that is longer than the context only so much is read.
     `speculate`: at temperature 0, guess up to so many tokens per step from what stands in the text already, and check
     them at once: the same ids, sooner where a text repeats itself (speculation.py); 0 guesses nothing.
     """
@@ -32,7 +33,7 @@ class Request:
     max_new_tokens: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
     seed: int | None = None
-    stop: tuple = ()
+    stop: Any = ()
     num_return_sequences: int = 1
     overflow: str = "error"
     ignore_eos: bool = False
@@ -41,15 +42,15 @@ class Request:
     def __post_init__(self):
         for name, least in (("max_new_tokens", 0), ("seed", 0), ("num_return_sequences", 1), ("speculate", 0)):
             value = getattr(self, name)
-            if value is None and name in ("max_new_tokens", "seed"):
-                continue
-            if not isinstance(value, Integral) or value < least:
-                raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-        if self.overflow not in ("error", "slide"):
-            raise InputError(f"overflow: expected 'error' or 'slide', got {self.overflow!r}")
+            if value is not None or name not in ("max_new_tokens", "seed"):
+                check_whole(name, value, least)
+        check_kind("sampling", self.sampling, Sampling)
+        check_choice("overflow", self.overflow, ("error", "slide"))
+        check_truth("ignore_eos", self.ignore_eos)
+        object.__setattr__(self, "stop", listed("stop", self.stop))
         for item in self.stop:
-            if item == "" or not isinstance(item, (str, Integral)):
-                raise InputError(f"stop: expected non-empty strings and ids, got {item!r}")
+            if not (is_whole(item) or isinstance(item, str) and item):
+                raise InputError(f"stop: expected non-empty strings and ids, got {shown(item)}")
 
     def stop_ids(self, config):
         """The ids that end a sequence."""
@@ -80,11 +81,11 @@ def encode_prompt(prompt, config, tokenizer):
     """A prompt as ids; the empty string means: from the very beginning (<|endoftext|>)."""
     if not isinstance(prompt, str):
         try:
-            if isinstance(prompt, (bytes, bytearray)):
+            if isinstance(prompt, (bytes, bytearray, memoryview, dict, set)):
                 raise TypeError
-            return [operator.index(i) for i in prompt]
+            return [operator.index(None if isinstance(i, bool) else i) for i in prompt]
         except TypeError:
-            raise InputError(f"prompt: expected text or a list of ids, got {prompt!r:.60}") from None
+            raise InputError(f"prompt: expected text or a list of ids, got {shown(prompt)}") from None
     if tokenizer is None:
         raise InputError("prompt: expected a list of ids, got text; this model has no vocabulary files")
     if prompt == "" and config.eos_id is not None:
@@ -100,21 +101,25 @@ def plan_length(prompts, config, request):
         if not prompt:
             raise InputError("prompt: expected at least one token, got none; begin with some text")
         if not 0 <= min(prompt) <= max(prompt) < config.n_vocab:
-            raise InputError(f"prompt: expected ids from 0 to {config.n_vocab - 1}, got {min(prompt)} to {max(prompt)}")
-    for i in request.sampling.banned_ids:
-        if not isinstance(i, Integral) or not 0 <= i < config.n_vocab:
-            raise InputError(f"banned_ids: expected ids from 0 to {config.n_vocab - 1}, got {i!r}")
+            got = f"{shown(min(prompt))} to {shown(max(prompt))}"
+            raise InputError(f"prompt: expected ids from 0 to {config.n_vocab - 1}, got {got}")
+    check_ids("banned_ids", request.sampling.banned_ids, config.n_vocab)
+    check_ids("stop", [item for item in request.stop if not isinstance(item, str)], config.n_vocab)
     longest = max(len(prompt) for prompt in prompts)
     room = config.n_ctx - longest
-    if room < 0:
-        raise InputError(f"prompt: expected at most n_ctx = {config.n_ctx} tokens, got {longest}; shorten it")
+    if room < 0 and request.overflow == "error":
+        raise InputError(
+            f"prompt: expected at most n_ctx = {config.n_ctx} tokens, got {longest}; "
+            "shorten it, or use overflow='slide', which reads its end"
+        )
     # the last new token is never read again, so it needs no room of its own
     room += 1
     if request.max_new_tokens is None:
         return DEFAULT_NEW_TOKENS if request.overflow == "slide" else min(DEFAULT_NEW_TOKENS, room)
     if request.max_new_tokens > room and request.overflow == "error":
         raise InputError(
-            f"expected prompt and new tokens to fit n_ctx = {config.n_ctx}, got {longest} + {request.max_new_tokens}; "
-            f"ask for at most {room} new tokens, or use overflow='slide'"
+            f"expected prompt and new tokens to fit n_ctx = {config.n_ctx}, "
+            f"got {longest} + {shown(request.max_new_tokens)}; ask for at most {room} new tokens, "
+            "or use overflow='slide'"
         )
     return request.max_new_tokens

@@ -6,12 +6,11 @@ Leave: one id per row, by `greedy` or by `draw`. `Sampling` names a composition.
 
 import math
 from dataclasses import dataclass
-from numbers import Integral, Real
 
 import numpy as np
 
 from .. import ops
-from ..errors import InputError
+from ..errors import InputError, is_number, is_whole, shown
 
 
 def repetition_penalty(logits, previous_ids, penalty):  # [n_batch, n_vocab], n_batch lists of ids
@@ -99,7 +98,8 @@ def draw(logits, rngs):  # [n_batch, n_vocab], n_batch generators -> [n_batch]
 class Sampling:
     """How the next id is chosen, in this order: repetition penalty, bans, temperature, top-k, top-p, min-p, a draw.
 
-    temperature 0 is greedy; None and 1 leave a step out. InputError where a number makes no sense.
+    temperature 0 is greedy; None and 1 leave a step out. `banned_ids`: an id, or several.
+    InputError where a number makes no sense.
     """
 
     temperature: float = 1.0
@@ -113,13 +113,14 @@ class Sampling:
         t, k, penalty = self.temperature, self.top_k, self.repetition_penalty
         # below 1e-6 a float32 logit divided by it can become infinite
         expected = "0 (greedy) or a number from 1e-6 to 1e6"
-        _require("temperature", t, expected, isinstance(t, Real) and (t == 0 or 1e-6 <= t <= 1e6))
-        _require("top_k", k, "a whole number of at least 1", k is None or isinstance(k, Integral) and k >= 1)
+        _require("temperature", t, expected, is_number(t) and (t == 0 or 1e-6 <= t <= 1e6))
+        _require("top_k", k, "a whole number of at least 1", k is None or is_whole(k) and k >= 1)
         for name, expected in (("top_p", "a share above 0, at most 1"), ("min_p", "a share from 0 to 1")):
             p = getattr(self, name)
-            _require(name, p, expected, p is None or isinstance(p, Real) and 0 <= p <= 1 and (p > 0 or name == "min_p"))
+            _require(name, p, expected, p is None or is_number(p) and 0 <= p <= 1 and (p > 0 or name == "min_p"))
         expected = "a number from 1e-6 to 1e6 (1: no penalty)"
-        _require("repetition_penalty", penalty, expected, isinstance(penalty, Real) and 1e-6 <= penalty <= 1e6)
+        _require("repetition_penalty", penalty, expected, is_number(penalty) and 1e-6 <= penalty <= 1e6)
+        object.__setattr__(self, "banned_ids", listed("banned_ids", self.banned_ids))
 
     def choose(self, logits, previous_ids, rngs):  # [n_batch, n_vocab] -> [n_batch]
         """The next id of each row; `previous_ids` and `rngs` have one entry per row."""
@@ -140,6 +141,27 @@ class Sampling:
         return draw(logits, rngs)
 
 
+def listed(name, value):
+    """One thing, several, or none, as a tuple: listed("stop", 5) -> (5,); InputError for what cannot be any of them."""
+    if value is None:
+        return ()
+    if isinstance(value, str) or is_whole(value):
+        return (value,)
+    try:
+        if isinstance(value, (bytes, bytearray, memoryview, dict)):
+            raise TypeError
+        return tuple(value)
+    except TypeError:
+        raise InputError(f"{name}: expected one, a list of several, or none, got {shown(value)}") from None
+
+
+def check_ids(name, ids, n_vocab):
+    """InputError where one of some ids is none of the vocabulary."""
+    for i in ids:
+        if not is_whole(i) or not 0 <= i < n_vocab:
+            raise InputError(f"{name}: expected ids from 0 to {n_vocab - 1}, got {shown(i)}")
+
+
 def _check(best):  # the best logit of each row, NaN where there is one
     """A NaN would win every comparison or none, and come out as token 0: say so instead."""
     if np.isfinite(best).all():
@@ -153,4 +175,4 @@ def _check(best):  # the best logit of each row, NaN where there is one
 
 def _require(name, value, expected, holds):
     if not holds:
-        raise InputError(f"{name}: expected {expected}, got {value!r}")
+        raise InputError(f"{name}: expected {expected}, got {shown(value)}")

@@ -64,17 +64,17 @@ def stream_ids(prompts, params, config, ops, request, max_new):
 
 def follow(prompt, params, config, ops, request, max_new):
     """Yield the ids of one sequence; each pass reads what is not in the cache yet, and the guesses that are trusted."""
-    text, seen, end = list(prompt), list(prompt), len(prompt) + max_new  # seen: what the model has in view
+    text, seen, end = list(prompt), slide(list(prompt), config.n_ctx), len(prompt) + max_new  # seen: what is in view
     cache = decoding.new_cache(1, min(config.n_ctx, end), params, config, ops)
     trust, stop_ids = TRUSTED, request.stop_ids(config)
     while len(text) < end:
         if cache.length == config.n_ctx:
             seen = slide(seen, config.n_ctx)
             cache.rewind(0)
-        guesses = draft(text[-config.n_ctx :], request.speculate)
         room = min(end - len(text) - 1, config.n_ctx - len(seen))  # a pass says one token more than it checks
         unread = seen[cache.length :]  # one token; at first, and where the text slid, all of it
         most = min(room, GROWTH * trust, FEW - 1 if hasattr(ops, "decode_plan") else room)
+        guesses = draft(text[-config.n_ctx :], min(request.speculate, max(most, 1)))  # one is compared unchecked
         checked = guesses[:most] if trust >= TRUSTED and len(unread) == 1 else []
         forward = decoding.decode if len(unread) == 1 else decoding.read
         logits = forward(np.array([unread + checked]), params, config, ops, cache)[0]

@@ -1,11 +1,11 @@
 """The whole journey: a prompt in, text out, piece by piece.
 
 Enter: prompts (strings or lists of ids). Leave: their continuations, without the prompts: whole characters, and nothing
-of a stop string. Next: generation/speculation.py.
+of a stop string. Next: generation/budget.py.
 """
 
 from ..errors import InputError
-from ..tokenizer.bpe import StreamDecoder
+from ..tokenizer.streaming import StreamDecoder
 from .request import encode_prompt
 from .tokens import stream_ids
 
@@ -85,9 +85,10 @@ def generate(prompts, params, config, ops, tokenizer, request):
 
     Strings for string prompts, lists of ids for lists of ids.
     """
+    found = events(prompts, params, config, ops, tokenizer, request)  # which refuses more rows than fit the memory
     n_rows = len(prompts) * request.num_return_sequences
     spelled, ids = [""] * n_rows, [[] for _ in range(n_rows)]
-    for row, token, piece in events(prompts, params, config, ops, tokenizer, request):
+    for row, token, piece in found:
         spelled[row] += piece
         if token is not None:
             ids[row].append(token)

@@ -8,7 +8,7 @@ Next: generation/text.py.
 import numpy as np
 
 from ..kv_cache import slide
-from . import decoding, speculation
+from . import budget, decoding, speculation
 from .request import plan_length
 
 
@@ -16,9 +16,11 @@ def stream_ids(prompts, params, config, ops, request):
     """Yield, step by step, one list with the next id of each sequence; None for a sequence that has ended.
 
     `prompts`: lists of ids; sequences stand in prompt order, request.num_return_sequences of each.
-    InputError, at once, where a prompt is empty, or prompt and new tokens do not fit the context.
+    InputError, at once, where a prompt is empty, prompt and new tokens do not fit the context, or all of them together
+    not the memory.
     """
     max_new = plan_length(prompts, config, request)
+    budget.check(prompts, params, config, ops, request, max_new)
     if request.speculate:
         speculation.check_request(request)
         return speculation.stream_ids(prompts, params, config, ops, request, max_new)
@@ -28,7 +30,8 @@ def stream_ids(prompts, params, config, ops, request):
 def _steps(prompts, params, config, ops, request, max_new):
     n = request.num_return_sequences
     texts = [list(prompt) for prompt in prompts for _ in range(n)]
-    seen = [list(text) for text in texts]  # the part of each text that the model has in view
+    prompts = [slide(prompt, config.n_ctx) for prompt in prompts]
+    seen = [list(prompt) for prompt in prompts for _ in range(n)]  # the part of each text that the model has in view
     rngs, stop_ids = request.generators(len(prompts)), request.stop_ids(config)
     ended = [False] * len(texts)
     logits, cache = None, None

@@ -2,7 +2,7 @@
 
 Enter: "stories", "gpt2", or any path. Leave: a directory in the layout that checkpoint.py opens. The registry,
 weights/models.json, says which models ship with the project and where the others come from; those are kept in the
-user's cache folder, or in the folder that NANOGPT_NP_HOME names. Next: training/backward.py.
+user's cache folder, or in the folder that NANOGPT_NP_HOME names. Next: storage/about.py.
 """
 
 import difflib

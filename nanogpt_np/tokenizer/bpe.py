@@ -3,21 +3,26 @@
 Enter: a string. Leave: a list of ids, from which the string returns byte for byte. On the way: split the text into
 chunks, take each chunk's UTF-8 bytes, and merge neighbours, lowest rank first, until no merge applies.
 `encode` is the definition; `encode_array` gives the same ids by compiled code, for long texts.
-Next: tokenizer/display.py.
+Next: tokenizer/streaming.py.
 """
 
-import codecs
+from __future__ import annotations
+
 import functools
 import hashlib
 import json
+import operator
+import os
 from collections import Counter
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import regex
 from tqdm import tqdm
 
 from .. import files
-from ..errors import FileError, TokenizerError
+from ..errors import FileError, TokenizerError, check_truth, printable, shown
 from .display import ChunkExplanation, Explanation, MergeStep
 from .merging import LONG_CHUNK, merge_long_chunk, merge_short_chunk, merge_steps
 from .reading import MERGES, VOCAB, read_directory
@@ -28,6 +33,7 @@ from .vocab import (
     byte_to_unicode,
     check_bytes,
     check_ids,
+    check_merges,
     check_special_tokens,
     check_text,
     check_texts,
@@ -38,6 +44,9 @@ from .vocab import (
     to_letters,
     unicode_to_byte,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Published with GPT-2: contractions, letters, numbers, everything else, spaces. A chunk takes one space in front of it.
 SPLIT_PATTERN = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
@@ -55,14 +64,15 @@ class Tokenizer:
     are neither bytes nor made by a merge are special tokens. Raises TokenizerError where the two do not fit together.
     """
 
-    def __init__(self, vocab, merges):
-        merges = list(merges)
+    def __init__(self, vocab: dict[str, int], merges: Iterable[tuple[str, str]]) -> None:
+        merges = check_merges(merges)
         check_ids(vocab)
         check_bytes(vocab)
         self._merges = rank_merges(vocab, merges)  # {(left id, right id): (rank, new id)}
         ordinary = set(unicode_to_byte()) | {left + right for left, right in merges}
         self._special_tokens = {token: i for token, i in vocab.items() if token not in ordinary}
         check_special_tokens(self._special_tokens)
+        self._special_ids = frozenset(self._special_tokens.values())
         self._token_bytes = {i: from_letters(token) for token, i in vocab.items() if token in ordinary}
         self._token_bytes |= {i: token.encode() for token, i in self._special_tokens.items()}
         self._byte_ids = [vocab[to_letters([byte])] for byte in range(N_BYTES)]
@@ -70,31 +80,37 @@ class Tokenizer:
 
     @staticmethod
     @functools.cache
-    def gpt2():
+    def gpt2() -> Tokenizer:
         """The published vocabulary of GPT-2, 50,257 tokens, from the merges that ship with this package."""
         return Tokenizer.from_merges(read_merges(GPT2_MERGES))
 
     @classmethod
-    def from_merges(cls, merges):
+    def from_merges(cls, merges: Iterable[tuple[str, str]]) -> Tokenizer:
         """The vocabulary that follows from merges alone, numbered as GPT-2's: bytes, merges, <|endoftext|>."""
+        merges = check_merges(merges)
         tokens = [*byte_to_unicode().values(), *(left + right for left, right in merges), END_OF_TEXT]
         return cls({token: i for i, token in enumerate(tokens)}, merges)
 
     @classmethod
-    def train(cls, texts, n_vocab, special_tokens=(END_OF_TEXT,), progress=False, exact=True):
+    def train(
+        cls, texts: Iterable[str], n_vocab: int, special_tokens: Iterable[str] = (END_OF_TEXT,),
+        progress: bool = False, exact: bool = True,
+    ) -> Tokenizer:  # fmt: skip
         """Learn a vocabulary of `n_vocab` tokens from an iterable of strings (one per document).
 
         Byte b gets id b, the merges follow, the special tokens come last; nothing merges across texts or chunks.
-        Ties: see tokenizer_training. Raises TokenizerError where `n_vocab` is too small for the bytes and special
+        Ties: see tokenizer/training.py. Raises TokenizerError where `n_vocab` is too small for the bytes and special
         tokens, or larger than the texts can fill; the latter only if `exact`, else the vocabulary is smaller.
         Source: Sennrich et al. 2016, section 3.2.
         """
         special_tokens = check_training(texts, n_vocab, special_tokens)
+        check_truth("progress", progress)
+        check_truth("exact", exact)
         n_fixed = N_BYTES + len(special_tokens)
         pairs = train_merges(_count_chunks(texts, progress), n_vocab - n_fixed, progress)
         if exact and n_fixed + len(pairs) < n_vocab:
             raise TokenizerError(
-                f"n_vocab: these texts hold pairs for at most {n_fixed + len(pairs):,} tokens, got {n_vocab:,}; "
+                f"n_vocab: these texts hold pairs for at most {n_fixed + len(pairs):,} tokens, got {shown(n_vocab)}; "
                 "ask for fewer tokens or train on more text"
             )
         tokens = [to_letters([byte]) for byte in range(N_BYTES)]
@@ -103,26 +119,27 @@ class Tokenizer:
         for token in special_tokens:
             if token in tokens:
                 raise TokenizerError(
-                    f"special_tokens: {token!r} is also an ordinary token of this vocabulary; "
-                    f"choose a text that cannot occur, such as '<|{token}|>'"
+                    f"special_tokens: {shown(token)} is also an ordinary token of this vocabulary; "
+                    f"choose a text that cannot occur, such as '<|{printable(token)}|>'"
                 )
             tokens.append(token)
         vocab = {token: i for i, token in enumerate(tokens)}
         return cls(vocab, [(tokens[left], tokens[right]) for left, right in pairs])
 
     @classmethod
-    def load(cls, directory):
+    def load(cls, directory: str | os.PathLike[str]) -> Tokenizer:
         """The tokenizer of a directory: vocab.json and merges.txt, or the one tokenizer.json of `transformers` 5.
 
         Raises FileError or TokenizerError, naming the file, where it is not GPT-2's byte-level BPE.
         """
-        return cls._read(*read_directory(directory))
+        return cls._read(*read_directory(files.as_path(directory, "directory")))
 
     @classmethod
-    def from_files(cls, vocab_path, merges_path):
+    def from_files(cls, vocab_path: str | os.PathLike[str], merges_path: str | os.PathLike[str]) -> Tokenizer:
         """The tokenizer of a vocab.json and a merges.txt; FileError or TokenizerError says what is wrong in which."""
+        vocab_path, merges_path = files.as_path(vocab_path, "vocab_path"), files.as_path(merges_path, "merges_path")
         vocab, merges = files.read_json(vocab_path, MAX_BYTES), read_merges(merges_path)
-        return cls._read(vocab, merges, f"{files.short(vocab_path)} with {Path(merges_path).name}")
+        return cls._read(vocab, merges, f"{files.short(vocab_path)} with {merges_path.name}")
 
     @classmethod
     def _read(cls, vocab, merges, where):
@@ -131,9 +148,9 @@ class Tokenizer:
         except TokenizerError as error:
             raise TokenizerError(f"{where}: {error}") from None
 
-    def save(self, directory):
+    def save(self, directory: str | os.PathLike[str]) -> None:
         """Write vocab.json and merges.txt into a directory (made if missing), as `transformers` reads them."""
-        directory = Path(directory)
+        directory = files.as_path(directory, "directory")
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -149,7 +166,7 @@ class Tokenizer:
         vocab = {token: i for i, token in enumerate(letters)}
         return {VOCAB: files.to_json(vocab), MERGES: "\n".join(lines) + "\n"}
 
-    def encode(self, text, allowed_special=()):
+    def encode(self, text: str, allowed_special: str | Collection[str] = ()) -> list[int]:
         """The ids of a string: Tokenizer.gpt2().encode("hello world") -> [31373, 995].
 
         `allowed_special`: the special tokens to recognise in the text, a set of strings or "all"; elsewhere a text
@@ -157,12 +174,12 @@ class Tokenizer:
         Raises TokenizerError for what is not a string, for half a surrogate pair, and for unknown special tokens.
         """
         check_text(text)
-        ids = []
+        ids: list[int] = []
         for i, part in enumerate(self._split_special(text, allowed_special)):
             ids += [self._special_tokens[part]] if i % 2 else self._encode_ordinary(part)
         return ids
 
-    def encode_array(self, text, allowed_special=()):
+    def encode_array(self, text: str, allowed_special: str | Collection[str] = ()) -> np.ndarray:
         """The same ids as an array, int32 [n_ids]: for texts of megabytes, as the first call loads compiled code.
 
         Raises as `encode` does.
@@ -170,56 +187,70 @@ class Tokenizer:
         check_text(text)
         return self._compiled.encode(self._split_special(text, allowed_special))
 
-    def encode_batch(self, texts, allowed_special=()):
+    def encode_batch(self, texts: Iterable[str], allowed_special: str | Collection[str] = ()) -> list[list[int]]:
         """The ids of each string in a list: a list of lists."""
         check_texts(texts)
         return [self.encode(text, allowed_special) for text in texts]
 
-    def decode(self, ids):
-        """The string of a list of ids; bytes that are not UTF-8 (half a character at the cut) become U+FFFD."""
-        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+    def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
+        """The string of a list of ids; bytes that are not UTF-8 (half a character at the cut) become U+FFFD.
 
-    def decode_bytes(self, ids):
+        `skip_special_tokens`: leave out <|endoftext|> and its like.
+        """
+        return self.decode_bytes(ids, skip_special_tokens).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Iterable[int], skip_special_tokens: bool = False) -> bytes:
         """The exact bytes of a list of ids; TokenizerError names an id outside the vocabulary and its position."""
+        check_truth("skip_special_tokens", skip_special_tokens)
         try:
+            if isinstance(ids, (bytes, bytearray, memoryview, dict, set, frozenset)):
+                raise TypeError
             ids = list(ids)
         except TypeError:
-            raise TokenizerError(f"ids: expected a list of ids, got {ids!r}; put a single id in brackets") from None
-        return b"".join([self._look_up(i, position) for position, i in enumerate(ids)])
+            got = shown(ids)
+            raise TokenizerError(f"ids: expected a list of ids, got {got}; put a single id in brackets") from None
+        pieces = [self._look_up(i, position) for position, i in enumerate(ids)]
+        if skip_special_tokens:
+            pieces = [piece for i, piece in zip(ids, pieces, strict=True) if operator.index(i) not in self._special_ids]
+        return b"".join(pieces)
 
-    def token_bytes(self, token_id):
+    def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one id: Tokenizer.gpt2().token_bytes(995) -> b" world"; for a special token, its text."""
         return self._look_up(token_id)
 
-    def explain(self, text, allowed_special=()):
-        """Every step from a string to its ids, as an Explanation; tokenizer_display.format_explanation renders it."""
+    def explain(self, text: str, allowed_special: str | Collection[str] = (), steps: bool = True) -> Explanation:
+        """Every step from a string to its ids, as an Explanation; tokenizer/display.py renders it.
+
+        Without `steps` its chunks have no merges: those of one that is long take long to follow.
+        """
         check_text(text)
-        chunks = []
+        check_truth("steps", steps)
+        chunks: list[ChunkExplanation] = []
         for i, part in enumerate(self._split_special(text, allowed_special)):
             if i % 2:
                 data = part.encode()
                 chunks.append(ChunkExplanation(part, data, [], [data], [self._special_tokens[part]], is_special=True))
             else:
-                chunks += map(self._explain_chunk, SPLIT_PATTERN.findall(part))
+                chunks += [self._explain_chunk(chunk, steps) for chunk in SPLIT_PATTERN.findall(part)]
         return Explanation(text, chunks)
 
     @property
-    def n_vocab(self):
+    def n_vocab(self) -> int:
         """The number of ids: bytes, merges and special tokens."""
         return len(self._token_bytes)
 
     @property
-    def special_tokens(self):
+    def special_tokens(self) -> dict[str, int]:
         """A copy of {text: id} of the special tokens."""
         return dict(self._special_tokens)
 
     @property
-    def eos_id(self):
+    def eos_id(self) -> int | None:
         """The id of <|endoftext|>, or None where the vocabulary has none."""
         return self._special_tokens.get(END_OF_TEXT)
 
     @functools.cached_property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """16 hex digits of a sha256 over tokens, merges and special tokens: equal means the same ids for every text."""
         tokens = [self._token_bytes[i].hex() for i in range(self.n_vocab)]
         content = json.dumps([tokens, list(self._merges), sorted(self._special_tokens.values())])
@@ -250,30 +281,32 @@ class Tokenizer:
             self._cache[chunk] = ids
         return ids
 
-    def _explain_chunk(self, chunk):
+    def _explain_chunk(self, chunk, steps):
         data = chunk.encode()
         bytes_of = self._token_bytes
-        steps = [
+        followed = merge_steps([self._byte_ids[byte] for byte in data], self._merges) if steps else ()
+        merges = [
             MergeStep(rank, bytes_of[left], bytes_of[right], [bytes_of[i] for i in ids])
-            for rank, (left, right), ids in merge_steps([self._byte_ids[byte] for byte in data], self._merges)
+            for rank, (left, right), ids in followed
         ]
         ids = self._encode_chunk(chunk)
-        return ChunkExplanation(chunk, data, steps, [bytes_of[i] for i in ids], list(ids))
+        return ChunkExplanation(chunk, data, merges, [bytes_of[i] for i in ids], list(ids))
 
     def _split_special(self, text, allowed_special):
         """Cut a text at its special tokens; they stand at the odd places: "a<|x|>b" -> ["a", "<|x|>", "b"]."""
-        if allowed_special != "all" and not isinstance(allowed_special, (set, frozenset, list, tuple)):
+        every = isinstance(allowed_special, str) and allowed_special == "all"
+        if not every and not isinstance(allowed_special, (set, frozenset, list, tuple)):
             raise TokenizerError(
-                f"allowed_special: expected 'all' or a set of strings, got {allowed_special!r}; "
+                f"allowed_special: expected 'all' or a set of strings, got {shown(allowed_special)}; "
                 f"write {{'{END_OF_TEXT}'}}"
             )
-        allowed = set(self._special_tokens if allowed_special == "all" else allowed_special)
-        for token in allowed:
-            if token not in self._special_tokens:
+        for token in () if every else allowed_special:
+            if not isinstance(token, str) or token not in self._special_tokens:
                 raise TokenizerError(
-                    f"allowed_special: {token!r} is no special token of this vocabulary; "
-                    f"it has {', '.join(self._special_tokens) or 'none'}"
+                    f"allowed_special: {shown(token)} is no special token of this vocabulary; "
+                    f"it has {printable(', '.join(self._special_tokens)) or 'none'}"
                 )
+        allowed = set(self._special_tokens if every else allowed_special)
         if not allowed:
             return [text]
         longest_first = sorted(allowed, key=len, reverse=True)
@@ -281,11 +314,11 @@ class Tokenizer:
 
     def _look_up(self, token_id, position=None):
         try:
-            return self._token_bytes[token_id]
+            return self._token_bytes[operator.index(None if isinstance(token_id, bool) else token_id)]
         except (KeyError, TypeError):
             where = "" if position is None else f" at position {position:,}"
             raise TokenizerError(
-                f"ids: expected whole numbers from 0 to {self.n_vocab - 1:,}, got {token_id!r}{where}; "
+                f"ids: expected whole numbers from 0 to {self.n_vocab - 1:,}, got {shown(token_id)}{where}; "
                 "check that the ids come from this tokenizer"
             ) from None
 
@@ -295,25 +328,6 @@ class Tokenizer:
         for token, i in self._special_tokens.items():
             letters[i] = token
         return letters
-
-
-class StreamDecoder:
-    """Ids in, one at a time; text out as soon as a character is complete, never half of one.
-
-    All pieces together equal tokenizer.decode(ids).
-    """
-
-    def __init__(self, tokenizer):
-        self._tokenizer = tokenizer
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def push(self, token_id):
-        """The text that this id completes; "" while a character still waits for its last byte."""
-        return self._decoder.decode(self._tokenizer.token_bytes(token_id))
-
-    def flush(self):
-        """What is left at the end: U+FFFD for a character that never became whole, else ""; then start afresh."""
-        return self._decoder.decode(b"", final=True)
 
 
 def _count_chunks(texts, progress):

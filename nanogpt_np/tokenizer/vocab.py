@@ -5,10 +5,9 @@ error that names what is wrong where. Next: tokenizer/reading.py.
 """
 
 import functools
-from numbers import Integral
 
 from .. import files
-from ..errors import FileError, TokenizerError, printable
+from ..errors import FileError, TokenizerError, is_whole, printable, shown
 from .training import N_BYTES
 
 MERGES_HEADER = "#version: 0.2"
@@ -67,17 +66,23 @@ def rank_merges(vocab, merges):
     """{(left id, right id): (rank, new id)}; every part must be a byte or made by an earlier merge."""
     ranked, known = {}, set(unicode_to_byte())
     for rank, (left, right) in enumerate(merges):
-        where = f"merge {rank:,} ({left!r}, {right!r}; line {rank + 2:,} of merges.txt)"
+        made = left + right
         for part in (left, right):
             if part not in known:
-                raise TokenizerError(f"{where}: {part!r} is no byte, and no earlier merge makes it; keep their order")
-        if left + right in known:
-            raise TokenizerError(f"{where}: {left + right!r} has been made by an earlier merge; remove one of the two")
-        if left + right not in vocab:
-            raise TokenizerError(f"{where}: {left + right!r} is missing in vocab.json; take both files from one source")
-        known.add(left + right)
-        ranked[vocab[left], vocab[right]] = (rank, vocab[left + right])
+                reason = "is no byte, and no earlier merge makes it; keep their order"
+                raise _wrong_merge(rank, left, right, part, reason)
+        if made in known:
+            raise _wrong_merge(rank, left, right, made, "has been made by an earlier merge; remove one of the two")
+        if made not in vocab:
+            raise _wrong_merge(rank, left, right, made, "is missing in vocab.json; take both files from one source")
+        known.add(made)
+        ranked[vocab[left], vocab[right]] = (rank, vocab[made])
     return ranked
+
+
+def _wrong_merge(rank, left, right, token, reason):
+    where = f"merge {rank:,} ({shown(left)}, {shown(right)}; line {rank + 2:,} of merges.txt)"
+    return TokenizerError(f"{where}: {shown(token)} {reason}")
 
 
 def check_ids(vocab):
@@ -86,15 +91,17 @@ def check_ids(vocab):
         raise TokenizerError(f"vocab: expected an object {{token: id}}, got {type(vocab).__name__}; check the file")
     for token, i in vocab.items():
         if type(token) is not str or type(i) is not int:
-            raise TokenizerError(f"vocab: expected a text with a whole number, got {token!r}: {i!r}; correct the entry")
+            got = f"{shown(token)}: {shown(i)}"
+            raise TokenizerError(f"vocab: expected a text with a whole number, got {got}; correct the entry")
     owners = {}
     for token, i in vocab.items():
         if i in owners:
-            raise TokenizerError(f"vocab: id {i:,} belongs to both {owners[i]!r} and {token!r}; give each its own id")
+            both = f"{shown(owners[i])} and {shown(token)}"
+            raise TokenizerError(f"vocab: id {shown(i)} belongs to both {both}; give each its own id")
         if not 0 <= i < len(vocab):
             raise TokenizerError(
-                f"vocab: {len(vocab):,} tokens need the ids 0 to {len(vocab) - 1:,}, got {i:,} for {token!r}; "
-                "number them without gaps"
+                f"vocab: {len(vocab):,} tokens need the ids 0 to {len(vocab) - 1:,}, got {shown(i)} for "
+                f"{shown(token)}; number them without gaps"
             )
         owners[i] = token
 
@@ -113,10 +120,10 @@ def check_special_tokens(special_tokens):
     for token, i in special_tokens.items():
         if not token:
             raise TokenizerError(f"vocab: id {i:,} has an empty token; give the special token a text")
-        check_text(token, name=f"special token {token!r}")
+        check_text(token, name=f"special token {shown(token)}")
         if _looks_ordinary(token):
             raise TokenizerError(
-                f"vocab: no merge makes {token!r} (id {i:,}); merges.txt may be cut short: "
+                f"vocab: no merge makes {shown(token)} (id {i:,}); merges.txt may be cut short: "
                 "take both files from one source"
             )
 
@@ -143,8 +150,26 @@ def check_text(text, name="text"):
 
 
 def check_texts(texts, name="texts"):
-    if isinstance(texts, (str, bytes)) or not hasattr(texts, "__iter__"):
+    if isinstance(texts, (str, bytes, bytearray, memoryview, dict)) or not _can_be_read(texts):
         raise TokenizerError(f"{name}: expected several strings, got one {type(texts).__name__}; write [text] for one")
+
+
+def _can_be_read(texts):
+    try:
+        iter(texts)
+    except TypeError:  # an array without dimensions has __iter__ and yet cannot
+        return False
+    return True
+
+
+def check_merges(merges):
+    """The merges as a list; TokenizerError where they are not pairs of texts."""
+    check_texts(merges, name="merges")
+    merges = list(merges)
+    for i, pair in enumerate(merges):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+            raise TokenizerError(f"merges[{i:,}]: expected a pair of texts, got {shown(pair)}")
+    return merges
 
 
 def check_training(texts, n_vocab, special_tokens):
@@ -155,11 +180,11 @@ def check_training(texts, n_vocab, special_tokens):
     for token in special_tokens:
         check_text(token, name="special_tokens")
     if len(set(special_tokens)) < len(special_tokens) or "" in special_tokens:
-        raise TokenizerError(f"special_tokens: expected different texts, none empty, got {special_tokens}")
+        raise TokenizerError(f"special_tokens: expected different texts, none empty, got {shown(special_tokens)}")
     n_fixed = N_BYTES + len(special_tokens)
-    if not isinstance(n_vocab, Integral) or n_vocab < n_fixed:
+    if not is_whole(n_vocab) or n_vocab < n_fixed:
         raise TokenizerError(
             f"n_vocab: expected a whole number of at least {n_fixed} (256 bytes and {len(special_tokens)} special "
-            f"tokens), got {n_vocab!r}"
+            f"tokens), got {shown(n_vocab)}"
         )
     return special_tokens

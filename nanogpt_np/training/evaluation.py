@@ -1,6 +1,6 @@
 """How well does a model predict text it has not seen?
 
-Enter: documents and a model. Leave: nats per token, and bits per byte, which compares across vocabularies.
+Enter: documents and a model. Leave: nats per token, perplexity, and bits per byte, which compares across vocabularies.
 Next: training/samples.py.
 """
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import model
-from ..errors import InputError
+from ..errors import InputError, is_number, shown
 from . import data
 
 
@@ -27,12 +27,18 @@ class Evaluation(NamedTuple):
         return self.nats / self.n_tokens
 
     @property
+    def perplexity(self):
+        """e to the loss: among how many equally likely tokens the model might as well have chosen."""
+        return math.exp(self.loss) if self.loss < 709 else math.inf  # beyond, a float has no room
+
+    @property
     def bits_per_byte(self):
         """Bits needed per byte of text; the <|endoftext|> tokens cost bits and add no bytes."""
         return self.nats / math.log(2.0) / self.n_bytes
 
     def __str__(self):
-        return f"{self.loss:.4f} nats per token, {self.bits_per_byte:.4f} bits per byte"
+        loss, bits = f"{self.loss:.4f} nats per token", f"{self.bits_per_byte:.4f} bits per byte"
+        return f"{loss} (perplexity {self.perplexity:,.2f}), {bits}"
 
 
 def evaluate(ids, n_bytes, params, config, ops, batch_size=16):
@@ -59,13 +65,18 @@ def evaluate_files(gpt, paths, held_out=None):
     """
     if gpt.tokenizer is None:
         raise InputError("eval: expected a model with vocabulary files, got one without; add vocab.json and merges.txt")
-    if held_out is not None and not 0.0 < held_out <= 0.5:
-        raise InputError(f"--held-out: expected a share above 0, at most 0.5, got {held_out}")
+    if held_out is not None and not (is_number(held_out) and 0.0 < held_out <= 0.5):
+        raise InputError(f"held_out: expected a share above 0, at most 0.5, got {shown(held_out)}")
     documents = data.read_documents(paths)
     if held_out is not None:
         _, documents = data.split_held_out(documents, held_out)
     ids = data.encode_documents(documents, gpt.tokenizer)
-    return evaluate(ids, count_bytes(documents), gpt.params, gpt.config, gpt.ops)
+    if len(ids) < 2:
+        raise InputError(f"data: expected at least two tokens to predict one from the other, got {len(ids)}")
+    result = evaluate(ids, count_bytes(documents), gpt.params, gpt.config, gpt.ops)
+    if not math.isfinite(result.nats):
+        raise InputError(f"expected a finite loss, got {result.nats}; the weights are broken")
+    return result
 
 
 def count_bytes(documents):

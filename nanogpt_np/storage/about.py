@@ -1,0 +1,74 @@
+"""What there is to know of models without opening one: those that are registered, and what lies in a directory.
+
+Enter: a model's name, or a directory. Leave: rows and an About, to be printed. Next: training/backward.py.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import files
+from ..errors import FileError
+from ..kv_cache import KVCache
+from ..params import size
+from ..tokenizer.bpe import Tokenizer
+from .checkpoint import VOCABULARY, read_config
+from .header import read_header
+from .registry import read_registry, resolve
+
+LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING")
+
+
+class Listed(NamedTuple):
+    """A registered model: its number of parameters (None: not said), and where it is, or None where it is not here."""
+
+    name: str
+    n_params: int | None
+    directory: Path | None
+
+
+class About(NamedTuple):
+    """What a model's directory holds; `dtypes` as the file names them ("F32"), `files` name -> bytes."""
+
+    directory: Path
+    config: object
+    n_params: int
+    dtypes: list
+    files: dict
+    tokenizer: Tokenizer | None
+    licence: str
+    cache_bytes: int  # of keys and values, per token, in float32
+
+
+def listed():
+    """Every registered model, in the registry's order."""
+    return [Listed(model.name, model.n_params, _here(model.name)) for model in read_registry().values()]
+
+
+def describe(name_or_directory):
+    """The About of a registered model or a directory; FileError where there is none, or it is broken.
+
+    Weights are not read, only what their files say of themselves.
+    """
+    directory = resolve(files.as_path(name_or_directory, "model"))
+    config = read_config(directory)
+    found = {path.name: path.stat().st_size for path in sorted(directory.iterdir()) if path.is_file()}
+    headers = [read_header(directory / name) for name in found if name.endswith(".safetensors")]
+    dtypes = sorted({tensor.dtype for header in headers for tensor in header.tensors.values()})
+    tokenizer = Tokenizer.load(directory) if set(VOCABULARY) <= found.keys() else None
+    cache_bytes = KVCache(config, n_ctx=1).n_bytes
+    return About(directory, config, size(config), dtypes, found, tokenizer, _licence(directory, found), cache_bytes)
+
+
+def _here(name):
+    try:
+        return resolve(name)
+    except FileError:
+        return None
+
+
+def _licence(directory, found):
+    """What the registry says of a model that lies where it looks, else the name of a licence's file, else ""."""
+    for model in read_registry().values():
+        if directory.resolve() in [place.resolve() for place in model.places]:
+            return model.licence
+    return next((f"see {directory / name}" for name in LICENCES if name in found), "")
