@@ -50,12 +50,12 @@ class GPTConfig:
                 raise InputError(f"{name}: expected a whole number of at least 1{most}, got {_quoted(value)}")
         if self.n_embd % self.n_head:
             raise InputError(f"n_embd: expected a multiple of n_head = {self.n_head}, got {self.n_embd}")
+        for name, allowed in (("activation", ACTIVATIONS), ("positions", POSITIONS)):
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in allowed:
+                raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {_quoted(value)}")
         if self.positions == "sinusoidal" and self.n_embd % 2:
             raise InputError(f"n_embd: expected an even number for sinusoidal positions, got {self.n_embd}")
-        for name, allowed in (("activation", ACTIVATIONS), ("positions", POSITIONS)):
-            if getattr(self, name) not in allowed:
-                got = _quoted(getattr(self, name))
-                raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {got}")
         if not isinstance(self.tie_word_embeddings, bool):
             raise InputError(f"tie_word_embeddings: expected true or false, got {_quoted(self.tie_word_embeddings)}")
         if not _is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:

@@ -24,7 +24,8 @@ VALUES = {
     "escapes": "\x1b[31m\nred\u202e", "long text": "a" * 5000, "very long text": "a " * 500_000, "surrogate": "a\ud800",
     "null byte": "a\0b", "bytes": b"ab", "empty list": [], "[None]": [None], "[True]": [True], "ragged": [[1], [2, 3]],
     "[['a']]": [["a"]], "long list": [0.5] * 100_000, "dict": {"a": 1}, "set": {1, 2}, "array": np.array([1, 2]),
-    "array of floats": np.zeros((3, 40)), "array of text": np.array(["a", "b"]), "array without dimensions": np.array(2),
+    "array of floats": np.zeros((3, 40)), "array of text": np.array(["a", "b"]),
+    "array without dimensions": np.array(2),
 }  # fmt: skip
 
 
@@ -131,3 +132,74 @@ DOORS = {
     **{f"GPTConfig {name}": lambda v, name=name: GPTConfig(**{**SHAPE, name: v}) for name in GPTConfig.__annotations__},
     "evaluate_files held_out": lambda v: evaluate_files(model(), ["nowhere"], v),
 }
+
+TEXTS = ["escapes", "long text", "null byte", "text", "very long text"]
+PROMPTS = ["array", "escapes", "null byte", "text"]
+STOPS = ["0", "None", "array", "array of text", "empty list", "set", "surrogate", *TEXTS]
+COUNTS = ["0", "10**5000", "10**9"]
+
+# what is taken: by a door of this name, or by every door whose name ends so
+TAKEN = {
+    "GPT tokenizer": ["None"], "GPT.from_config tokenizer": ["None"], "GPT.from_config seed": ["None", *COUNTS],
+    "gpt ids": ["0", "array", "array without dimensions"],
+    "gpt mask": ["None"], "gpt mask of one": ["0", "None", "True", "[True]"], "gpt cache": ["None"],
+    "gpt last_only": ["True"], "gpt keep_acts": ["True"],
+    "gpt.generate prompt": [*PROMPTS, "ragged"],  # which is two prompts
+    "gpt.generate prompts": PROMPTS, "gpt.stream prompt": PROMPTS,
+    " max_new_tokens": ["0", "None"], " temperature": ["0", "3.5"], " top_p": ["None"], " min_p": ["0", "None"],
+    " top_k": ["10**5000", "10**9", "None"], " repetition_penalty": ["3.5"], " seed": ["None", *COUNTS],
+    " banned_ids": ["0", "None", "array", "empty list", "set"], " stop": STOPS, " ignore_eos": ["True"],
+    " speculate": ["0"], " length_penalty": ["-1", "0", "3.5"], " early_stopping": ["True"],
+    "gpt.save directory": ["escapes", "text"], "tokenizer.save": ["escapes", "text"],  # any name that a file may have
+    " n_parameters": COUNTS, "Beams num_beams": ["10**5000", "10**9"],
+    # ids are compared with a model's vocabulary, which neither of the two knows yet
+    "Sampling banned_ids": sorted(VALUES.keys() - {
+        "True", "object", "class", "function", "3.5", "nan", "inf", "1j", "bytes", "dict", "array without dimensions",
+    }),
+    "Request stop": ["-1", "10**5000", "10**9", *STOPS],
+    "Tokenizer.from_merges": ["empty list"], "Tokenizer.train progress": ["True"],
+    "tokenizer.encode text": ["empty text", *TEXTS], "tokenizer.explain text": ["empty text", *TEXTS],
+    " allowed_special": ["empty list"], "tokenizer.encode_batch texts": ["array of text", "empty list"],
+    "tokenizer.decode ids": ["array", "empty list", "empty text"],
+    "tokenizer.decode_bytes ids": ["array", "empty list", "empty text"], " skip_special_tokens": ["True"],
+    "tokenizer.token_bytes": ["0", "array without dimensions"],
+    "StreamDecoder.push": ["0", "array without dimensions"], "tokenizer.explain steps": ["True"],
+    "KVCache n_ctx": ["None"], "KVCache.rewind": ["0"],
+    "GPTConfig n_vocab": ["10**9"], "GPTConfig n_ctx": ["10**9"], "GPTConfig n_embd": ["10**9"],
+    "GPTConfig n_layer": ["10**9"], " n_inner": ["10**9", "None"], "GPTConfig tie_word_embeddings": ["True"],
+    "GPTConfig dropout": ["0"], "GPTConfig eos_id": ["0", "None"], "evaluate_files held_out": [],
+}  # fmt: skip
+
+
+def said(door, label):
+    """What a door says to a value; None where it takes it."""
+    try:
+        DOORS[door](VALUES[label])
+    except InputError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_door_takes_a_value_or_says_one_short_line(door, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = {label: said(door, label) for label in VALUES}
+    for label, line in lines.items():
+        assert line is None or line.isprintable() and 10 < len(line) <= MOST, f"{door}, {label}: {line!r:.600}"
+    taken = TAKEN.get(door, next((labels for end, labels in TAKEN.items() if end[0] == " " and door.endswith(end)), []))
+    assert sorted(label for label, line in lines.items() if line is None) == sorted(taken)
+
+
+def test_every_door_that_is_listed_is_there():
+    """Else what is taken would be said of nothing."""
+    ends = [name for name in TAKEN if not any(door == name or name[0] == " " and door.endswith(name) for door in DOORS)]
+    assert not ends
+    public = [name for name in vars(GPT) if not name.startswith("_")] + [n for n in vars(Tokenizer) if n[0] != "_"]
+    listed = {word for door in DOORS for word in door.replace(".", " ").split()}
+    without_arguments = {
+        "gpt2", "n_vocab", "special_tokens", "eos_id", "fingerprint", "config", "params", "tokenizer", "ops",
+    }
+    assert not {name for name in public if name not in listed} - without_arguments - ALIKE
+
+
+ALIKE = {"encode_array"}  # the checks of encode; its compiled code would make this file slow

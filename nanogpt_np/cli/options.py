@@ -118,7 +118,10 @@ def open_model(gpt_class, args):
 
 
 def unescape(text):
-    r"""What a word of the command line means: unescape(r"a\n") -> "a", newline; other backslashes stay as they are."""
+    r"""What a word of the command line means, where a newline is hard to type: unescape(r"a\n") -> "a\n"
+
+    Only \n, \t and \\ are read so; other backslashes stay as they are.
+    """
     return re.sub(r"\\([nt\\])", lambda found: {"n": "\n", "t": "\t", "\\": "\\"}[found[1]], text)
 
 
