@@ -2,9 +2,11 @@
 
 import ast
 import functools
+import importlib
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -178,6 +180,27 @@ def test_a_face_only_shows_its_wing(face):
         assert is_all or isinstance(node, ast.ImportFrom), f"{face}:{node.lineno}: {ast.unparse(node)[:60]}"
     elsewhere = rooms_imported_by(face) - wing(face) - {TWINS.get(face.split("/")[0])}
     assert not elsewhere, f"{face} imports {elsewhere}"
+
+
+@pytest.mark.parametrize("name", sorted(TREES))
+def test_no_name_means_two_things(name):
+    """No room defines what is called like itself; nothing that a face shows is called like a room of it."""
+    public = {node.name for node in TREES[name].body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    shown = {alias.asname or alias.name for node in ast.walk(TREES[name]) if isinstance(node, ast.ImportFrom)
+             for alias in node.names}  # fmt: skip
+    assert Path(name).stem not in public, f"{name} defines {Path(name).stem}: nobody could import the one or the other"
+    if name.endswith("__init__.py"):
+        folder = name.removesuffix("__init__.py")
+        rooms = {room.removeprefix(folder) for room in TREES if room.startswith(folder)}
+        rooms = {room.split("/")[0].removesuffix(".py") for room in rooms}
+        assert len(rooms) > 1 and not rooms & (public | shown), f"{name}: {rooms & (public | shown)} is a room too"
+
+
+@pytest.mark.parametrize("face", ["nanogpt_np", *(face.split("/")[0] for face in FACES)])
+def test_what_a_face_offers_is_no_room(face):
+    module = importlib.import_module(face if face == "nanogpt_np" else f"nanogpt_np.{face}")
+    for name in module.__all__ if hasattr(module, "__all__") else ():
+        assert not isinstance(getattr(module, name), types.ModuleType), f"{face}.{name}"
 
 
 def reachable(start):

@@ -68,3 +68,27 @@ def test_models_that_are_opened_at_once_do_not_share_memory():
     for thread in threads:
         thread.join()
     assert len(made) == 8 and all((array == value).all() for value, arrays in made for array in arrays)
+
+
+def test_what_is_available_is_the_least_of_what_is_known(monkeypatch):
+    for system, group, process, expected in ((9, 5, 7, 5), (9, None, 7, 7), (None, None, None, None), (3, -1, None, 0)):
+        for name, n_bytes in (("_of_system", system), ("_of_group", group), ("_of_process", process)):
+            monkeypatch.setattr(memory, name, lambda n_bytes=n_bytes: n_bytes)
+        assert memory.available() == expected
+
+
+def test_what_linux_says_of_its_memory(monkeypatch):
+    said = {
+        "/proc/meminfo": "MemTotal:  100 kB\nMemAvailable:   60 kB\nSwapFree:  5 kB\n",
+        "/sys/fs/cgroup/memory.max": "8000\n",
+        "/sys/fs/cgroup/memory.current": "3000\n",
+    }
+    monkeypatch.setattr(memory, "_read", lambda path: said.get(path, ""))
+    assert (memory._of_system(), memory._of_group()) == (65 * 1024, 5000)
+    said["/sys/fs/cgroup/memory.max"] = "max\n"
+    assert memory._of_group() is None
+
+
+def test_this_machine_has_some():
+    n_bytes = memory.available()
+    assert n_bytes is None or 10**6 < n_bytes < 10**16

@@ -50,10 +50,14 @@ def read_line(read, write):
     """The next line, or None at the end of the input."""
     while True:
         try:
-            return read("\n> ")
+            line = read("\n> ")
+            line.encode()
+            return line
         except EOFError:
             write()
             return None
+        except UnicodeError:
+            write("expected UTF-8 text, got other bytes; the line is not taken")
         except KeyboardInterrupt:  # one Ctrl-C too many must not cost the text
             write("\n/quit or Ctrl-D leaves")
 

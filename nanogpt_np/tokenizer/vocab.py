@@ -164,7 +164,8 @@ def _can_be_read(texts):
 
 def check_merges(merges):
     """The merges as a list; TokenizerError where they are not pairs of texts."""
-    check_texts(merges, name="merges")
+    if isinstance(merges, (str, bytes, bytearray, memoryview, dict)) or not _can_be_read(merges):
+        raise TokenizerError(f"merges: expected a list of pairs of texts, got {shown(merges)}")
     merges = list(merges)
     for i, pair in enumerate(merges):
         if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):

@@ -2,20 +2,23 @@
 
 import io
 import json
+import math
 import os
 import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import nanogpt_np
-from nanogpt_np import GPT
+from nanogpt_np import GPT, GPTConfig, Tokenizer
 from nanogpt_np.cli import entry as cli
+from nanogpt_np.tokenizer import bpe
 from nanogpt_np.tokenizer.display import format_explanation
 from nanogpt_np.training.evaluation import evaluate_files
 
-COMMANDS = ["generate", "chat", "tokenize", "train", "eval", "download"]
+COMMANDS = ["generate", "chat", "tokenize", "train", "eval", "models", "info", "bench", "download", "warmup"]
 TEXT = "the cat sat on the mat.<|endoftext|>the hat sat on the cat. 床前明月光 🌕"
 SIZES = "--n-vocab 280 --n-ctx 16 --n-embd 16 --n-layer 1 --n-head 2 --batch-size 2 --warmup 1 --held-out 0.2".split()
 
@@ -107,22 +110,22 @@ def test_generate_without_a_seed_differs(run, directory):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--top-p", "1.5"], "top_p: expected a share above 0, at most 1, got 1.5"),
-        (["--top-k", "0"], "top_k: expected a whole number of at least 1, got 0"),
-        (["--temperature", "-1"], "temperature: expected"),
-        (["--temperature", "nan"], "temperature: expected"),
-        (["--speculate", "4"], "speculate: expected temperature 0 with it, got 0.8; set it to 0"),
-        (["--seed", "-1"], "seed: expected a whole number of at least 0, got -1"),
-        (["--num-return-sequences", "0"], "num_return_sequences: expected a whole number of at least 1, got 0"),
-        (["--max-new-tokens", "-2"], "max_new_tokens: expected a whole number of at least 0, got -2"),
-        (["--max-new-tokens", "999"], "use overflow='slide'"),
-        (["--stop", ""], "stop: expected non-empty strings"),
-        (["--ops", "torch"], "ops: expected one of auto, numpy"),
+        (["--top-p", "1.5"], "--top-p: expected a share above 0, at most 1, got 1.5"),
+        (["--top-k", "0"], "--top-k: expected a whole number of at least 1, got 0"),
+        (["--temperature", "-1"], "--temperature: expected"),
+        (["--temperature", "nan"], "--temperature: expected"),
+        (["--speculate", "4"], "--speculate: expected temperature 0 with it, got 0.8; set it to 0"),
+        (["--seed", "-1"], "--seed: expected a whole number of at least 0, got -1"),
+        (["--num-return-sequences", "0"], "--num-return-sequences: expected a whole number of at least 1, got 0"),
+        (["--max-new-tokens", "-2"], "--max-new-tokens: expected a whole number of at least 0, got -2"),
+        (["--max-new-tokens", "999"], "use --overflow slide"),
+        (["--stop", ""], "--stop: expected non-empty strings"),
+        (["--ops", "torch"], "--ops: expected one of auto, numpy"),
         (["--model", "gtp2"], "did you mean 'gpt2'"),
         (["--model", "/nowhere/at/all"], "expected a model directory or one of stories, poems"),
         (["--top-k", "many"], "argument --top-k: invalid int value: 'many'"),
         (["--overflow", "wrap"], "invalid choice: 'wrap'"),
-        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--nonsense"], "generate: error: unrecognized arguments: --nonsense"),
     ],
 )
 def test_generate_errors(fail, capsys, directory, words, message):
@@ -164,9 +167,9 @@ def test_chat_with_a_bad_setting_says_so(directory, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("the cat\n"))
     assert cli.main(["chat", "--model", directory, "--top-k", "0"]) == 2
     out, err = capsys.readouterr()
-    assert "top_k: expected" in err and not out  # before anything was typed
+    assert "--top-k: expected" in err and not out  # before anything was typed
     assert cli.main(["chat", "--model", directory, "--speculate", "4"]) == 2
-    assert "speculate: expected temperature 0" in capsys.readouterr().err
+    assert "--speculate: expected temperature 0" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- tokenize
@@ -187,6 +190,13 @@ def test_tokenize_options(run, tokenizer, directory, color, steps, special):
     assert out == format_explanation(explained, color=color == "always", steps=bool(steps)) + "\n"
     assert ("\x1b" in out) == (color == "always")
     assert (explained.ids[-1] == tokenizer.eos_id) == bool(special)
+
+
+def test_tokenize_follows_merges_only_when_asked(run, directory, monkeypatch):
+    monkeypatch.setattr(bpe, "merge_steps", None)  # whoever follows them fails
+    assert run("tokenize", "the cat" * 9, "--tokenizer", directory)
+    with pytest.raises(TypeError):
+        run("tokenize", "the cat" * 9, "--tokenizer", directory, "--steps")
 
 
 def test_tokenize_from_standard_input_is_exact(run, tokenizer, directory, monkeypatch):
@@ -274,7 +284,21 @@ def test_eval_prints_loss_and_bits(run, trained, text_file):
         expected = evaluate_files(gpt, [text_file], share)
         out = run("eval", "--model", trained, "--data", text_file, *words)
         assert out == f"{expected} ({expected.n_tokens:,} tokens, {expected.n_bytes:,} bytes)\n"
+        assert f"(perplexity {math.exp(expected.loss):,.2f})" in out and " bits per byte" in out
         assert 4 < expected.loss < 6  # about log(280) = 5.6: it has learned next to nothing in 3 steps
+
+
+def test_eval_says_what_cannot_be_measured(fail, trained, tmp_path):
+    (tmp_path / "one.txt").write_text("a", encoding="utf-8")
+    plain = Tokenizer.train([TEXT], 257, special_tokens=())  # its texts do not begin with <|endoftext|>
+    GPT.from_config(GPTConfig(257, 8, 8, 1, 1), tokenizer=plain).save(tmp_path / "plain")
+    line = fail("eval", "--model", tmp_path / "plain", "--data", tmp_path / "one.txt")
+    assert line == "nanogpt-np: --data: expected at least two tokens to predict one from the other, got 1"
+    broken = GPT.from_pretrained(trained)
+    broken.params["ln_f"]["bias"][:] = np.nan
+    broken.save(tmp_path / "broken")
+    line = fail("eval", "--model", tmp_path / "broken", "--data", tmp_path / "one.txt")
+    assert line == "nanogpt-np: expected a finite loss, got nan; the weights are broken"
 
 
 def test_eval_errors(fail, trained, text_file, tmp_path):
@@ -306,7 +330,7 @@ def test_version_and_help(capsys):
         elif words[0] == "--help":
             assert all(name in out for name in COMMANDS)
         else:
-            assert f"example:\n  nanogpt-np {words[0]} " in out and "--debug" in out
+            assert f"example:\n  nanogpt-np {words[0]}" in out and "--debug" in out
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -290,12 +290,12 @@ def test_command_line(directory, capsys, words, settings):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--num-beams", "0"], "num_beams: expected a whole number of at least 1, got 0"),
-        (["--length-penalty", "2"], "length_penalty: expected num_beams above 1 with it, got 1"),
-        (["--num-beams", "2", "--temperature", "0.8"], "temperature: expected none with num_beams"),
-        (["--num-beams", "2", "--top-p", "0.95"], "top_p: expected none with num_beams"),
-        (["--num-beams", "2", "--seed", "1"], "seed: expected none with num_beams"),
-        (["--num-beams", "2", "--stop", "x"], "stop: expected ids with num_beams"),
+        (["--num-beams", "0"], "--num-beams: expected a whole number of at least 1, got 0"),
+        (["--length-penalty", "2"], "--length-penalty: expected --num-beams above 1 with it, got 1"),
+        (["--num-beams", "2", "--temperature", "0.8"], "--temperature: expected none with --num-beams"),
+        (["--num-beams", "2", "--top-p", "0.95"], "--top-p: expected none with --num-beams"),
+        (["--num-beams", "2", "--seed", "1"], "--seed: expected none with --num-beams"),
+        (["--num-beams", "2", "--stop", "x"], "--stop: expected ids with --num-beams"),
     ],
 )
 def test_command_line_errors(directory, capsys, words, message):

@@ -132,7 +132,7 @@ def test_a_line_that_cannot_be_used_costs_nothing(make_gpt):
     gpt = make_gpt()
     screen = run(gpt, "the cat", "a \udcff b", "/text", seed=1)
     first = gpt.generate("the cat", seed=1, overflow="slide", **SETTINGS)
-    assert "lone surrogate" in screen and screen.endswith(f"the cat{first}\n\n")
+    assert "expected UTF-8 text" in screen and screen.endswith(f"the cat{first}\n\n")
 
 
 def test_settings_reach_the_model_and_stay_as_they_were():
@@ -195,6 +195,13 @@ def test_broken_weights_are_said(make_gpt):
     gpt = make_gpt()
     gpt.params["ln_f"]["bias"][0] = np.nan
     assert "got NaN; the weights or the input are broken" in run(gpt, "the cat")
+
+
+def test_a_line_that_is_no_text_is_not_taken():
+    gpt = FakeGPT()
+    screen = run(gpt, "one", "a\udcff", UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "/more")
+    assert gpt.texts == ["one", "one<1>"]
+    assert screen.count("expected UTF-8 text, got other bytes; the line is not taken\n") == 2
 
 
 @pytest.mark.parametrize(

@@ -393,6 +393,28 @@ def test_generation_ends_as_soon_as_every_row_has(speaker, tokenizer, count_call
     assert len(count_calls) == 2
 
 
+# ---------------------------------------------------------------- a prompt longer than the context
+
+LONG = [(7 * i) % 300 for i in range(60)]
+
+
+@pytest.mark.parametrize("n_prompt", [24, 25, 40, 60])
+@pytest.mark.parametrize("settings", [{"temperature": 0}, {"seed": 1}, {"temperature": 0, "speculate": 4}])
+def test_of_a_long_prompt_the_last_part_is_read(gpt, n_prompt, settings):
+    """As much of it as sliding would leave in view: the loop's window does the same before its first token."""
+    prompt = LONG[:n_prompt]
+    new = gpt.generate(prompt, 30, overflow="slide", **settings)
+    pick = pick_drawn if "seed" in settings else pick_greedy
+    assert new == naive(gpt, prompt, 30, pick, seed=1) and len(new) == 30
+    assert list(gpt.stream(prompt, 30, overflow="slide", **settings)) == new
+
+
+def test_a_long_prompt_in_a_batch_is_as_alone(gpt):
+    prompts = [LONG, PROMPTS[0], LONG[:30]]
+    settings = {"overflow": "slide", "temperature": 0, "repetition_penalty": 1.5}  # which counts all of it
+    assert gpt.generate(prompts, 30, **settings) == [gpt.generate(prompt, 30, **settings) for prompt in prompts]
+
+
 # ---------------------------------------------------------------- the stream
 
 
@@ -435,7 +457,9 @@ def test_a_cached_step_reads_one_token(gpt, count_calls):
 @pytest.mark.parametrize(
     "prompt, message",
     [
-        ([1] * 25, "at most n_ctx = 24 tokens, got 25; shorten it"),
+        ([1] * 25, "at most n_ctx = 24 tokens, got 25; shorten it, or use overflow='slide'"),
+        ([True, 1], r"expected text or a list of ids, got \[True, 1\]"),
+        ([10**5000], "ids from 0 to 299, got int without a text"),
         ([], "at least one token, got none"),
         ([[]], "at least one token, got none"),
         ([[1], []], "at least one token, got none"),
@@ -473,6 +497,13 @@ def test_prompts_that_cannot_be_used(gpt, prompt, message):
         ({"stop": ""}, "stop: expected non-empty strings and ids, got ''"),
         ({"stop": ["a", None]}, "stop: expected non-empty strings and ids, got None"),
         ({"stop": [1.5]}, "stop: expected non-empty strings and ids, got 1.5"),
+        ({"stop": -1}, "stop: expected ids from 0 to 299, got -1"),
+        ({"stop": ["a", 10**9]}, "stop: expected ids from 0 to 299, got 1000000000"),
+        ({"stop": b"\n"}, "stop: expected one, a list of several, or none, got b"),
+        ({"stop": 3.5}, "stop: expected one, a list of several, or none, got 3.5"),
+        ({"banned_ids": b"ab"}, "banned_ids: expected one, a list of several, or none, got b'ab'"),
+        ({"overflow": np.array([1, 2])}, r"overflow: expected 'error' or 'slide', got array\(\[1, 2\]\)"),
+        ({"ignore_eos": np.array([1, 2])}, r"ignore_eos: expected True or False, got array\(\[1, 2\]\)"),
         ({"banned_ids": [300]}, "banned_ids: expected ids from 0 to 299, got 300"),
         ({"banned_ids": [-1]}, "banned_ids: expected ids from 0 to 299, got -1"),
         ({"banned_ids": ["the"]}, "banned_ids: expected ids from 0 to 299, got 'the'"),

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import nanogpt_np
 from nanogpt_np.errors import FileError, InputError, TokenizerError
+from nanogpt_np.tokenizer import bpe
 from nanogpt_np.tokenizer.bpe import (
     LONG_CHUNK,
     SPLIT_PATTERN,
-    StreamDecoder,
     Tokenizer,
     byte_to_unicode,
     from_letters,
@@ -27,6 +27,7 @@ from nanogpt_np.tokenizer.bpe import (
     to_letters,
 )
 from nanogpt_np.tokenizer.display import format_explanation, visible
+from nanogpt_np.tokenizer.streaming import StreamDecoder
 
 tiktoken = pytest.importorskip("tiktoken")
 
@@ -239,6 +240,22 @@ def test_decode_takes_any_ids(gpt2):
     assert gpt2.token_bytes(995) == b" world" and gpt2.token_bytes(50256) == END.encode()
 
 
+def test_special_tokens_can_be_left_out(gpt2):
+    ids = gpt2.encode(f"{END}the cat{END}", "all")
+    assert gpt2.decode(ids) == f"{END}the cat{END}" and gpt2.decode(ids, skip_special_tokens=True) == "the cat"
+    assert gpt2.decode_bytes(np.array(ids), skip_special_tokens=True) == b"the cat"
+    assert gpt2.decode(gpt2.encode(END), skip_special_tokens=True) == END  # a text that only looks like one
+    with pytest.raises(TokenizerError, match="got 50257 at position 1"):
+        gpt2.decode([1, 50257], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_stream_can_leave_them_out_too(gpt2, skip):
+    ids = [50256, *gpt2.encode("月"), 50256, *gpt2.encode(" 🌕")[:-1], 50256]
+    stream = StreamDecoder(gpt2, skip_special_tokens=skip)
+    assert "".join(map(stream.push, ids)) + stream.flush() == gpt2.decode(ids, skip_special_tokens=skip)
+
+
 def test_half_characters_decode_as_in_tiktoken(gpt2, reference):
     rng = random.Random(1)
     for _ in range(500):
@@ -352,6 +369,22 @@ def test_explain_ends_where_encode_ends(gpt2, text, allowed_special):
             assert b"".join(step.parts) == chunk.data and step.left + step.right in step.parts
 
 
+def test_without_steps_no_merge_is_followed(gpt2, monkeypatch):
+    """Of one chunk of thousands of letters that takes as many seconds, and nobody would read it."""
+    text = "a don't " + "qz" * 40 + END
+    expected = gpt2.explain(text, "all")
+    monkeypatch.setattr(bpe, "merge_steps", None)
+    explained = gpt2.explain(text, "all", steps=False)
+    assert explained.ids == expected.ids and explained.tokens == expected.tokens
+    assert [chunk._replace(merges=[]) for chunk in expected.chunks] == explained.chunks
+    gpt2.encode("x" * 20_000)  # as encode does it
+
+
+def test_merges_may_be_an_iterator(gpt2):
+    pairs = [("a", "b"), ("ab", "c")]
+    assert Tokenizer.from_merges(iter(pairs)).fingerprint == Tokenizer.from_merges(pairs).fingerprint
+
+
 def test_explain_lists_the_merges_with_their_ranks(gpt2):
     (chunk,) = gpt2.explain(" the").chunks
     assert (chunk.text, chunk.data, chunk.ids, chunk.tokens) == (" the", b" the", [262], [b" the"])
@@ -426,6 +459,14 @@ def test_every_token_is_shown_legibly(token, shown):
         (lambda t: t.decode([[1, 2]]), r"ids: .*got \[1, 2\] at position 0"),
         (lambda t: t.decode(5), r"ids: expected a list of ids, got 5; put a single id in brackets"),
         (lambda t: t.decode("text"), r"ids: .*got 't' at position 0"),
+        (lambda t: t.decode([True]), r"ids: .*got True at position 0"),
+        (lambda t: t.decode([1.0]), r"ids: .*got 1.0 at position 0"),
+        (lambda t: t.decode(b"ab"), r"ids: expected a list of ids, got b'ab'"),
+        (lambda t: t.decode({1, 2}), r"ids: expected a list of ids, got \{1, 2\}"),
+        (lambda t: t.encode("x", [["a"]]), r"allowed_special: \['a'\] is no special token"),
+        (lambda t: Tokenizer.from_merges([1]), r"merges\[0\]: expected a pair of texts, got 1"),
+        (lambda t: Tokenizer.from_merges([("a", "b", "c")]), r"merges\[0\]: expected a pair of texts"),
+        (lambda t: Tokenizer.from_merges("ab"), r"merges: expected a list of pairs of texts, got 'ab'"),
         (lambda t: t.token_bytes(99999), r"ids: .*got 99999; check"),
         (lambda t: StreamDecoder(t).push(50257), r"ids: .*got 50257"),
     ],
