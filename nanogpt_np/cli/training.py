@@ -40,7 +40,6 @@ def _train_options(p):
     from ..training import recipes
     from ..training.options import TrainOptions
 
-
     p.add_argument("--data", nargs="+", metavar="FILE", help="UTF-8 text; <|endoftext|> separates documents")
     p.add_argument("--out", required=True, metavar="DIR", help="where the model and the run's files go")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out, bit for bit")

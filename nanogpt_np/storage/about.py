@@ -11,7 +11,8 @@ from ..errors import FileError
 from ..kv_cache import KVCache
 from ..params import size
 from ..tokenizer.bpe import Tokenizer
-from .checkpoint import VOCABULARY, read_config
+from ..tokenizer.reading import VOCAB, WHOLE
+from .checkpoint import read_config
 from .header import read_header
 from .registry import read_registry, resolve
 
@@ -54,7 +55,7 @@ def describe(name_or_directory):
     found = {path.name: path.stat().st_size for path in sorted(directory.iterdir()) if path.is_file()}
     headers = [read_header(directory / name) for name in found if name.endswith(".safetensors")]
     dtypes = sorted({tensor.dtype for header in headers for tensor in header.tensors.values()})
-    tokenizer = Tokenizer.load(directory) if set(VOCABULARY) <= found.keys() else None
+    tokenizer = Tokenizer.load(directory) if found.keys() & {VOCAB, WHOLE} else None
     cache_bytes = KVCache(config, n_ctx=1).n_bytes
     return About(directory, config, size(config), dtypes, found, tokenizer, _licence(directory, found), cache_bytes)
 

@@ -213,7 +213,7 @@ class Run:
     def say_plan(self, shown):
         """What is going to be done, and how the learning rate goes on where the plan has changed."""
         sizes = (self.config, P.count(self.params), self.windows, self.n_bytes, self.step)
-        for line in plan.plan(self.options, *sizes):
+        for line in plan.lines(self.options, *sizes):
             shown.say(line)
         if self.planned != self.options.steps:
             shown.say(plan.new_schedule(self.options, self.planned, self.step))

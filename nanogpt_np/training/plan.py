@@ -14,7 +14,7 @@ STATE_BYTES = 12  # per parameter: the weight and AdamW's two means, as float32
 LONGEST_HINT = 24  # characters
 
 
-def plan(options, config, n_parameters, windows, n_held_out_bytes, step):
+def lines(options, config, n_parameters, windows, n_held_out_bytes, step):
     """The lines said before the first step; `step` are done already, `windows`: data.Windows."""
     c, per_step = config, tokens_per_step(options, config)
     shape = f"{c.n_layer} blocks, {c.n_head} heads, {c.n_embd} wide, {c.n_ctx} positions, {c.n_vocab:,} tokens"
