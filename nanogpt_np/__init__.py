@@ -6,7 +6,7 @@ answers Ctrl-C from its first moment on, and `nanogpt-np tokenize` need not wait
 """
 
 import importlib.util
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what the names below are, for editors and type checkers
     from .config import PRESETS, GPTConfig
@@ -24,7 +24,7 @@ _ROOM_OF = {
 }  # fmt: skip
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """A name of __all__ from its room, or a room itself, at first use; Python asks here only while it is missing."""
     if name in _ROOM_OF:
         value = getattr(importlib.import_module(f".{_ROOM_OF[name]}", __name__), name)
@@ -35,5 +35,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

@@ -6,6 +6,7 @@ Doors say what they expect by the checks at the end. Next: files.py.
 """
 
 from numbers import Integral, Real
+from typing import Any
 
 
 class InputError(ValueError):
@@ -53,40 +54,40 @@ def _repr(value: object) -> str:
         return f"{type(value).__name__} without a text ({type(error).__name__})"
 
 
-def shown(value):
+def shown(value: object) -> str:
     """What was got, as a message shows it: printable, a text in quotes. shown("9") -> "'9'"; shown(9) -> "9" """
     return printable(repr(value) if isinstance(value, str) else value)
 
 
-def is_whole(value):
+def is_whole(value: object) -> bool:
     """A whole number, Python's or NumPy's; True and False are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def is_number(value):
+def is_number(value: object) -> bool:
     """A number on a line, whole or not, NaN too; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def check_whole(name, value, least=0):
+def check_whole(name: str, value: Any, least: int = 0) -> None:
     """InputError for what is no whole number of at least `least`."""
     if not is_whole(value) or value < least:
         raise InputError(f"{name}: expected a whole number of at least {least}, got {shown(value)}")
 
 
-def check_truth(name, value):
+def check_truth(name: str, value: object) -> None:
     """InputError for what is neither True nor False; NumPy's two are called bool_ or bool."""
     if type(value).__name__ not in ("bool", "bool_"):
         raise InputError(f"{name}: expected True or False, got {shown(value)}")
 
 
-def check_choice(name, value, allowed):
+def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """InputError for what is not one of some texts: check_choice("dtype", "int", ("float32", "float16"))"""
     if not isinstance(value, str) or value not in allowed:
         raise InputError(f"{name}: expected {' or '.join(map(repr, allowed))}, got {shown(value)}")
 
 
-def check_kind(name, value, kind):
+def check_kind(name: str, value: object, kind: type) -> None:
     """InputError for what is not made by a class: check_kind("config", 5, GPTConfig)"""
     if not isinstance(value, kind):
         raise InputError(f"{name}: expected a {kind.__name__}, got {shown(value)}")

@@ -81,7 +81,7 @@ def _lock(file):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def as_path(value, name="path"):
+def as_path(value: object, name: str = "path") -> Path:
     """A Path of a text or a Path; InputError for what is neither, FileError for what no file can be called."""
     if not isinstance(value, (str, os.PathLike)) or value == "":
         raise InputError(f"{name}: expected a text or a pathlib.Path, got {shown(value)}")

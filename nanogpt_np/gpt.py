@@ -103,14 +103,14 @@ class GPT:
         KVCache that `ids` continue; `last_only`: only the last position's logits, [n_batch, 1, n_vocab].
         InputError for ids outside the vocabulary and for more than n_ctx positions.
         """
-        ids = self._check_ids(ids)
-        mask = None if mask is None else _check_mask(mask, ids)
+        rows = self._check_ids(ids)
+        mask = None if mask is None else _check_mask(mask, rows)
         if cache is not None:
-            self._check_cache(cache, len(ids))
+            self._check_cache(cache, len(rows))
         check_truth("last_only", last_only)
         check_truth("keep_acts", keep_acts)
         logits, acts = model.forward(
-            ids, self.params, self.config, self.ops, mask=mask, cache=cache, last_only=last_only, keep_acts=keep_acts
+            rows, self.params, self.config, self.ops, mask=mask, cache=cache, last_only=last_only, keep_acts=keep_acts
         )
         return (logits, acts) if keep_acts else logits
 
@@ -175,21 +175,21 @@ class GPT:
         """
         return P.table(self.params)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         c = self.config
         shape = f"n_layer={c.n_layer}, n_head={c.n_head}, n_embd={c.n_embd}, n_ctx={c.n_ctx}, n_vocab={c.n_vocab}"
         shape += "" if c.n_inner is None else f", n_inner={c.n_inner}"
         return f"GPT({P.count(self.params):,} parameters: {shape}; ops={self.ops.__name__})"
 
-    def _check_ids(self, ids):
-        ids = np.atleast_2d(_rectangle(ids, "ids"))
+    def _check_ids(self, given: ArrayLike) -> np.ndarray:
+        ids = np.atleast_2d(_rectangle(given, "ids"))
         if ids.ndim != 2 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
             raise InputError(f"ids: expected whole numbers [n_batch, n_seq], got {ids.dtype} {list(ids.shape)}")
         if ids.min() < 0 or ids.max() >= self.config.n_vocab:
             raise InputError(f"ids: expected 0 to {self.config.n_vocab - 1}, got {ids.min()} to {ids.max()}")
         return ids
 
-    def _check_cache(self, cache, n_batch):
+    def _check_cache(self, cache: KVCache, n_batch: int) -> None:
         check_kind("cache", cache, KVCache)
         n_layer, n_rows, n_head, _, d_head = cache.keys.shape
         if n_rows != n_batch:
@@ -216,7 +216,7 @@ def find_ops(ops: str | ModuleType, n_parameters: int = 0) -> Any:
     return choose_ops(n_parameters)[0] if ops == "auto" else numpy_ops
 
 
-def _unknown_ops(got):
+def _unknown_ops(got: str) -> InputError:
     return InputError(f"ops: expected one of {', '.join(OPS)}, or a module, got {got}")
 
 
@@ -234,7 +234,7 @@ def choose_ops(n_parameters: int) -> tuple[Any, str]:
     return numpy_ops, "kernels that are not compiled yet; `nanogpt-np warmup` compiles them"
 
 
-def _import_kernels(ops):
+def _import_kernels(ops: str) -> ModuleType:
     """Half a second, so only where they are asked for."""
     if ops == "int8":
         from . import quantized
@@ -245,11 +245,11 @@ def _import_kernels(ops):
     return kernels
 
 
-def _is_int8(ops):
+def _is_int8(ops: Any) -> bool:
     return hasattr(ops, "quantize")
 
 
-def _check_parts(config, params, tokenizer):
+def _check_parts(config: Any, params: Any, tokenizer: Any) -> None:
     """InputError where the parts of a model are none, or do not fit together."""
     check_kind("config", config, GPTConfig)
     if not isinstance(params, dict):
@@ -262,15 +262,15 @@ def _check_parts(config, params, tokenizer):
     P.check(params, config)
 
 
-def _check_memory(n_bytes):
+def _check_memory(n_bytes: int) -> None:
     free = memory.available()
     if free is not None and n_bytes > free:
         got = f"{n_bytes / 1e9:,.1f} GB of weights"
         raise InputError(f"config: expected weights within the {free / 1e9:,.1f} GB that are free, got {got}")
 
 
-def _check_mask(mask, ids):
-    mask = np.atleast_2d(_rectangle(mask, "mask"))
+def _check_mask(given: ArrayLike, ids: np.ndarray) -> np.ndarray:
+    mask = np.atleast_2d(_rectangle(given, "mask"))
     if mask.dtype.kind not in "biuf" or not np.all((mask == 0) | (mask == 1)):
         raise InputError(f"mask: expected True and False, or 1 and 0, got {shown(mask)}")
     if mask.shape != ids.shape:
@@ -278,14 +278,14 @@ def _check_mask(mask, ids):
     return mask.astype(bool)
 
 
-def _rectangle(rows, name):
+def _rectangle(rows: ArrayLike, name: str) -> np.ndarray:
     try:
         return np.asarray(rows)
     except ValueError as error:
         raise InputError(f"{name}: expected rows of equal length, got a ragged list; pad left and pass mask") from error
 
 
-def _is_one(prompt):
+def _is_one(prompt: Any) -> bool:
     """Is this one prompt (text, or a list of ids), rather than several? What is neither counts as one."""
     if isinstance(prompt, np.ndarray):
         return prompt.ndim < 2

@@ -4,6 +4,7 @@ Enter: each layer's new k and v. Leave: views of all k and v so far. Next: model
 """
 
 import copy
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -40,7 +41,7 @@ class KVCache:
         """What all positions take once they are in use: KVCache(GPTConfig(), n_ctx=1).n_bytes -> 73728"""
         return sum(getattr(self, name).nbytes for name in self.STORED)
 
-    def reserve(self, n_new, mask=None):
+    def reserve(self, n_new: int, mask: ArrayLike | None = None) -> None:
         """Take note of `n_new` coming positions (mask [n_batch, n_new]); InputError where they do not fit."""
         if self.length + n_new > self.n_ctx:
             raise InputError(
@@ -49,14 +50,15 @@ class KVCache:
             )
         self.mask[:, self.length : self.length + n_new] = True if mask is None else mask
 
-    def append(self, layer, k, v):  # [n_batch, n_head, n_new, d_head] -> [n_batch, n_head, length + n_new, d_head]
+    def append(self, layer: int, k: np.ndarray, v: np.ndarray) -> Any:
+        # [n_batch, n_head, n_new, d_head] -> [n_batch, n_head, length + n_new, d_head]
         """Store one layer's new keys and values behind the old ones; return views of all of them."""
         end = self.length + k.shape[2]
         self.keys[layer, :, :, self.length : end] = k
         self.values[layer, :, :, self.length : end] = v
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
-    def advance(self, n_new):
+    def advance(self, n_new: int) -> None:
         """All layers have stored their part: the new positions are now old ones."""
         self.length += n_new
 
@@ -89,7 +91,7 @@ class KVCache:
         return twin
 
 
-def _check(n_batch, n_ctx, dtype):
+def _check(n_batch: Any, n_ctx: Any, dtype: Any) -> None:
     check_whole("n_batch", n_batch, 1)
     check_whole("n_ctx", n_ctx, 1)
     try:
@@ -100,6 +102,6 @@ def _check(n_batch, n_ctx, dtype):
         raise InputError(f"dtype: expected that of keys and values, such as float32, got {shown(dtype)}")
 
 
-def slide(text, n_ctx):
+def slide(text: list[int], n_ctx: int) -> list[int]:
     """The last half of a context that is full; in a batch, a shorter text still has room: slide([1, 2], 4) -> [1, 2]"""
     return text if len(text) <= n_ctx else text[-max(n_ctx // 2, 1) :]

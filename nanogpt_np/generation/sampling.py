@@ -6,6 +6,7 @@ Leave: one id per row, by `greedy` or by `draw`. `Sampling` names a composition.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -107,7 +108,7 @@ class Sampling:
     top_p: float | None = None
     min_p: float | None = None
     repetition_penalty: float = 1.0
-    banned_ids: tuple = ()
+    banned_ids: Any = ()
 
     def __post_init__(self):
         t, k, penalty = self.temperature, self.top_k, self.repetition_penalty

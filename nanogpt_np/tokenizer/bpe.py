@@ -16,7 +16,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import regex
 from tqdm import tqdm
@@ -76,7 +76,7 @@ class Tokenizer:
         self._token_bytes = {i: from_letters(token) for token, i in vocab.items() if token in ordinary}
         self._token_bytes |= {i: token.encode() for token, i in self._special_tokens.items()}
         self._byte_ids = [vocab[to_letters([byte])] for byte in range(N_BYTES)]
-        self._cache = {}
+        self._cache: dict[str, list[int]] = {}
 
     @staticmethod
     @functools.cache
@@ -103,10 +103,10 @@ class Tokenizer:
         tokens, or larger than the texts can fill; the latter only if `exact`, else the vocabulary is smaller.
         Source: Sennrich et al. 2016, section 3.2.
         """
-        special_tokens = check_training(texts, n_vocab, special_tokens)
+        special = check_training(texts, n_vocab, special_tokens)
         check_truth("progress", progress)
         check_truth("exact", exact)
-        n_fixed = N_BYTES + len(special_tokens)
+        n_fixed = N_BYTES + len(special)
         pairs = train_merges(_count_chunks(texts, progress), n_vocab - n_fixed, progress)
         if exact and n_fixed + len(pairs) < n_vocab:
             raise TokenizerError(
@@ -116,7 +116,7 @@ class Tokenizer:
         tokens = [to_letters([byte]) for byte in range(N_BYTES)]
         for left, right in pairs:
             tokens.append(tokens[left] + tokens[right])
-        for token in special_tokens:
+        for token in special:
             if token in tokens:
                 raise TokenizerError(
                     f"special_tokens: {shown(token)} is also an ordinary token of this vocabulary; "
@@ -137,12 +137,12 @@ class Tokenizer:
     @classmethod
     def from_files(cls, vocab_path: str | os.PathLike[str], merges_path: str | os.PathLike[str]) -> Tokenizer:
         """The tokenizer of a vocab.json and a merges.txt; FileError or TokenizerError says what is wrong in which."""
-        vocab_path, merges_path = files.as_path(vocab_path, "vocab_path"), files.as_path(merges_path, "merges_path")
-        vocab, merges = files.read_json(vocab_path, MAX_BYTES), read_merges(merges_path)
-        return cls._read(vocab, merges, f"{files.short(vocab_path)} with {merges_path.name}")
+        path, merges_path = files.as_path(vocab_path, "vocab_path"), files.as_path(merges_path, "merges_path")
+        vocab, merges = files.read_json(path, MAX_BYTES), read_merges(merges_path)
+        return cls._read(vocab, merges, f"{files.short(path)} with {Path(merges_path).name}")
 
     @classmethod
-    def _read(cls, vocab, merges, where):
+    def _read(cls, vocab: Any, merges: Any, where: str) -> Tokenizer:
         try:
             return cls(vocab, merges)
         except TokenizerError as error:
@@ -150,16 +150,16 @@ class Tokenizer:
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write vocab.json and merges.txt into a directory (made if missing), as `transformers` reads them."""
-        directory = files.as_path(directory, "directory")
+        folder = files.as_path(directory, "directory")
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            where = files.short(directory)
+            where = files.short(folder)
             raise FileError(f"{where}: cannot be made ({error.strerror}); choose another folder") from None
         for name, text in self.to_files().items():
-            files.write_text(directory / name, text)
+            files.write_text(folder / name, text)
 
-    def to_files(self):
+    def to_files(self) -> dict[str, str]:
         """The text of each file that save() writes: {"vocab.json": …, "merges.txt": …}"""
         letters = self._letters()
         lines = [MERGES_HEADER, *(f"{letters[left]} {letters[right]}" for left, right in self._merges)]
@@ -256,23 +256,23 @@ class Tokenizer:
         content = json.dumps([tokens, list(self._merges), sorted(self._special_tokens.values())])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Tokenizer(n_vocab={self.n_vocab}, fingerprint={self.fingerprint!r})"
 
     @functools.cached_property
-    def _compiled(self):
+    def _compiled(self) -> Any:
         from .compiled import CompiledEncoder  # imports Numba, which nobody else should wait for
 
         return CompiledEncoder(self._merges, self._byte_ids, self._special_tokens)
 
-    def _encode_ordinary(self, text):
-        ids = []
+    def _encode_ordinary(self, text: str) -> list[int]:
+        ids: list[int] = []
         known = self._cache.get
         for chunk in SPLIT_PATTERN.findall(text):
             ids += known(chunk) or self._encode_chunk(chunk)
         return ids
 
-    def _encode_chunk(self, chunk):
+    def _encode_chunk(self, chunk: str) -> list[int]:
         ids = [self._byte_ids[byte] for byte in chunk.encode()]
         ids = (merge_long_chunk if len(ids) > LONG_CHUNK else merge_short_chunk)(ids, self._merges)
         if len(chunk) <= MAX_CACHED_LENGTH:
@@ -281,7 +281,7 @@ class Tokenizer:
             self._cache[chunk] = ids
         return ids
 
-    def _explain_chunk(self, chunk, steps):
+    def _explain_chunk(self, chunk: str, steps: bool) -> ChunkExplanation:
         data = chunk.encode()
         bytes_of = self._token_bytes
         followed = merge_steps([self._byte_ids[byte] for byte in data], self._merges) if steps else ()
@@ -292,7 +292,7 @@ class Tokenizer:
         ids = self._encode_chunk(chunk)
         return ChunkExplanation(chunk, data, merges, [bytes_of[i] for i in ids], list(ids))
 
-    def _split_special(self, text, allowed_special):
+    def _split_special(self, text: str, allowed_special: str | Collection[str]) -> list[str]:
         """Cut a text at its special tokens; they stand at the odd places: "a<|x|>b" -> ["a", "<|x|>", "b"]."""
         every = isinstance(allowed_special, str) and allowed_special == "all"
         if not every and not isinstance(allowed_special, (set, frozenset, list, tuple)):
@@ -312,9 +312,9 @@ class Tokenizer:
         longest_first = sorted(allowed, key=len, reverse=True)
         return regex.split(f"({'|'.join(map(regex.escape, longest_first))})", text)
 
-    def _look_up(self, token_id, position=None):
+    def _look_up(self, token_id: Any, position: int | None = None) -> bytes:
         try:
-            return self._token_bytes[operator.index(None if isinstance(token_id, bool) else token_id)]
+            return self._token_bytes[_index(token_id)]
         except (KeyError, TypeError):
             where = "" if position is None else f" at position {position:,}"
             raise TokenizerError(
@@ -322,7 +322,7 @@ class Tokenizer:
                 "check that the ids come from this tokenizer"
             ) from None
 
-    def _letters(self):
+    def _letters(self) -> list[str]:
         """Every token as the vocabulary files spell it, by id."""
         letters = [to_letters(self._token_bytes[i]) for i in range(self.n_vocab)]
         for token, i in self._special_tokens.items():
@@ -330,9 +330,16 @@ class Tokenizer:
         return letters
 
 
-def _count_chunks(texts, progress):
+def _index(value: Any) -> int:
+    """What stands for a whole number, NumPy's too; TypeError for anything else, and for True and False."""
+    if isinstance(value, bool):
+        raise TypeError
+    return operator.index(value)
+
+
+def _count_chunks(texts: Iterable[str], progress: bool) -> dict[bytes, int]:
     """How often each chunk (bytes) occurs in an iterable of strings."""
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for i, text in enumerate(tqdm(texts, desc="reading texts", unit="text", disable=not progress)):
         check_text(text, name=f"texts[{i}]")
         counts.update(SPLIT_PATTERN.findall(text))
