@@ -30,7 +30,7 @@ OPS = ("auto", "numpy", "numba", "int8")
 # what the forward pass calls: a module without one of them does no arithmetic
 NEEDED = (
     "embedding", "layer_norm", "linear", "split_heads", "causal_mask", "attention_probs", "attention_mix",
-    "merge_heads", "gelu", "gelu_new", "unembed",
+    "merge_heads", "gelu", "gelu_new", "relu", "unembed",
 )  # fmt: skip
 Prompt = str | Sequence[int] | np.ndarray  # text, or ids
 LARGE = 200_000_000  # parameters; with fewer, NumPy says 200 tokens before kernels have made up for their start
