@@ -109,8 +109,9 @@ class Tokenizer:
         n_fixed = N_BYTES + len(special)
         pairs = train_merges(_count_chunks(texts, progress), n_vocab - n_fixed, progress)
         if exact and n_fixed + len(pairs) < n_vocab:
+            got = f"{n_vocab:,}" if n_vocab < 1 << 63 else shown(n_vocab)
             raise TokenizerError(
-                f"n_vocab: these texts hold pairs for at most {n_fixed + len(pairs):,} tokens, got {shown(n_vocab)}; "
+                f"n_vocab: these texts hold pairs for at most {n_fixed + len(pairs):,} tokens, got {got}; "
                 "ask for fewer tokens or train on more text"
             )
         tokens = [to_letters([byte]) for byte in range(N_BYTES)]
