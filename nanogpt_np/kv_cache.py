@@ -1,5 +1,6 @@
 """Keys and values of the tokens already seen, so that each new token costs one row instead of the whole text.
 
+Later tokens change nothing of what earlier ones answered, so their k and v can stay (Shazeer 2019, section 2.4).
 Enter: each layer's new k and v. Leave: views of all k and v so far. Next: model.py.
 """
 

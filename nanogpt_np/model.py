@@ -140,7 +140,8 @@ def embed(ids, positions, params, config, ops):  # [n_batch, n_seq] -> [n_batch,
 
     Sines must not drown the tokens. Vaswani et al. 2017 (3.4) multiply tokens by sqrt(n_embd), up to the size of the
     sines; here the sines come down to the size of fresh tokens, STD. Divide all of their residual stream by one factor,
-    with what each block adds to it, and it is this: layer norms remove the factor. So wpe can be stored as a table.
+    with what each block adds to it, and it is this: layer norms remove the factor. A GPT-2 whose wpe holds these scaled
+    sines computes the same, so that is how they are stored.
     """
     tokens = ops.embedding(ids, params["wte"]["weight"])
     if config.positions == "sinusoidal":

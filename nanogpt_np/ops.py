@@ -17,7 +17,7 @@ IGNORE = -100  # a target that does not count, as in PyTorch
 
 
 def embedding(ids, weight):  # [...], [n_rows, n_embd] -> [..., n_embd]
-    """The rows of `weight` at `ids`: the same as onehot(ids) @ weight, without the zeros (Bengio et al. 2003, 2.1)."""
+    """The rows of `weight` at `ids`: onehot(ids) @ weight, without the zeros (Bengio et al. 2003, section 2)."""
     return weight[ids]
 
 
@@ -198,7 +198,7 @@ def dropout_backward(dout, keep, rate):
 
 
 def unembed(x, weight):  # [..., n_embd], [n_vocab, n_embd] -> [..., n_vocab]
-    """Logits: how well x agrees with each token's row."""
+    """Logits: how well x agrees with each token's row; in GPT-2 the rows of the embedding (Press & Wolf 2017)."""
     return (x.reshape(-1, x.shape[-1]) @ weight.T).reshape(*x.shape[:-1], weight.shape[0])
 
 

@@ -127,7 +127,7 @@ def table(params):
 def unembedding(params):
     """The matrix that turns x into logits, [n_vocab, n_embd]: `lm_head` if the model has one, else wte again (tied).
 
-    One matrix for both: Press & Wolf 2017, section 2; Inan et al. 2017, section 3.
+    One matrix for both: Press & Wolf 2017, section 3; Inan et al. 2017, section 4.
     """
     return params["lm_head" if "lm_head" in params else "wte"]["weight"]
 

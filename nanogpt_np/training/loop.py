@@ -103,6 +103,8 @@ class Run:
             about = state.load(out, self.params, self.optimizer, self.rng)
             if about["tokenizer"] != tokenizer.fingerprint:
                 raise InputError(f"{out}: the weights were trained with another vocabulary; start a new run")
+            if config.positions == "sinusoidal" and about.get("sines") != P.STD:
+                raise InputError(f"{out}: began when sines were added at another size; start a new run")
             self.step = about["step"]
         else:
             tokenizer.save(out)
@@ -199,7 +201,7 @@ class Run:
 
     def save_state(self):
         """What it takes to go on from this step."""
-        about = {"tokenizer": self.tokenizer.fingerprint}
+        about = {"tokenizer": self.tokenizer.fingerprint, "sines": P.STD}
         state.save(self.out, self.params, self.optimizer, self.rng, self.step, about)
 
     def save(self):

@@ -14,9 +14,10 @@ from runs import WORDS, files_of, options, write_stories
 
 from nanogpt_np import ops
 from nanogpt_np.cli import main
+from nanogpt_np.errors import InputError
 from nanogpt_np.storage.checkpoint import load
 from nanogpt_np.tokenizer.bpe import Tokenizer
-from nanogpt_np.training import data
+from nanogpt_np.training import data, state
 from nanogpt_np.training.evaluation import count_bytes, evaluate
 from nanogpt_np.training.folder import resume_options
 from nanogpt_np.training.loop import train
@@ -181,11 +182,29 @@ def test_a_run_is_not_overwritten(tmp_path, capsys):
     assert status == 2 and "expected the text this run began with, got another" in said
 
 
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
+def test_a_run_from_when_sines_were_whole_is_not_gone_on_with(tmp_path, monkeypatch, positions):
+    """Its state does not say how large sines were; nothing else changed, so a run with learned positions goes on."""
+    save = state.save
+    monkeypatch.setattr(state, "save", lambda *given: save(*given[:-1], {"tokenizer": given[-1]["tokenizer"]}))
+    run = options(tmp_path, positions=positions, steps=2)
+    train(run, ops, progress=False)
+    if positions == "learned":
+        assert train(resume_options(run.out), ops, resume=True, progress=False)
+        return
+    with pytest.raises(InputError, match="began when sines were added at another size.*start a new run"):
+        train(resume_options(run.out), ops, resume=True, progress=False)
+    monkeypatch.undo()
+    run = options(tmp_path, positions=positions, steps=2, out=str(tmp_path / "new"))
+    train(run, ops, progress=False)
+    assert train(resume_options(run.out), ops, resume=True, progress=False)
+
+
 def test_broken_state_is_named(tmp_path):
     run = options(tmp_path)
     train(run, ops, progress=False)
-    state = Path(run.out) / "training_state.safetensors"
-    state.write_bytes(state.read_bytes()[:-100])
+    path = Path(run.out) / "training_state.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="training_state.safetensors: expected a training state of this model, got"):
         train(resume_options(run.out), ops, resume=True, progress=False)
 
