@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -131,6 +132,10 @@ def resume_options(out, data_paths=None, steps=None):
         got = printable(str(error), 200)
         raise FileError(f"{Path(out) / NAME}: expected the options of a run, got: {got}; {_ADVICE}") from error
     options.out, options.data = str(out), [str(name) for name in data_paths or options.data]
+    for name in options.data:
+        if not os.path.exists(name):  # as what came from a pipe is gone
+            found = "expected the text this run began with, found none"
+            raise FileError(f"{files.short(name)}: {found}; name it by --data")
     return options if steps is None else dataclasses.replace(options, steps=steps)
 
 

@@ -14,7 +14,7 @@ from types import NoneType
 from typing import get_args, get_origin
 
 from ..config import GPTConfig
-from ..errors import InputError, printable
+from ..errors import InputError, shown
 
 MOST = 2**63 - 1  # of whole numbers; larger ones are no float any more
 LEAST_VOCAB = 257  # 256 bytes and <|endoftext|>
@@ -72,7 +72,7 @@ class TrainOptions:
             setattr(self, field.name, _typed(_flag(field.name), field.type, getattr(self, field.name)))
         for name, expected, holds in (*self._rules(), *self._rules_of_learning()):
             if not holds:
-                raise InputError(f"{_flag(name)}: expected {expected}, got {_shown(getattr(self, name))}")
+                raise InputError(f"{_flag(name)}: expected {expected}, got {shown(getattr(self, name))}")
         try:
             self.shape(self.n_vocab)
         except InputError as error:  # the same words, but the options as they are typed
@@ -143,21 +143,21 @@ def _typed(flag, kind, value):
         return None if value is None else _typed(flag, get_args(kind)[0], value)
     if get_origin(kind) is list:
         if not isinstance(value, (list, tuple)):
-            raise InputError(f"{flag}: expected a list of texts, got {_shown(value)}")
+            raise InputError(f"{flag}: expected a list of texts, got {shown(value)}")
         return [_typed(flag, str, item) for item in value]
     accepted, expected = _KINDS[kind]
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"{flag}: expected {expected}, got {_shown(value)}")
+        raise InputError(f"{flag}: expected {expected}, got {shown(value)}")
     if kind is str:
         return _text(flag, os.fspath(value))
     if kind in (int, float) and isinstance(value, Integral) and abs(value) > MOST:
-        raise InputError(f"{flag}: expected {expected} of at most 19 digits, got {_shown(value)}")
+        raise InputError(f"{flag}: expected {expected} of at most 19 digits, got {shown(value)}")
     return kind(value)
 
 
 def _text(flag, value):
     if not isinstance(value, str) or "\0" in value:  # no file has such a name
-        raise InputError(f"{flag}: expected a text without zero bytes, got {_shown(value)}")
+        raise InputError(f"{flag}: expected a text without zero bytes, got {shown(value)}")
     return value
 
 
@@ -167,7 +167,3 @@ def _flag(name):
 
 def _as_typed(found):
     return _flag(found[0])
-
-
-def _shown(value):
-    return printable(repr(value) if isinstance(value, str) else value)

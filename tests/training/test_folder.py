@@ -207,6 +207,9 @@ def test_a_text_from_a_pipe_is_read_once(tmp_path):
     writer.start()
     start(run)
     writer.join(60)
+    os.unlink(run.data[0])
+    with pytest.raises(ValueError, match="pipe: expected the text this run began with, found none; name it by --data"):
+        resume_options(run.out)
     assert folder.read(run.out)["data_sha256"] == hashlib.sha256(text.read_bytes()).hexdigest()
     again = resume_options(run.out, [text])
     train(again, ops, resume=True, progress=False)

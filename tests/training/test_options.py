@@ -71,7 +71,7 @@ def test_every_option_has_its_type():
 
 def test_values_of_a_wrong_type_in_training_json(tmp_path):
     """As a run finds them that is resumed; None of these reaches more than the door."""
-    good = dataclasses.asdict(make(out=str(tmp_path)))
+    good = dataclasses.asdict(make(out=str(tmp_path), data=[__file__]))
     for name in good:
         for value in ([], "x\0", -1.5):
             about = {"options": good | {name: value}, "data_sha256": "", "version": ""}
