@@ -49,9 +49,9 @@ def run(options, ops, resume=False, progress=True):
 
 
 def prepare(options, ops, resume, progress):
-    """Read the text, find its tokenizer and make ids of it, begin the run or find where it stood -> a Run, and text.
+    """Read the text, find its tokenizer and make ids of it, begin the run or find where it stood.
 
-    The documents that come with it are such as the model has not learned, where there are some.
+    -> a Run, and documents to try it with, such as it does not learn where there are several.
     """
     digest = hashlib.sha256()
     kept, held_out = data.split_held_out(data.read_documents(options.data, digest), options.held_out)
@@ -71,7 +71,7 @@ def prepare(options, ops, resume, progress):
         folder.begin(options, digest.hexdigest(), ops, begun.note if begun else None)
     params = begun.params if begun else None
     run = Run(options, Path(options.out), config, tokenizer, windows, held_out_ids, n_bytes, ops, params)
-    return run, held_out or kept
+    return run, held_out if len(held_out) > 1 else kept  # a single one may begin in the middle of a sentence
 
 
 def find_tokenizer(options, documents, resume, progress):
@@ -122,7 +122,7 @@ class Run:
         options, stop = self.options, StopSignal()
         with stop, Progress(options.steps, self.step, progress) as shown:
             self.say_plan(shown)
-            while self.step < options.steps and not stop.asked:
+            while not self.is_finished and not stop.asked:
                 numbers = self.train_step()
                 shown.step_done(self.step)
                 evaluate_now = self.is_due(options.eval_every)
