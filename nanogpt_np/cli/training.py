@@ -42,7 +42,8 @@ def _train_options(p):
 
     p.add_argument("--data", nargs="+", metavar="FILE", help="UTF-8 text; <|endoftext|> separates documents")
     p.add_argument("--out", required=True, metavar="DIR", help="where the model and the run's files go")
-    p.add_argument("--resume", action="store_true", help="go on with the run in --out, bit for bit")
+    p.add_argument("--resume", action="store_true",
+                   help="go on with the run in --out, bit for bit; --steps may change (see below)")
     p.add_argument("--preset", metavar="NAME", help=f"{', '.join(recipes.NAMES)}: see below (default auto)")
     for field in dataclasses.fields(TrainOptions):
         if field.name not in ("data", "out"):

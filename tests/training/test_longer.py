@@ -13,6 +13,8 @@ from nanogpt_np.training import folder, loop, plan
 from nanogpt_np.training.folder import resume_options
 from nanogpt_np.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("no_picture")
+
 NAMES = ("model.safetensors", "training_state.safetensors", "log.csv")
 
 

@@ -18,6 +18,8 @@ from nanogpt_np.training.best import Best
 from nanogpt_np.training.data import Windows
 from nanogpt_np.training.evaluation import Evaluation
 
+pytestmark = pytest.mark.usefixtures("no_picture")
+
 
 class Terminal(io.StringIO):
     """Standard error that says it is a terminal."""

@@ -12,6 +12,8 @@ from nanogpt_np.gpt import GPT
 from nanogpt_np.training import folder, recipes
 from nanogpt_np.training.options import TrainOptions
 
+pytestmark = pytest.mark.usefixtures("no_picture")
+
 
 @pytest.mark.parametrize(
     "n_bytes, name",

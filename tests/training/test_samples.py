@@ -12,6 +12,8 @@ from nanogpt_np.training import samples
 from nanogpt_np.training.folder import resume_options
 from nanogpt_np.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("no_picture")
+
 
 def test_training_is_the_same_with_and_without(tmp_path):
     plain, sampled = options(tmp_path, out="plain"), options(tmp_path, out="sampled", sample=["The cat", "we"])

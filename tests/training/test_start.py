@@ -18,6 +18,8 @@ from nanogpt_np.training.folder import resume_options
 from nanogpt_np.training.loop import train
 from nanogpt_np.training.options import TrainOptions
 
+pytestmark = pytest.mark.usefixtures("no_picture")
+
 
 def save_model(tmp_path, make_gpt, **changes):
     directory = tmp_path / "model"
