@@ -1,8 +1,11 @@
 """GPT-2 to read, step through, trust and run: plain NumPy, checked against someone else's GPT-2.
 
 Enter: `GPT` in gpt.py is the handle to everything; `Tokenizer` stands in tokenizer/bpe.py. To read: errors.py, and on
-by each file's last words, or docs/architecture.md. A name is loaded when it is first used, so that the command line
-answers Ctrl-C from its first moment on, and `nanogpt-np tokenize` need not wait for the arithmetic.
+by each file's last words, or docs/architecture.md. Three words of the comments: a *room* is one file, a *twin* a module
+with the same functions, but faster, *acts* are the arrays that a forward pass keeps to be looked at.
+
+A name is loaded when it is first used, so that the command line answers Ctrl-C from its first moment on, and
+`nanogpt-np tokenize` need not wait for the arithmetic.
 """
 
 import importlib.util
@@ -24,7 +27,7 @@ _ROOM_OF = {
 }  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def _load(name: str) -> Any:
     """A name of __all__ from its room, or a room itself, at first use; Python asks here only while it is missing."""
     if name in _ROOM_OF:
         value = getattr(importlib.import_module(f".{_ROOM_OF[name]}", __name__), name)
@@ -33,6 +36,10 @@ def __getattr__(name: str) -> Any:
     if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if not TYPE_CHECKING:  # who checks types would take every misspelt name for one of these
+    __getattr__ = _load
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,6 +33,8 @@ NEEDED = (
     "merge_heads", "gelu", "gelu_new", "relu", "unembed",
 )  # fmt: skip
 Prompt = str | Sequence[int] | np.ndarray  # text, or ids
+Asked = TypeVar("Asked", str, list[int], list[str], list[list[int]])  # text for text, a list for a list
+Piece = TypeVar("Piece", str, int)  # a str is a Sequence[str], too
 LARGE = 200_000_000  # parameters; with fewer, NumPy says 200 tokens before kernels have made up for their start
 
 
@@ -93,6 +95,18 @@ class GPT:
         _check_memory(4 * P.size(config))
         return cls(config, P.init(config, np.random.default_rng(seed)), tokenizer, ops)
 
+    @overload
+    def __call__(
+        self, ids: ArrayLike, *, mask: ArrayLike | None = None, cache: KVCache | None = None,
+        last_only: bool = False, keep_acts: Literal[False] = False,
+    ) -> np.ndarray: ...  # fmt: skip
+
+    @overload
+    def __call__(
+        self, ids: ArrayLike, *, mask: ArrayLike | None = None, cache: KVCache | None = None,
+        last_only: bool = False, keep_acts: Literal[True],
+    ) -> tuple[np.ndarray, model.GPTActs]: ...  # fmt: skip
+
     def __call__(
         self, ids: ArrayLike, *, mask: ArrayLike | None = None, cache: KVCache | None = None,
         last_only: bool = False, keep_acts: bool = False,
@@ -113,6 +127,26 @@ class GPT:
             rows, self.params, self.config, self.ops, mask=mask, cache=cache, last_only=last_only, keep_acts=keep_acts
         )
         return (logits, acts) if keep_acts else logits
+
+    @overload
+    def generate(
+        self, prompt: Asked, max_new_tokens: int | None = None, *, temperature: float = 1.0,
+        top_k: int | None = None, top_p: float | None = None, min_p: float | None = None,
+        repetition_penalty: float = 1.0, banned_ids: int | Sequence[int] | None = (), seed: int | None = None,
+        stop: str | int | Sequence[str | int] | None = (), num_return_sequences: Literal[1] = 1,
+        overflow: str = "error", ignore_eos: bool = False, speculate: int = 0, num_beams: int = 1,
+        length_penalty: float = 1.0, early_stopping: bool = False,
+    ) -> Asked: ...  # fmt: skip
+
+    @overload
+    def generate(
+        self, prompt: Prompt | Sequence[Prompt], max_new_tokens: int | None = None, *, temperature: float = 1.0,
+        top_k: int | None = None, top_p: float | None = None, min_p: float | None = None,
+        repetition_penalty: float = 1.0, banned_ids: int | Sequence[int] | None = (), seed: int | None = None,
+        stop: str | int | Sequence[str | int] | None = (), num_return_sequences: int = 1, overflow: str = "error",
+        ignore_eos: bool = False, speculate: int = 0, num_beams: int = 1, length_penalty: float = 1.0,
+        early_stopping: bool = False,
+    ) -> Any: ...  # fmt: skip
 
     def generate(
         self, prompt: Prompt | Sequence[Prompt], max_new_tokens: int | None = None, *, temperature: float = 1.0,
@@ -140,12 +174,12 @@ class GPT:
         return texts[0] if _is_one(prompt) and num_return_sequences == 1 else texts
 
     def stream(
-        self, prompt: Prompt, max_new_tokens: int | None = None, *, temperature: float = 1.0,
+        self, prompt: Sequence[Piece], max_new_tokens: int | None = None, *, temperature: float = 1.0,
         top_k: int | None = None, top_p: float | None = None, min_p: float | None = None,
         repetition_penalty: float = 1.0, banned_ids: int | Sequence[int] | None = (), seed: int | None = None,
         stop: str | int | Sequence[str | int] | None = (), overflow: str = "error", ignore_eos: bool = False,
         speculate: int = 0,
-    ) -> Iterator[Any]:  # fmt: skip
+    ) -> Iterator[Piece]:  # fmt: skip
         """Like `generate` for one prompt, but yields each piece of text (or id) as soon as it is certain."""
         sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, banned_ids)
         request = Request(max_new_tokens, sampling, seed, stop, 1, overflow, ignore_eos, speculate)

@@ -5,12 +5,15 @@ Next: generation/decoding.py.
 """
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from ..config import GPTConfig
 from ..errors import InputError, check_choice, check_kind, check_truth, check_whole, is_whole, shown
+from ..tokenizer.bpe import Tokenizer
 from .sampling import Sampling, check_ids, listed
 
 DEFAULT_NEW_TOKENS = 200
@@ -39,7 +42,7 @@ class Request:
     ignore_eos: bool = False
     speculate: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, least in (("max_new_tokens", 0), ("seed", 0), ("num_return_sequences", 1), ("speculate", 0)):
             value = getattr(self, name)
             if value is not None or name not in ("max_new_tokens", "seed"):
@@ -52,12 +55,12 @@ class Request:
             if not (is_whole(item) or isinstance(item, str) and item):
                 raise InputError(f"stop: expected non-empty strings and ids, got {shown(item)}")
 
-    def stop_ids(self, config):
+    def stop_ids(self, config: GPTConfig) -> set[int]:
         """The ids that end a sequence."""
         ids = {int(item) for item in self.stop if not isinstance(item, str)}
         return ids if self.ignore_eos or config.eos_id is None else ids | {config.eos_id, *config.more_eos_ids}
 
-    def without_unknown_ids(self, config, tokenizer):
+    def without_unknown_ids(self, config: GPTConfig, tokenizer: Tokenizer | None) -> "Request":
         """The request with those ids banned that only pad wte to a round number: the tokenizer cannot spell them."""
         if tokenizer is None or tokenizer.n_vocab >= config.n_vocab:
             return self
@@ -65,11 +68,11 @@ class Request:
         banned = (*self.sampling.banned_ids, *sorted(unknown))
         return replace(self, sampling=replace(self.sampling, banned_ids=banned))
 
-    def stop_strings(self):
+    def stop_strings(self) -> list[str]:
         """The strings that end a sequence."""
         return [item for item in self.stop if isinstance(item, str)]
 
-    def generators(self, n_prompts):
+    def generators(self, n_prompts: int) -> list[np.random.Generator]:
         """One random generator per sequence: number j of every prompt draws from the stream (seed, j)."""
         if self.seed is None:
             return [np.random.default_rng() for _ in range(n_prompts * self.num_return_sequences)]
@@ -77,13 +80,14 @@ class Request:
         return [np.random.default_rng([self.seed, j]) for j in numbers]
 
 
-def encode_prompt(prompt, config, tokenizer):
+def encode_prompt(prompt: Any, config: GPTConfig, tokenizer: Tokenizer | None) -> list[int]:
     """A prompt as ids; the empty string means: from the very beginning (<|endoftext|>)."""
     if not isinstance(prompt, str):
         try:
             if isinstance(prompt, (bytes, bytearray, memoryview, dict, set)):
                 raise TypeError
-            return [operator.index(None if isinstance(i, bool) else i) for i in prompt]
+            # None, which a truth value becomes here, is refused as any other thing that is no number
+            return [operator.index(None if isinstance(i, bool) else i) for i in prompt]  # type: ignore[arg-type]
         except TypeError:
             raise InputError(f"prompt: expected text or a list of ids, got {shown(prompt)}") from None
     if tokenizer is None:
@@ -93,7 +97,7 @@ def encode_prompt(prompt, config, tokenizer):
     return tokenizer.encode(prompt)
 
 
-def plan_length(prompts, config, request):
+def plan_length(prompts: Sequence[Sequence[int]], config: GPTConfig, request: Request) -> int:
     """How many tokens may be made; InputError where prompts are unusable or do not fit."""
     if not prompts:
         raise InputError("prompts: expected at least one, got an empty list")

@@ -5,6 +5,7 @@ Leave: one id per row, by `greedy` or by `draw`. `Sampling` names a composition.
 """
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,31 +15,33 @@ from .. import ops
 from ..errors import InputError, is_number, is_whole, shown
 
 
-def repetition_penalty(logits, previous_ids, penalty):  # [n_batch, n_vocab], n_batch lists of ids
+def repetition_penalty(  # [n_batch, n_vocab], n_batch lists of ids
+    logits: np.ndarray, previous_ids: Sequence[Sequence[int]], penalty: float
+) -> np.ndarray:
     """Make tokens that have occurred less likely: positive logits / penalty, negative * penalty.
 
     Keskar et al. 2019 (CTRL), section 4.1, with the sign treated as in `transformers`. 1 changes nothing.
     """
     logits = logits.copy()
     for row, ids in zip(logits, previous_ids, strict=True):
-        ids = np.unique(np.asarray(ids, np.int64))
-        row[ids] = np.where(row[ids] > 0, row[ids] / penalty, row[ids] * penalty)
+        seen = np.unique(np.asarray(ids, np.int64))
+        row[seen] = np.where(row[seen] > 0, row[seen] / penalty, row[seen] * penalty)
     return logits
 
 
-def ban(logits, ids):
+def ban(logits: np.ndarray, ids: Sequence[int]) -> np.ndarray:
     """Remove some ids for good: ban([[1., 2., 3.]], [2]) -> [[1., 2., -inf]]"""
     logits = logits.copy()
     logits[..., np.asarray(ids, np.int64)] = -np.inf
     return logits
 
 
-def temperature(logits, t):
+def temperature(logits: np.ndarray, t: float) -> np.ndarray:
     """Divide by `t`: below 1 the likely become likelier, above 1 all become more equal."""
     return logits / float(t)  # a NumPy float64 would make float64 of float32
 
 
-def top_k(logits, k):
+def top_k(logits: np.ndarray, k: int) -> np.ndarray:
     """Keep the `k` largest, and what ties with the k-th (Fan et al. 2018, section 5.4).
 
     top_k([3., 1., 2.], 2) -> [3., -inf, 2.]
@@ -48,7 +51,7 @@ def top_k(logits, k):
     return np.where(logits < kth, -np.inf, logits)
 
 
-def top_p(logits, p):
+def top_p(logits: np.ndarray, p: float) -> np.ndarray:
     """Keep the fewest tokens whose probabilities add up to at least `p` (Holtzman et al. 2020, section 3.1).
 
     1 keeps them all, also those that are too small to be seen in the sum.
@@ -63,26 +66,28 @@ def top_p(logits, p):
     return np.where(removed, -np.inf, logits)
 
 
-def min_p(logits, p):
+def min_p(logits: np.ndarray, p: float) -> np.ndarray:
     """Keep the tokens at least `p` times as likely as the likeliest (Nguyen et al. 2024, section 3)."""
     if p == 0:
         return logits.copy()
     return np.where(logits < logits.max(axis=-1, keepdims=True) + math.log(p), -np.inf, logits)
 
 
-def probabilities(logits):
+def probabilities(logits: np.ndarray) -> np.ndarray:
     """softmax in float64, whatever the logits' dtype."""
     return ops.softmax(logits.astype(np.float64))
 
 
-def greedy(logits):  # [n_batch, n_vocab] -> [n_batch]
+def greedy(logits: np.ndarray) -> np.ndarray:  # [n_batch, n_vocab] -> [n_batch]
     """The likeliest id of each row; of equals the first. InputError where a row holds NaN or nothing."""
     chosen = logits.argmax(axis=-1)  # NaN where there is one
     _check(np.take_along_axis(logits, chosen[:, None], axis=-1))
     return chosen
 
 
-def draw(logits, rngs):  # [n_batch, n_vocab], n_batch generators -> [n_batch]
+def draw(  # [n_batch, n_vocab], n_batch generators -> [n_batch]
+    logits: np.ndarray, rngs: Sequence[np.random.Generator]
+) -> np.ndarray:
     """One id per row with the probability that softmax gives it, each row from its own generator.
 
     InputError where a row holds NaN or nothing to choose from.
@@ -110,7 +115,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     banned_ids: Any = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         t, k, penalty = self.temperature, self.top_k, self.repetition_penalty
         # below 1e-6 a float32 logit divided by it can become infinite
         expected = "0 (greedy) or a number from 1e-6 to 1e6"
@@ -123,7 +128,9 @@ class Sampling:
         _require("repetition_penalty", penalty, expected, is_number(penalty) and 1e-6 <= penalty <= 1e6)
         object.__setattr__(self, "banned_ids", listed("banned_ids", self.banned_ids))
 
-    def choose(self, logits, previous_ids, rngs):  # [n_batch, n_vocab] -> [n_batch]
+    def choose(  # [n_batch, n_vocab] -> [n_batch]
+        self, logits: np.ndarray, previous_ids: Sequence[Sequence[int]], rngs: Sequence[np.random.Generator]
+    ) -> np.ndarray:
         """The next id of each row; `previous_ids` and `rngs` have one entry per row."""
         if (self.temperature, self.repetition_penalty, self.banned_ids) == (0, 1.0, ()):
             return greedy(logits)
@@ -136,13 +143,16 @@ class Sampling:
             return greedy(logits)
         if self.temperature != 1.0:
             logits = temperature(logits, self.temperature)
-        for keep, value in ((top_k, self.top_k), (top_p, self.top_p), (min_p, self.min_p)):
-            if value:
-                logits = keep(logits, value)
+        if self.top_k:
+            logits = top_k(logits, self.top_k)
+        if self.top_p:
+            logits = top_p(logits, self.top_p)
+        if self.min_p:
+            logits = min_p(logits, self.min_p)
         return draw(logits, rngs)
 
 
-def listed(name, value):
+def listed(name: str, value: Any) -> tuple[Any, ...]:
     """One thing, several, or none, as a tuple: listed("stop", 5) -> (5,); InputError for what cannot be any of them."""
     if value is None:
         return ()
@@ -156,14 +166,14 @@ def listed(name, value):
         raise InputError(f"{name}: expected one, a list of several, or none, got {shown(value)}") from None
 
 
-def check_ids(name, ids, n_vocab):
+def check_ids(name: str, ids: Iterable[Any], n_vocab: int) -> None:
     """InputError where one of some ids is none of the vocabulary."""
     for i in ids:
         if not is_whole(i) or not 0 <= i < n_vocab:
             raise InputError(f"{name}: expected ids from 0 to {n_vocab - 1}, got {shown(i)}")
 
 
-def _check(best):  # the best logit of each row, NaN where there is one
+def _check(best: np.ndarray) -> None:  # the best logit of each row, NaN where there is one
     """A NaN would win every comparison or none, and come out as token 0: say so instead."""
     if np.isfinite(best).all():
         return
@@ -174,6 +184,6 @@ def _check(best):  # the best logit of each row, NaN where there is one
     raise InputError(f"expected a token to choose from, got a best logit of {got}; {advice}")
 
 
-def _require(name, value, expected, holds):
+def _require(name: str, value: Any, expected: str, holds: bool) -> None:
     if not holds:
         raise InputError(f"{name}: expected {expected}, got {shown(value)}")
