@@ -166,10 +166,13 @@ def test_broken_weights_are_one_line_and_nothing_on_the_screen(call, gpt, tmp_pa
     params["wte"] = {"weight": np.full_like(gpt.params["wte"]["weight"], 3e38)}
     params["ln_f"] = {"weight": np.full(16, 3e38, np.float32), "bias": gpt.params["ln_f"]["bias"]}
     GPT(gpt.config, params, gpt.tokenizer).save(tmp_path)
+    (tmp_path / "text.txt").write_text("the cat sat", encoding="utf-8")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # as pytest would else keep them from the screen
         status, out, err = call("generate", "the cat", "--model", tmp_path)
+        measured = call("eval", "--model", tmp_path, "--data", tmp_path / "text.txt")
     assert (status, out) == (2, "") and err.count("\n") == 1 and "the weights or the input are broken" in err
+    assert measured[:2] == (2, "") and measured[2].count("\n") == 1 and "the weights are broken" in measured[2]
 
 
 def test_too_little_memory_is_one_line(call, directory, monkeypatch):
