@@ -42,10 +42,10 @@ def settle(part, path):
     """Flush a finished temporary file to disk and rename it over `path`; FileError where the disk refuses."""
     part, path = Path(part), Path(path)
     try:
-        _sync(part)
+        sync(part)
         part.chmod(0o666 & ~_umask())  # mkstemp gives 0600; the user expects the usual rights
         os.replace(part, path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -129,7 +129,7 @@ def remove(path):
     """Take a file away, where it is there, and flush that to disk; FileError where the disk refuses."""
     try:
         Path(path).unlink(missing_ok=True)
-        _sync(Path(path).parent)
+        sync(Path(path).parent)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -169,7 +169,9 @@ def read_bytes(path, limit=None):
             if limit is None:
                 return file.read()
             n_bytes = os.fstat(file.fileno()).st_size
-            data = file.read(limit + 1) if n_bytes <= limit else b""  # some of the system's files claim 0 bytes
+            data = file.read(n_bytes + 1) if n_bytes <= limit else b""
+            if len(data) > n_bytes:  # it grows, or is one of the system's own, which claim 0 bytes
+                data += file.read(limit)
     except FileError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
@@ -226,7 +228,7 @@ def _reason(error):
     return printable(getattr(error, "strerror", None) or str(error))
 
 
-def _sync(path):
+def sync(path):
     """Ask the operating system to put a file (or a folder's list of names) on the disk itself."""
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
     try:

@@ -56,20 +56,25 @@ class GPT:
         self.params = self.ops.quantize(params, config) if _is_int8(self.ops) else params
 
     @classmethod
-    def from_pretrained(cls, name_or_directory: str | os.PathLike[str], ops: str | ModuleType = "auto") -> GPT:
+    def from_pretrained(
+        cls, name_or_directory: str | os.PathLike[str], ops: str | ModuleType = "auto", copy: bool = False
+    ) -> GPT:
         """Open a registered model ("stories", "poems", "gpt2", …) or any directory in the layout of `transformers`.
 
         `ops`: "numpy", "numba" (compiled), "int8" (compiled, weights in a quarter of the bytes, for generating only),
         "auto" (see choose_ops), or a module with the functions of nanogpt_np.ops. FileError says where files were
         looked for. Warns where the model was trained with such a module of somebody's own, and this is not it.
+        `copy`: weights are read into memory of their own, for files that others may overwrite while the model runs;
+        else they may be mapped, and a file that is cut short under a running process ends it.
         """
+        check_truth("copy", copy)
         is_auto = isinstance(ops, str) and ops == "auto"
         twin = numpy_ops if is_auto else find_ops(ops)  # a wrong name is said before anything is looked for
         directory = registry.resolve(files.as_path(name_or_directory, "name_or_directory"))
         if is_auto:
             twin, _ = choose_ops(P.size(checkpoint.read_config(directory)))
         keep = getattr(twin, "keep_one", None)  # one matrix at a time: never all of them twice
-        config, params, tokenizer = checkpoint.load(directory, keep=keep)
+        config, params, tokenizer = checkpoint.load(directory, keep=keep, copy=copy)
         trained = checkpoint.trained_with(directory)
         if trained not in (None, checkpoint.own_ops(twin)):
             warnings.warn(

@@ -2,7 +2,7 @@
 
 A file is 8 bytes with the header's length (little-endian), the header as JSON, then the tensors without holes:
 {"wte.weight": {"dtype": "F32", "shape": [50257, 768], "data_offsets": [0, 154389504]}, "__metadata__": {…}}
-Enter: a path. Leave: a Header, with every tensor's place in the file. Next: storage/checkpoint.py.
+Enter: a path. Leave: a Header, with every tensor's place in the file. Next: storage/contents.py.
 """
 
 import json
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import files
-from ..errors import FileError
+from ..errors import FileError, printable
 
-MAX_HEADER = 100_000_000  # bytes; the format's own limit
+MAX_HEADER = 4_000_000  # bytes; GPT-2's have 15,000, and the format's own limit of 100,000,000 takes 2.5 GB to parse
 MAX_DIMS = 32  # what every NumPy can hold
 
 # bytes per number, of every dtype that the format has in whole bytes
@@ -73,7 +73,7 @@ def read_header(path):
 
 def _header_text(path):  # -> (bytes, the size of the whole file)
     try:
-        with open(path, "rb") as file:
+        with files.open_regular(path) as file:
             n_bytes = file.seek(0, 2)
             file.seek(0)
             n_header = int.from_bytes(file.read(8), "little")
@@ -91,7 +91,7 @@ def _parse(path, text):
     except FileError:
         raise
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, absurdly long numbers, absurdly deep nesting
-        raise _broken(path, "header", "JSON in UTF-8", f"{type(error).__name__}: {str(error)[:80]}") from error
+        raise _broken(path, "header", "JSON in UTF-8", f"{type(error).__name__}: {error}") from error
     if not isinstance(raw, dict):
         raise _broken(path, "header", "a JSON object", type(raw).__name__)
     return raw
@@ -103,7 +103,7 @@ def _without_twins(path, pairs):
     if len(found) != len(pairs):
         seen = set()
         twin = next(name for name, _ in pairs if name in seen or seen.add(name))
-        raise _broken(path, "header", "every name once", f"{twin[:80]!r} twice")
+        raise _broken(path, "header", "every name once", f"'{printable(twin, 40)}' twice")
     return found
 
 
@@ -120,7 +120,8 @@ def _tensor_info(path, name, entry, data_start):
     start, end = offsets
     n_bytes = math.prod(shape) * ITEM_BYTES[dtype]  # Python integers: cannot overflow
     if n_bytes != end - start:
-        raise _broken(path, name, f"{n_bytes:,} bytes for {dtype} {shape}", f"{end - start:,}")
+        needed = f"{printable(f'{n_bytes:,}')} bytes for {dtype} {printable(shape)}"
+        raise _broken(path, name, needed, f"{end - start:,}")
     return TensorInfo(dtype, tuple(shape), data_start + start, data_start + end)
 
 
@@ -141,11 +142,4 @@ def _check_layout(path, tensors, data_start, n_bytes):
 
 
 def _broken(path, what, expected, got):
-    got = got if isinstance(got, str) else repr(got)
-    what = what if what.isprintable() else repr(what)
-    return FileError(f"{path}: {what[:80]}: expected {expected}, got {_one_line(got)}; {_ADVICE}")
-
-
-def _one_line(text):
-    text = text[:80] + "…" if len(text) > 80 else text
-    return text if text.isprintable() else repr(text)
+    return FileError(f"{files.short(path)}: {printable(what)}: expected {expected}, got {printable(got)}; {_ADVICE}")

@@ -13,7 +13,7 @@ from nanogpt_np.storage.registry import download
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setattr(transfer, "PAUSES", (0.0,))
-    monkeypatch.setattr(files, "_sync", lambda path: None)  # what it is for is tested in test_files.py
+    monkeypatch.setattr(files, "sync", lambda path: None)  # what it is for is tested in test_files.py
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     server = Server()
     yield server

@@ -64,7 +64,7 @@ def test_a_stop_at_any_write_leaves_the_old_or_the_new_one(tmp_path, model, monk
         with pytest.raises(KeyboardInterrupt):
             Best(tmp_path).offer(2, loss(2.0), *model)
         assert kept(best) in (1, 1 + stop_at) and Best(tmp_path).step == 1
-    assert seen == ["vocab.json", "merges.txt", "config.json", "model.safetensors", "measured.json"]
+    assert seen == ["vocab.json", "merges.txt", "model.safetensors", "config.json", "measured.json"]
     assert kept(best) == 6  # the weights were written, only the note was not
 
 
