@@ -45,8 +45,8 @@ def check_memory(options):
 
 def window_bytes(config):
     """About how much one window of a batch needs while it is learned from: what model.BlockActs keeps, as float32."""
-    # x, ln_1's, q, k, v, merged, attn_out, x_mid, ln_2's and ffn_out are n_embd wide; pre_gelu and hidden four times
-    per_token = config.n_layer * (18 * config.n_embd + config.n_head * config.n_ctx)
+    # x, ln_1's, q, k, v, merged, attn_out, x_mid, ln_2's and ffn_out are n_embd wide; pre_gelu and hidden n_hidden
+    per_token = config.n_layer * (10 * config.n_embd + 2 * config.n_hidden + config.n_head * config.n_ctx)
     return 4 * config.n_ctx * per_token
 
 
