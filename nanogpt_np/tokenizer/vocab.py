@@ -81,8 +81,8 @@ def rank_merges(vocab, merges):
 
 
 def _wrong_merge(rank, left, right, token, reason):
-    where = f"merge {rank:,} ({shown(left)}, {shown(right)}; line {rank + 2:,} of merges.txt)"
-    return TokenizerError(f"{where}: {shown(token)} {reason}")
+    left, right, token = (f"'{printable(part, 40)}'" for part in (left, right, token))
+    return TokenizerError(f"merge {rank:,} ({left}, {right}; line {rank + 2:,} of merges.txt): {token} {reason}")
 
 
 def check_ids(vocab):
