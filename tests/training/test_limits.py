@@ -138,7 +138,7 @@ def test_a_vocabulary_is_filled_as_far_as_the_text_goes():
     tokenizer = Tokenizer.train(texts, 1000, exact=False)
     assert tokenizer.n_vocab == 256 + 2 + 1 and tokenizer.encode("ab ab") == [256, 257]
     assert Tokenizer.train(texts, 258, exact=False).n_vocab == 258
-    with pytest.raises(ValueError, match="at most 259 tokens, got 1000"):
+    with pytest.raises(ValueError, match="at most 259 tokens, got 1,000"):
         Tokenizer.train(texts, 1000)
 
 
