@@ -6,7 +6,7 @@ Enter: numbers, or the JSON of the `transformers` library. Leave: a checked GPTC
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
-from .errors import InputError, printable
+from .errors import InputError, shown
 
 ACTIVATIONS = ("gelu_new", "gelu", "relu")
 POSITIONS = ("learned", "sinusoidal")
@@ -47,34 +47,34 @@ class GPTConfig:
                 continue
             if not _is_whole(value) or not 1 <= value <= MOST:
                 most = f", at most {MOST}" if _is_whole(value) and value > MOST else ""
-                raise InputError(f"{name}: expected a whole number of at least 1{most}, got {_quoted(value)}")
+                raise InputError(f"{name}: expected a whole number of at least 1{most}, got {shown(value)}")
         if self.n_embd % self.n_head:
             raise InputError(f"n_embd: expected a multiple of n_head = {self.n_head}, got {self.n_embd}")
         for name, allowed in (("activation", ACTIVATIONS), ("positions", POSITIONS)):
             value = getattr(self, name)
             if not isinstance(value, str) or value not in allowed:
-                raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {_quoted(value)}")
+                raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {shown(value)}")
         if self.positions == "sinusoidal" and self.n_embd % 2:
             raise InputError(f"n_embd: expected an even number for sinusoidal positions, got {self.n_embd}")
         if not isinstance(self.tie_word_embeddings, bool):
-            raise InputError(f"tie_word_embeddings: expected true or false, got {_quoted(self.tie_word_embeddings)}")
+            raise InputError(f"tie_word_embeddings: expected true or false, got {shown(self.tie_word_embeddings)}")
         if not _is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
-            raise InputError(f"dropout: expected a share from 0 to below 1, got {_quoted(self.dropout)}")
+            raise InputError(f"dropout: expected a share from 0 to below 1, got {shown(self.dropout)}")
         low, high = EPS_RANGE
         if not _is_number(self.layer_norm_eps) or not low <= self.layer_norm_eps <= high:
-            got = _quoted(self.layer_norm_eps)
+            got = shown(self.layer_norm_eps)
             raise InputError(f"layer_norm_eps: expected a positive number from {low} to {high}, got {got}")
         self._check_eos()
 
     def _check_eos(self) -> None:
         if not isinstance(self.more_eos_ids, tuple) or (self.eos_id is None and self.more_eos_ids):
-            raise InputError(f"more_eos_ids: expected a tuple of ids beside eos_id, got {_quoted(self.more_eos_ids)}")
+            raise InputError(f"more_eos_ids: expected a tuple of ids beside eos_id, got {shown(self.more_eos_ids)}")
         for name, ids in (("eos_id", (self.eos_id,)), ("more_eos_ids", self.more_eos_ids)):
             for i in ids:
                 if i is None and name == "eos_id":
                     continue
                 if not _is_whole(i) or not 0 <= i < self.n_vocab:
-                    raise InputError(f"{name}: expected an id below n_vocab = {self.n_vocab}, got {_quoted(i)}")
+                    raise InputError(f"{name}: expected an id below n_vocab = {self.n_vocab}, got {shown(i)}")
 
     @property
     def d_head(self) -> int:
@@ -109,11 +109,11 @@ class GPTConfig:
     def from_dict(cls, raw: Any) -> "GPTConfig":
         """The shape that a `config.json` describes; InputError where it is not a GPT-2 this project can run."""
         if not isinstance(raw, dict) or raw.get("model_type", "gpt2") != "gpt2":
-            got = _quoted(raw.get("model_type") if isinstance(raw, dict) else type(raw).__name__)
+            got = shown(raw.get("model_type") if isinstance(raw, dict) else type(raw).__name__)
             raise InputError(f"config: expected model_type 'gpt2', got {got}; only GPT-2 models can be opened")
         for name, wanted in _FIXED.items():
             if raw.get(name, wanted) != wanted:
-                got = _quoted(raw[name])
+                got = shown(raw[name])
                 raise InputError(f"config: expected {name} = {wanted!r}, got {got}; that variant is not supported")
         fields = {ours: raw[theirs] for ours, theirs in _FIELDS.items() if raw.get(theirs) is not None}
         if fields.get("activation") == "gelu_pytorch_tanh":
@@ -136,21 +136,17 @@ def _eos_ids(stored: Any, n_vocab: int) -> list[int]:
     """
     ids = stored if isinstance(stored, list) else [] if stored is None else [stored]
     if not all(map(_is_whole, ids)):
-        raise InputError(f"config: expected eos_token_id to be an id or a list of ids, got {_quoted(stored)}")
+        raise InputError(f"config: expected eos_token_id to be an id or a list of ids, got {shown(stored)}")
     return list(dict.fromkeys(i for i in ids if i < n_vocab))
 
 
 def _is_whole(value: Any) -> TypeGuard[int]:
+    """Python's own whole numbers only: a config is written as JSON."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _quoted(value: Any) -> str:
-    """A value for a message: a text in quotes, escaped and cut; anything else as Python writes it, cut."""
-    return f"'{printable(value)}'" if isinstance(value, str) else printable(value)
 
 
 # our field -> the field of transformers' GPT2Config

@@ -56,7 +56,7 @@ def _repr(value: object) -> str:
 
 def shown(value: object) -> str:
     """What was got, as a message shows it: printable, a text in quotes. shown("9") -> "'9'"; shown(9) -> "9" """
-    return printable(repr(value) if isinstance(value, str) else value)
+    return f"'{printable(value)}'" if isinstance(value, str) else printable(value)
 
 
 def is_whole(value: object) -> bool:

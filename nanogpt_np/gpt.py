@@ -54,6 +54,7 @@ class GPT:
         self.config, self.tokenizer = config, tokenizer
         self.ops = find_ops(ops, P.count(params))
         self.params = self.ops.quantize(params, config) if _is_int8(self.ops) else params
+        self._trained_with = checkpoint.own_ops(self.ops)
 
     @classmethod
     def from_pretrained(
@@ -82,7 +83,9 @@ class GPT:
                 "which may compute something else; give that module as ops",
                 stacklevel=2,
             )
-        return cls(config, params, tokenizer, twin)
+        gpt = cls(config, params, tokenizer, twin)
+        gpt._trained_with = trained or gpt._trained_with  # what the next save() says of these weights
+        return gpt
 
     @classmethod
     def from_config(
@@ -198,7 +201,7 @@ class GPT:
             raise InputError("save: expected float weights, got int8; open the model with ops='numpy' and save that")
         check_choice("dtype", dtype, ("float32", "float16"))
         directory = files.as_path(directory, "directory")
-        checkpoint.save(directory, self.config, self.params, self.tokenizer, dtype, self.ops)
+        checkpoint.save(directory, self.config, self.params, self.tokenizer, dtype, self._trained_with)
 
     def describe_ops(self, asked: str | ModuleType) -> str:
         """Who does the arithmetic, in words; `asked`: the name that was given, for which "auto" owes a reason."""

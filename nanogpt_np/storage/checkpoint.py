@@ -44,10 +44,10 @@ def own_ops(ops):
     return None if name in _TWINS else name
 
 
-def save(directory, config, params, tokenizer=None, dtype="float32", ops=ops):
+def save(directory, config, params, tokenizer=None, dtype="float32", trained_with=None):
     """Write a model directory that load() and `transformers` open: float32 or float16 weights [n_in, n_out].
 
-    `ops`, the module the weights were trained with, leaves its name in the file where it is none of the package's.
+    `trained_with`: own_ops() of the module that the weights were trained with; a name is written into the file.
     Every file is written whole or not at all, and all of them change as one: whenever the machine stops, the
     directory then opens as the old model, as the new one, or is refused for its missing config.json.
     Raises InputError where params, tokenizer and config do not fit together, FileError where the disk refuses.
@@ -60,8 +60,8 @@ def save(directory, config, params, tokenizer=None, dtype="float32", ops=ops):
     if tokenizer is not None:
         metadata["tokenizer_fingerprint"] = tokenizer.fingerprint
         texts |= tokenizer.to_files()
-    if name := own_ops(ops):
-        metadata["own_ops"] = name
+    if trained_with is not None:
+        metadata["own_ops"] = trained_with
     files.make_folder(directory)
     stale = [name for name in (ADDED, WHOLE) if (directory / name).exists()]  # of an earlier vocabulary
     with replacing_together(directory, CONFIG, texts, WEIGHTS, stale) as part:

@@ -21,6 +21,7 @@ from .transfer import check_file, fetch
 from .urls import check_url
 
 REGISTRY = "models.json"
+MAX_REGISTRY = 4 << 20  # bytes: some ten thousand models
 
 # a plain name: what the registry says must not reach outside the folder of its model
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -67,7 +68,7 @@ def read_registry(registry=None, home=None):
     """
     registry = Path(registry) if registry else weights_dir() / REGISTRY
     home = Path(home) if home else home_dir()
-    raw = files.read_json(registry)
+    raw = files.read_json(registry, MAX_REGISTRY)
     if not isinstance(raw, dict) or not all(isinstance(entry, dict) for entry in raw.values()):
         raise FileError(f"{registry}: expected a table of models, got something else; restore the file")
     return {name: _read_model(registry, home, name, entry) for name, entry in raw.items()}

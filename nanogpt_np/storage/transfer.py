@@ -25,6 +25,7 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 
 # bytes that a file may have where its size is not published: by its name, or how that ends
 MOST = {"config.json": 1 << 20, ".json": 1 << 26, ".txt": 1 << 26, ".safetensors": 1 << 36}
+MAX_NOTES = 1 << 16  # of what stands beside a part: an address, and a version
 
 
 def fetch(url, path, n_bytes=None, sha256=None, most=None, progress=True, advice="try again later"):
@@ -38,7 +39,7 @@ def fetch(url, path, n_bytes=None, sha256=None, most=None, progress=True, advice
 
     part = path.with_name(path.name + ".part")
     _check_places(path, part)
-    most = n_bytes if n_bytes is not None else most or MOST.get(path.name) or MOST.get(path.suffix, 1 << 26)
+    most = n_bytes if n_bytes is not None else most or _usual(path)
     for pause in (*PAUSES, None):
         try:
             _attempt(url, part, n_bytes, most, sha256 is not None, progress)
@@ -56,6 +57,12 @@ def fetch(url, path, n_bytes=None, sha256=None, most=None, progress=True, advice
         raise
     files.settle(part, path)
     _forget(part)
+
+
+def _usual(path):
+    """The bytes that a file may have where its size is not published; `path` may be its `.part`."""
+    path = path.with_name(path.name.removesuffix(".part"))
+    return MOST.get(path.name) or MOST.get(path.suffix, 1 << 26)
 
 
 def _check_places(path, part):
@@ -92,12 +99,13 @@ def check_file(path, suffix, n_bytes=None, sha256=None):
         raise files.cannot_read(path, error) from error
     if sha256 is not None:
         return
+    most = _usual(path) if n_bytes is None else n_bytes
     if suffix == ".safetensors":
         read_header(path)
     elif suffix == ".json":
-        files.read_json(path)
+        files.read_json(path, most)
     elif suffix == ".txt":
-        files.read_text(path)
+        files.read_text(path, most)
 
 
 def _sha256(path):
@@ -169,7 +177,7 @@ def _forget(part):
 
 def _resumable(url, part, most):  # -> (bytes to keep, the version they are of)
     try:
-        notes = files.read_json(_notes(part))
+        notes = files.read_json(_notes(part), MAX_NOTES)
         have = part.stat().st_size
     except (FileError, OSError):
         return 0, None

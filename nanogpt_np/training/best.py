@@ -11,6 +11,7 @@ from ..errors import FileError
 from ..storage import checkpoint
 
 NAME, NOTE = "best", "measured.json"
+MAX_NOTE = 1 << 16  # bytes; it has a hundred
 UNFINISHED = ".best.part"  # until the first one is complete
 
 
@@ -26,13 +27,13 @@ class Best:
         if (self.folder / NOTE).exists():
             self.step, self.loss = _read_note(self.folder / NOTE)
 
-    def offer(self, step, evaluation, config, params, tokenizer, dtype, ops):
+    def offer(self, step, evaluation, config, params, tokenizer, dtype, trained_with):
         """Keep the weights if they are the best so far -> were they?"""
         if not evaluation.loss < self.loss:
             return False
         first = not self.folder.exists()
         folder = self.out / UNFINISHED if first else self.folder
-        checkpoint.save(folder, config, params, tokenizer, dtype, ops)
+        checkpoint.save(folder, config, params, tokenizer, dtype, trained_with)
         # After the weights: a note older than they are is corrected when a resumed run measures this step again.
         note = {"step": step, "held_out_loss": evaluation.loss, "held_out_bits_per_byte": evaluation.bits_per_byte}
         files.write_json(folder / NOTE, note)
@@ -52,7 +53,7 @@ def _rename(folder, name):
 def _read_note(path):
     """-> step, loss"""
     try:
-        note = files.read_json(path)
+        note = files.read_json(path, MAX_NOTE)
         return int(note["step"]), float(note["held_out_loss"])
     except (KeyError, TypeError, ValueError) as error:
         message = f"{path}: expected the step and the loss of the best model, got a damaged note"

@@ -20,6 +20,7 @@ from . import best, picture, report, samples, state
 from .options import TrainOptions
 
 NAME = "training.json"
+MAX_BYTES = 1 << 20  # it has 1 kB, and a path for each file of text
 LOCK = "training.lock"  # never replaced: whoever locks a file that is replaced later has locked nothing
 
 # what a run writes into its folder; what was not finished when it was killed is called after these
@@ -101,7 +102,7 @@ def write(out, about):
 def read(out):
     """What training.json says, a dict; FileError where it is not as it was written."""
     path = Path(out) / NAME
-    about = files.read_json(path)
+    about = files.read_json(path, MAX_BYTES)
     if not isinstance(about, dict) or not _BEFORE_CHECKSUMS <= about.keys():
         raise FileError(f"{path}: expected {', '.join(sorted(_BEFORE_CHECKSUMS))}, got {printable(about)}; {_ADVICE}")
     if about.keys() != _BEFORE_CHECKSUMS:

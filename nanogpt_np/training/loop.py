@@ -194,7 +194,7 @@ class Run:
         measured = f"training loss {loss:.4f}"
         if self.evaluation:
             measured = f"held-out loss {self.evaluation.loss:.4f}"
-            parts = (self.config, self.params, self.tokenizer, self.options.dtype, self.ops)
+            parts = (self.config, self.params, self.tokenizer, self.options.dtype, checkpoint.own_ops(self.ops))
             self.best.offer(self.step, self.evaluation, *parts)
         if new := self.samples.add(self.step, measured, self.params):
             shown.say(new)
@@ -207,7 +207,8 @@ class Run:
     def save(self):
         """The state to go on from, then the model to generate with, then the picture."""
         self.save_state()
-        checkpoint.save(self.out, self.config, self.params, self.tokenizer, self.options.dtype, self.ops)
+        own = checkpoint.own_ops(self.ops)
+        checkpoint.save(self.out, self.config, self.params, self.tokenizer, self.options.dtype, own)
         title = f"{self.out.name}: {P.count(self.params):,} parameters"
         picture.save(self.log, self.out / picture.NAME, title, plan.tokens_per_epoch(self.windows))
         self.saved_at = time.perf_counter()

@@ -14,6 +14,7 @@ from ..generation.request import Request, encode_prompt
 from ..generation.sampling import Sampling
 
 NAME = "samples.txt"
+MOST_BYTES = 1 << 28  # an entry has 1 kB
 _HEADER = re.compile(r"step ([\d,]+), ")  # at the start of a line; the text itself is indented
 SAMPLING = Sampling(temperature=0.8, top_p=0.95)
 
@@ -56,7 +57,7 @@ def entry(step, loss, text):
 def _read_entries(path, last_step):
     """The entries of a file, each with its header; lines before the first header are dropped."""
     entries = []
-    for line in files.read_text(path).removesuffix("\n").split("\n"):
+    for line in files.read_text(path, MOST_BYTES).removesuffix("\n").split("\n"):
         if _HEADER.match(line):
             entries.append([line])
         elif entries:

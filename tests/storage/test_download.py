@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nanogpt_np import files
 from nanogpt_np import params as P
 from nanogpt_np.config import PRESETS, GPTConfig
 from nanogpt_np.errors import FileError
@@ -238,6 +239,19 @@ def test_a_part_of_unknown_origin_is_not_resumed(server, fetch, part, notes):
     if notes is not None:
         part.with_name("data.bin.part.json").write_text(notes)
     assert fetch(sha256=None) == DATA
+
+
+def test_notes_of_senseless_size_are_not_read(server, fetch, part, monkeypatch):
+    part.parent.mkdir(parents=True)
+    part.write_bytes(OTHER[:1000])
+    notes = part.with_name("data.bin.part.json")
+    with open(notes, "wb") as file:
+        file.truncate(4 << 30)  # takes no space
+    read = []
+    whole = files.read_bytes
+    monkeypatch.setattr(files, "read_bytes", lambda path, limit=None: read.append(limit) or whole(path, limit))
+    assert fetch() == DATA
+    assert transfer.MAX_NOTES in read and None not in read
 
 
 @pytest.mark.parametrize("n_bytes", [None, len(DATA)])
@@ -589,3 +603,15 @@ def test_a_registry_that_is_broken(tmp_path, raw, message):
     with pytest.raises(FileError, match=message) as caught:
         read_registry(write_registry(tmp_path, raw))
     one_line(caught)
+
+
+def test_files_of_senseless_size_are_not_read(tmp_path):
+    for name in ("models.json", "vocab.json", "config.json", "merges.txt"):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(4 << 30)  # takes no space
+    with pytest.raises(FileError, match=r"models.json: expected at most [\d,]+ bytes, got 4,294,967,296"):
+        read_registry(tmp_path / "models.json")
+    for name in ("vocab.json", "config.json", "merges.txt"):
+        path = tmp_path / name
+        with pytest.raises(FileError, match=rf"{name}: expected at most [\d,]+ bytes, got 4,294,967,296"):
+            transfer.check_file(path, path.suffix)

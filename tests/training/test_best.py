@@ -15,7 +15,7 @@ from nanogpt_np.training.evaluation import Evaluation
 @pytest.fixture
 def model(make_gpt):
     gpt = make_gpt()
-    return gpt.config, gpt.params, gpt.tokenizer, "float32", gpt.ops
+    return gpt.config, gpt.params, gpt.tokenizer, "float32", None
 
 
 def loss(nats):

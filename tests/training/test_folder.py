@@ -13,6 +13,7 @@ from runs import write_stories
 
 from nanogpt_np import GPT, files, ops
 from nanogpt_np.cli import main
+from nanogpt_np.storage import checkpoint
 from nanogpt_np.training import folder, loop
 from nanogpt_np.training.folder import resume_options
 from nanogpt_np.training.loop import train
@@ -240,8 +241,11 @@ def test_a_run_with_ops_of_ones_own_says_so(tmp_path, capsys):
     # the model knows too
     expected = "trained with the ops of the module my_ops, opened with nanogpt_np.ops, which may compute something else"
     with pytest.warns(UserWarning, match=expected):
-        GPT.from_pretrained(run.out, ops="numpy")
+        opened = GPT.from_pretrained(run.out, ops="numpy")
     GPT.from_pretrained(run.out, ops=own).save(tmp_path / "copy")
+    opened.save(tmp_path / "with others")  # they are the same weights still
+    for place in (run.out, f"{run.out}/best", tmp_path / "copy", tmp_path / "with others"):
+        assert checkpoint.trained_with(place) == "my_ops", place
     capsys.readouterr()
     assert main(["generate", "the", "--model", str(tmp_path / "copy"), "--max-new-tokens", "1"]) == 0
     said = capsys.readouterr().err
@@ -266,3 +270,21 @@ def test_a_file_name_need_not_be_unicode(tmp_path):
     about = {"options": dataclasses.asdict(options(tmp_path)) | {"data": ["\udcff"]}, "data_sha256": "", "version": ""}
     folder.write(tmp_path, about)
     assert folder.read(tmp_path)["options"]["data"] == ["\udcff"]
+
+
+# ---- files that are none of a run's
+
+
+def test_files_of_senseless_size_are_not_read(tmp_path):
+    """What a run reads again when it goes on; each as a file that claims four gigabytes and takes no space."""
+    run = options(tmp_path, sample=["the"])
+    start(run)
+    too_large = r"expected at most [\d,]+ bytes, got 4,294,967,296"
+    for name, message in ((folder.NAME, too_large), ("samples.txt", too_large), ("best/measured.json", "damaged note")):
+        path = Path(run.out) / name
+        kept = path.read_bytes()
+        os.truncate(path, 4 << 30)
+        with pytest.raises(files.FileError, match=rf"{name}: .*{message}"):
+            start(run, resume=True)
+        path.write_bytes(kept)
+    start(run, resume=True)
