@@ -307,8 +307,8 @@ def _check_parts(config: Any, params: Any, tokenizer: Any) -> None:
 def _check_memory(n_bytes: int) -> None:
     free = memory.available()
     if free is not None and n_bytes > free:
-        got = f"{n_bytes / 1e9:,.1f} GB of weights"
-        raise InputError(f"config: expected weights within the {free / 1e9:,.1f} GB that are free, got {got}")
+        expected, got = (memory.in_words(n) for n in (free, n_bytes))
+        raise InputError(f"config: expected weights within the {expected} that are free, got {got}; make it smaller")
 
 
 def _check_mask(given: ArrayLike, ids: np.ndarray) -> np.ndarray:

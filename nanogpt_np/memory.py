@@ -26,12 +26,13 @@ _kept = 0  # bytes, as glibc was asked last
 
 
 def total_bytes():
-    """The memory of this machine, or what the container may have of it; None where nobody says."""
+    """The memory of this machine, or what the container or `ulimit -v` lets one have; None where nobody says."""
     try:
         page, n_pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
     limits = [page * n_pages] if page > 0 and n_pages > 0 else []
+    limits += [limit for limit in [_limit_of_process()] if limit is not None]
     for path in _LIMITS:
         try:
             limits.append(int(Path(path).read_text()))
@@ -102,12 +103,24 @@ def _of_group():
 
 
 def _of_process():
+    limit, used = _limit_of_process(), _read("/proc/self/statm").split()
+    return limit - int(used[0]) * os.sysconf("SC_PAGE_SIZE") if limit is not None and used else None
+
+
+def _limit_of_process():
     try:
         import resource  # not on Windows
     except ImportError:
         return None
-    limit, used = resource.getrlimit(resource.RLIMIT_AS)[0], _read("/proc/self/statm").split()
-    return limit - int(used[0]) * resource.getpagesize() if limit != resource.RLIM_INFINITY and used else None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def in_words(n_bytes):
+    """in_words(2_345_000_000) -> "2.3 GB"; in_words(81_920) -> "81 kB"; whole from 10 on, cut."""
+    unit, one = next(row for row in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if n_bytes >= row[1] or row[0] == "kB")
+    size = n_bytes / one
+    return f"{size:.1f} {unit}" if size < 10 else f"{int(size):,} {unit}"
 
 
 def _read(path):

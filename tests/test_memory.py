@@ -92,3 +92,18 @@ def test_what_linux_says_of_its_memory(monkeypatch):
 def test_this_machine_has_some():
     n_bytes = memory.available()
     assert n_bytes is None or 10**6 < n_bytes < 10**16
+
+
+def test_a_limit_of_this_process_counts(monkeypatch):
+    """As `ulimit -v` sets it: all there is for whoever plans, and what is left of it for whoever asks now."""
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (50 << 20, resource.RLIM_INFINITY))
+    monkeypatch.setattr(memory, "_read", lambda path: "1000 1 1" if path == "/proc/self/statm" else "")
+    assert memory.total_bytes() == 50 << 20
+    assert memory.available() == (50 << 20) - 1000 * resource.getpagesize()
+
+
+def test_bytes_in_words():
+    sizes = {0: "0.0 kB", 950: "0.9 kB", 81_920: "81 kB", 2_345_000: "2.3 MB", 999_999_999: "999 MB",
+             1_000_000_000: "1.0 GB", 123_456_000_000_000: "123,456 GB"}  # fmt: skip
+    assert {n_bytes: memory.in_words(n_bytes) for n_bytes in sizes} == sizes

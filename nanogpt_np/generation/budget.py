@@ -29,9 +29,9 @@ def check(prompts, params, config, ops, request, max_new, num_beams=1):
     name = "num_beams" if num_beams > 1 else "num_return_sequences"
     fit = max(free // wanted // len(prompts), 1)
     expected, got = (f"{name}: expected at most {fit:,}", each) if each > fit else ("prompts: expected fewer", n_rows)
+    each_takes = f"a sequence takes {memory.in_words(wanted)} and {memory.in_words(free)} are free"
     raise InputError(
-        f"{expected}, as a sequence takes {wanted / 1e6:,.1f} MB and {free / 1e9:,.1f} GB are free, got {shown(got)}; "
-        "ask for fewer at once, or for shorter ones"
+        f"{expected}, as {each_takes}, got {shown(got)}; ask for fewer at once, or for shorter ones"
     )
 
 

@@ -23,22 +23,22 @@ def check_memory(options):
     config = options.shape(options.n_vocab if options.trains_vocabulary else LEAST_VOCAB)
     n_parameters, per_window = P.size(config), window_bytes(config)
     left = room - WEIGHT_BYTES * n_parameters
-    here = f"the {gigabytes(room)} of memory here"
+    here = f"the {memory.in_words(room)} of memory here"
     if left < 0:
         raise InputError(
             f"--n-embd {config.n_embd}, --n-layer {config.n_layer}: expected at most about {room // WEIGHT_BYTES:,} "
             f"parameters to train in {here}, got {n_parameters:,}, which take about "
-            f"{gigabytes(WEIGHT_BYTES * n_parameters)}; make the model smaller"
+            f"{memory.in_words(WEIGHT_BYTES * n_parameters)}; make the model smaller"
         )
     if left < per_window:
         raise InputError(
             f"--n-ctx {config.n_ctx}: expected windows that fit {here}, got some of about "
-            f"{gigabytes(per_window)} each; make them shorter, or the model smaller"
+            f"{memory.in_words(per_window)} each; make them shorter, or the model smaller"
         )
     if left < per_window * options.batch_size:
         raise InputError(
             f"--batch-size: expected at most about {left // per_window:,} windows at once in {here}, got "
-            f"{options.batch_size:,}, which take about {gigabytes(per_window * options.batch_size)}; "
+            f"{options.batch_size:,}, which take about {memory.in_words(per_window * options.batch_size)}; "
             "use fewer, and more --accumulate"
         )
 
@@ -48,11 +48,6 @@ def window_bytes(config):
     # x, ln_1's, q, k, v, merged, attn_out, x_mid, ln_2's and ffn_out are n_embd wide; pre_gelu and hidden n_hidden
     per_token = config.n_layer * (10 * config.n_embd + 2 * config.n_hidden + config.n_head * config.n_ctx)
     return 4 * config.n_ctx * per_token
-
-
-def gigabytes(n_bytes):
-    """gigabytes(2_345_000_000) -> "2.3 GB"; whole from 10 on."""
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes < 10**10 else f"{n_bytes // 10**9:,} GB"
 
 
 def doubts(options, windows, n_held_out_bytes):

@@ -72,7 +72,8 @@ class TrainOptions:
             setattr(self, field.name, _typed(_flag(field.name), field.type, getattr(self, field.name)))
         for name, expected, holds in (*self._rules(), *self._rules_of_learning()):
             if not holds:
-                raise InputError(f"{_flag(name)}: expected {expected}, got {shown(getattr(self, name))}")
+                advice = "" if name in ("data", "out") else "; leave it out for the usual one"
+                raise InputError(f"{_flag(name)}: expected {expected}, got {shown(getattr(self, name))}{advice}")
         try:
             self.shape(self.n_vocab)
         except InputError as error:  # the same words, but the options as they are typed

@@ -7,6 +7,7 @@ import re
 import shlex
 from dataclasses import replace
 
+from .. import memory
 from . import optim
 
 MODEL_COPIES = 2  # the last and the best
@@ -24,7 +25,7 @@ def lines(options, config, n_parameters, windows, n_held_out_bytes, step):
     lines = [
         f"model: {n_parameters:,} parameters ({shape})",
         f"plan: {options.steps:,} steps of {per_step:,} tokens: {seen}; {held_out}",
-        f"disk: {megabytes(disk_bytes(options, n_parameters))} in {options.out}; how long it takes is said after "
+        f"disk: {memory.in_words(disk_bytes(options, n_parameters))} in {options.out}; how long it takes is said after "
         "the first steps",
     ]
     if step:
@@ -63,11 +64,6 @@ def disk_bytes(options, n_parameters):
     """What a run keeps on disk: the last model, the best (where something is held out), the state to resume from."""
     per_weight = 2 if options.dtype == "float16" else 4
     return n_parameters * (per_weight * (MODEL_COPIES if options.held_out else 1) + STATE_BYTES)
-
-
-def megabytes(n_bytes):
-    """megabytes(19_400_000) -> "19 MB"; at least 1."""
-    return f"{max(round(n_bytes / 1e6), 1):,} MB"
 
 
 def closing(out, step, n_steps, last_loss, best, prompt):

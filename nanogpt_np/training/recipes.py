@@ -21,13 +21,13 @@ class Recipe(NamedTuple):
 RECIPES = (
     Recipe("tiny", 100_000, "a page to a chapter", dict(
         n_vocab=320, n_ctx=64, n_embd=64, n_layer=3, n_head=4,
-        steps=600, batch_size=16, lr=3e-3, warmup=30, dropout=0.1, eval_every=100)),
+        steps=600, batch_size=16, lr=3e-3, warmup=30, dropout=0.1, held_out=0.1, eval_every=100)),
     Recipe("small", 5_000_000, "a book, or all of Shakespeare's plays", dict(
         n_vocab=1024, n_ctx=128, n_embd=128, n_layer=4, n_head=4,
-        steps=1500, batch_size=16, lr=2e-3, warmup=100, dropout=0.1, eval_every=250)),
+        steps=1500, batch_size=16, lr=2e-3, warmup=100, dropout=0.1, held_out=0.02, eval_every=250)),
     Recipe("stories", float("inf"), "a shelf of books", dict(
         n_vocab=4096, n_ctx=256, n_embd=256, n_layer=6, n_head=8,
-        steps=4500, batch_size=8, lr=1e-3, warmup=200, dropout=0.0, eval_every=250)),
+        steps=4500, batch_size=8, lr=2e-3, warmup=300, dropout=0.1, held_out=0.02, eval_every=250)),
 )  # fmt: skip
 
 AUTO = "auto"
