@@ -1,5 +1,6 @@
 """The models in weights/: they open by name, are what TRAINING.md says, and write what they promise."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -58,6 +59,38 @@ def test_stories_bits_per_byte_are_as_stated():
     stated = re.search(r"\*\*([\d.]+) bits per byte\*\*", (weights_dir() / "stories" / "TRAINING.md").read_text())
     assert result.bits_per_byte == pytest.approx(float(stated[1]), abs=0.001)  # it is stated to three digits
     assert result.bits_per_byte <= 1.0
+
+
+def _measure():
+    """weights/stories/measure.py as a module."""
+    spec = importlib.util.spec_from_file_location("measure", weights_dir() / "stories" / "measure.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_stories_are_as_good_as_stated():
+    """The three shares of measure.py, within one story: the same 100 on any CPU but for logits that tie to rounding."""
+    measure = _measure()
+    got = measure.shares(*measure.write(GPT.from_pretrained("stories", ops="numpy")))
+    page = (weights_dir() / "stories" / "TRAINING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:end|repeat|keep)[^|]*\|[^|]*\| ([\d]+) of (\d+) \|", page, flags=re.MULTILINE)
+    stated = [tuple(map(int, row)) for row in rows]
+    expected = [(got.ended, 100), (got.repeating, 100), (got.keeping, got.named)]
+    assert len(stated) == 3
+    for (said, of), (counted, among) in zip(stated, expected, strict=True):
+        assert abs(said - counted) <= 1 and abs(of - among) <= 1
+
+
+def test_shares_are_counted_as_they_are_meant():
+    measure = _measure()
+    assert measure.repeats("They ran to the park. Then it rained. They ran to the park!")
+    assert not measure.repeats("He was happy. She ran home. He was happy.")  # short ones may come twice
+    assert measure.first_name("A girl named Lily had a cat called Tom.") == "Lily"
+    assert measure.first_name("The cat slept.") is None
+    assert measure.keeps("A boy named Tim ran. Then he sat. Tim slept.", "Tim")
+    assert not measure.keeps("A boy named Tim ran. Then he sat. Timmy slept.", "Tim")
 
 
 def has_form(poem, n_characters):

@@ -1,0 +1,116 @@
+"""What README.md shows is so: its links lead somewhere, its commands are known, its samples are what is written."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nanogpt_np import GPT
+from nanogpt_np import params as P
+from nanogpt_np.cli import main
+from nanogpt_np.cli.entry import parser
+from nanogpt_np.storage.registry import weights_dir
+from nanogpt_np.training.report import Log
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / ".github/CONTRIBUTING.md", *ROOT.glob("docs/*.md"), *ROOT.glob("weights/*/*.md")]
+SHAKESPEARE = ROOT.parent / "shared" / "data" / "shakespeare" / "input.txt"
+
+
+def blocks(kind):
+    """The fenced blocks of one kind, as text."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def one_line(text):
+    """Text without its line breaks: the README wraps what a terminal does not."""
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    inside = [target for target in targets if "://" not in target]
+    assert not [target for target in inside if not (page.parent / target).exists()]
+
+
+def test_every_command_is_one():
+    lines = [line.removeprefix("$ ") for block in blocks("text") for line in block.splitlines()]
+    lines += [part for block in blocks("sh") for part in block.split("&&")]
+    commands = [line[line.index("nanogpt-np") :] for line in lines if re.match(r"\s*(echo .*\| )?nanogpt-np ", line)]
+    assert len(commands) >= 12
+    for command in commands:
+        parser().parse_args(shlex.split(command, comments=True)[1:])
+
+
+def test_the_sample_is_what_the_model_writes(capsys):
+    """With NumPy, and the first command's own words; the last block of README's first command is the same."""
+    command, _, sample = blocks("text")[0].partition("\n")
+    words = shlex.split(command.removeprefix("$ "))
+    assert words[0] == "nanogpt-np" and command.removeprefix("$ ") in blocks("sh")[0]
+    assert main(words[1:]) == 0
+    assert one_line(capsys.readouterr().out) == one_line(sample)
+
+
+def test_what_is_typed_in_python_runs(capsys):
+    (code,) = blocks("python")
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    said = capsys.readouterr().out
+    assert "(1, 8, 5, 5)" in said and "float32 [1, 5, 256]" in said
+    assert np.isfinite(names["logits"]).all()
+
+
+def test_guessing_ahead_is_worth_it():
+    """The README's example of --speculate: the same text, and most of it guessed."""
+    (line,) = [line for line in blocks("text")[1].splitlines() if "--speculate" in line]
+    args = parser().parse_args(shlex.split(line, comments=True)[1:])
+    gpt = GPT.from_pretrained("stories", ops="numpy")
+    plain = gpt.generate(args.prompt, args.max_new_tokens, temperature=0)
+    passes, whole = [], gpt.ops.unembed
+    try:
+        gpt.ops.unembed = lambda *given: passes.append(1) or whole(*given)
+        guessed = gpt.generate(args.prompt, args.max_new_tokens, temperature=0, speculate=args.speculate)
+    finally:
+        gpt.ops.unembed = whole
+    assert guessed == plain
+    assert len(passes) < 0.6 * len(gpt.tokenizer.encode(plain))
+
+
+def test_numbers_of_the_shipped_model():
+    million = P.count(GPT.from_pretrained("stories", ops="numpy").params) / 1e6
+    assert f"*stories* ({million:.1f} million parameters" in README
+    log = Log.load(weights_dir() / "stories" / "log.csv", last_step=10**9)
+    assert f"*stories* took {round(log.seconds / 60)} minutes on two cores" in README
+
+
+def test_numbers_that_were_measured_are_those_of_the_page():
+    page = one_line((ROOT / "docs" / "performance.md").read_text(encoding="utf-8"))
+    (share,) = re.findall(r"the loss of \*stories\* rises by ([\d.]+) %", README)
+    assert re.search(rf"model on [\d,]+ characters rises by {share}\d* % in int8", page)
+
+
+def shown_of_shakespeare():
+    """-> the words of the command, what it said."""
+    (block,) = [block for block in blocks("text") if block.startswith("$ nanogpt-np train")]
+    command, _, said = block.partition("\n")
+    return shlex.split(command.removeprefix("$ "))[1:], said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHAKESPEARE.exists(), reason=f"needs tiny Shakespeare, {SHAKESPEARE}")
+def test_shakespeare_is_what_is_shown(tmp_path, monkeypatch, capsys):
+    """The plan to the letter; the loss to 0.02 nats, as other CPUs round otherwise, and 1,500 steps carry that on."""
+    words, shown = shown_of_shakespeare()
+    monkeypatch.chdir(tmp_path)
+    Path("input.txt").write_bytes(SHAKESPEARE.read_bytes())
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    plan = [line for line in shown.splitlines() if line.startswith(("model: ", "plan: "))]
+    assert len(plan) == 2 and all(line in said for line in plan)
+    (stated,) = re.findall(r"step 1,500 of 1,500: .*held-out loss ([\d.]+)", shown)
+    (got,) = re.findall(r"step 1,500 of 1,500: .*held-out loss ([\d.]+)", said)
+    assert float(got) == pytest.approx(float(stated), abs=0.02)
