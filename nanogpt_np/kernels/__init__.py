@@ -12,8 +12,6 @@ To read: compile, math; writer, vectors, tiles, products (matrices); attention, 
 from ..ops import (
     IGNORE,
     causal_mask,
-    dropout,
-    dropout_backward,
     embedding,
     embedding_backward,
     gelu,
@@ -34,7 +32,15 @@ from .attention import (
     softmax_scores,
 )
 from .decode import decode_few, decode_plan
-from .pointwise import gelu_new, gelu_new_backward, layer_norm, layer_norm_backward, merge_heads
+from .pointwise import (
+    dropout,
+    dropout_backward,
+    gelu_new,
+    gelu_new_backward,
+    layer_norm,
+    layer_norm_backward,
+    merge_heads,
+)
 from .products import linear, linear_backward, unembed
 from .training import adam_step_, cross_entropy, cross_entropy_backward, sum_of_squares
 from .weights import keep_one

@@ -1,11 +1,11 @@
-"""What goes over memory once, value by value or row by row: GELU, layer norm, heads side by side.
+"""What goes over memory once, value by value or row by row: GELU, dropout, layer norm, heads side by side.
 
 Enter and leave: as in ops.py, which is the definition; float32 runs here, any other dtype is handed to ops.py.
 Each kernel is a private `_name_kernel` under a wrapper that allocates. Next: kernels/training.py.
 """
 
 import numpy as np
-from numba import float32, intp, prange, void
+from numba import float32, intp, prange, uint8, void
 
 from .. import ops
 from .compile import inner, kernel, read
@@ -77,6 +77,32 @@ def _gelu_new_backward(dout, x, dx):
         cube = GELU_CUBE * value * value
         s = ONE / (ONE + exp(-GELU_SCALE * value * (ONE + cube)))
         dx[i] = dout[i] * (s + value * s * (ONE - s) * GELU_SCALE * (ONE + THREE * cube))
+
+
+# ---------------------------------------------------------------- dropout
+
+
+def dropout(x, keep, rate):
+    """See ops.dropout; the same bits."""
+    if not is_float32(x) or x.size < SMALL or x.shape != keep.shape:
+        return ops.dropout(x, keep, rate)
+    x, keep = np.ascontiguousarray(x), np.ascontiguousarray(keep, bool)
+    out = np.empty_like(x)
+    scale = np.float32(1.0 / (1.0 - rate))
+    _dropout_kernel(x.reshape(-1), keep.reshape(-1).view(np.uint8), scale, share(x.size, 16), out.reshape(-1))
+    return out
+
+
+@kernel(void(read(float32[::1]), read(uint8[::1]), float32, intp, float32[::1]), early=False)
+def _dropout_kernel(x, keep, scale, each, out):
+    for part in prange((x.size + each - 1) // each):
+        for i in range(part * each, min((part + 1) * each, x.size)):
+            out[i] = x[i] * float32(keep[i]) * scale
+
+
+def dropout_backward(dout, keep, rate):
+    """See ops.dropout_backward: what was kept grew, so its gradient does."""
+    return dropout(dout, keep, rate)
 
 
 # ---------------------------------------------------------------- layer norm

@@ -33,6 +33,7 @@ EXAMPLES = {  # the kernel: the function of ops.py that it does the work of, and
     "pointwise._gelu_new_small_kernel": ("gelu_new", X),
     "pointwise._gelu_new_kernel": ("gelu_new", WIDE),
     "pointwise._gelu_new_backward_kernel": ("gelu_new_backward", WIDE, WIDE[::-1]),
+    "pointwise._dropout_kernel": ("dropout", WIDE, WIDE > -1, 0.1),
     "pointwise._layer_norm_small_kernel": ("layer_norm", X, GAIN, SHIFT),
     "pointwise._layer_norm_kernel": ("layer_norm", WIDE, GAIN, SHIFT),
     "pointwise._layer_norm_backward_kernel": ("layer_norm_backward", X[::-1], X, GAIN, SHIFT),

@@ -140,6 +140,25 @@ def test_gelu_far_out():
     np.testing.assert_allclose(kernels.gelu_new(x[1:]), ops.gelu_new(x[1:]), atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (33, 1024), (2, 4, 101, 99)])
+@np.errstate(invalid="ignore")  # infinity times 0
+def test_dropout_is_the_definition_to_the_bit(shape):
+    """So that a run may go on with either ops; signs of zeros, infinities and NaN too."""
+    x = normal(*shape)
+    x.reshape(-1)[:4] = -0.0, np.inf, -np.inf, np.nan
+    keep = normal(*shape, seed=1) > -1
+    keep.reshape(-1)[:4] = True, False, True, False
+    for rate in (0.1, 0.5, 1 / 3):
+        expected = ops.dropout(x, keep, rate)
+        real = ~np.isnan(expected)
+        for twin in (kernels.dropout, kernels.dropout_backward):
+            got = twin(x, keep, rate)
+            assert got.dtype == np.float32 and np.isnan(got[~real]).all()
+            assert np.array_equal(got[real].view(np.uint32), expected[real].view(np.uint32))
+    turned, keep = np.moveaxis(x, 0, -1), np.moveaxis(keep, 0, -1)  # not contiguous
+    np.testing.assert_array_equal(kernels.dropout(turned, keep, 0.1), ops.dropout(turned, keep, 0.1))
+
+
 @pytest.mark.parametrize("n_query, n_key", [(1, 1), (1, 9), (6, 6), (3, 9), (130, 130)])
 def test_attention(n_query, n_key):
     q, k = normal(2, 3, n_query, 4, scale=2), normal(2, 3, n_key, 4, seed=1, scale=2)
