@@ -86,17 +86,18 @@ def _chunk_lines(chunk, color):
     parts = [chunk.data] if chunk.is_special else [bytes([byte]) for byte in chunk.data]
     rows = [("special" if chunk.is_special else "bytes", "", parts)]
     for step in chunk.merges:
-        rows.append((f"rank {step.rank:>6,}", f"{_spell(step.left)} + {_spell(step.right)}", step.parts))
+        rows.append((f"rank {step.rank:>6,}", f"{spell(step.left)} + {spell(step.right)}", step.parts))
     width = max(_width(pair) for _, pair, _ in rows)
     lines = []
     for label, pair, parts in rows:
         padding = " " * (width - _width(pair))
-        lines.append(f"  {_dim(label.ljust(11), color)}  {pair}{padding}  {_token_line(map(_spell, parts), color)}")
+        lines.append(f"  {_dim(label.ljust(11), color)}  {pair}{padding}  {_token_line(map(spell, parts), color)}")
     lines.append(f"  {_dim('ids'.ljust(11), color)}  {' ' * width}  {_id_line(chunk.ids, color)}")
     return lines
 
 
-def _spell(token):
+def spell(token):
+    """The same with its spaces to be seen: spell(b" upon") -> "␣upon" """
     return visible(token).replace(" ", "␣")
 
 

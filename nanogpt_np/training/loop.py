@@ -2,7 +2,7 @@
 
 Enter: TrainOptions. Leave: in `out`, the model (checkpoint.py's layout), `training.json` (the options),
 `training_state.safetensors` (weights, moments, generator, step), `log.csv`, `loss.png`, and, where they are wanted,
-`best/` (the model with the lowest held-out loss) and `samples.txt`. Next: memory.py.
+`best/` (the model with the lowest held-out loss) and `samples.txt`. Next: lens/seen.py.
 """
 
 import contextlib

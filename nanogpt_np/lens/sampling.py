@@ -1,0 +1,64 @@
+"""One distribution through every stage of sampling: what each stage did, and the mass that was left.
+
+Enter: a GPT, a text, and how to sample. Leave: a row for each stage, in the order of generation/sampling.py.
+Next: memory.py.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..generation import sampling as stages
+from ..generation.sampling import Sampling
+from .seen import look, spelled
+
+
+class SamplingView(NamedTuple):
+    """The next token's distribution before and after each stage; stages that change nothing are left out."""
+
+    prompt: list  # of str: the tokens that came before
+    names: list  # [n_stages] of str: "raw", "temperature 0.8", "top-p 0.95", …
+    tokens: list  # [n_vocab] of str, the likeliest first
+    ids: np.ndarray  # int64 [n_vocab], in that order
+    probs: np.ndarray  # float64 [n_stages, n_vocab], columns in that order; each row sums to 1
+    n_left: np.ndarray  # int64 [n_stages], tokens that may still be chosen
+    mass: np.ndarray  # float64 [n_stages], what those had together in the stage before; 1 in the first row
+
+
+def sampling_view(gpt, prompt, sampling):
+    """The distribution behind a text through every stage of a Sampling -> SamplingView.
+
+    temperature=0 is a stage that leaves the likeliest token alone.
+    """
+    seen = look(gpt, prompt)
+    names, rows = ["raw"], [seen.logits[-1:]]
+    for name, apply in _steps(sampling, seen.ids):
+        names.append(name)
+        rows.append(apply(rows[-1]))
+    probs = np.stack([stages.probabilities(row)[0] for row in rows])
+    order = np.argsort(-probs[0], kind="stable")
+    probs = probs[:, order]
+    left = np.stack([np.isfinite(row[0])[order] for row in rows])
+    mass = np.array([1.0, *((probs[i - 1] * left[i]).sum() for i in range(1, len(rows)))])
+    return SamplingView(seen.tokens, names, spelled(gpt, order), order, probs, left.sum(axis=1), mass)
+
+
+def _steps(s: Sampling, ids):
+    """(name, function of logits) of each stage that a Sampling asks for, in its order."""
+    if s.repetition_penalty != 1.0:
+        yield f"repetition penalty {s.repetition_penalty:g}", lambda x: stages.repetition_penalty(
+            x, [ids], s.repetition_penalty
+        )
+    if s.banned_ids:
+        yield f"{len(s.banned_ids)} banned", lambda x: stages.ban(x, s.banned_ids)
+    if s.temperature == 0:
+        yield "greedy", lambda x: np.where(np.arange(x.shape[-1]) == stages.greedy(x)[:, None], x, -np.inf)
+        return
+    if s.temperature != 1.0:
+        yield f"temperature {s.temperature:g}", lambda x: stages.temperature(x, s.temperature)
+    if s.top_k:
+        yield f"top-k {s.top_k}", lambda x: stages.top_k(x, s.top_k)
+    if s.top_p:
+        yield f"top-p {s.top_p:g}", lambda x: stages.top_p(x, s.top_p)
+    if s.min_p:
+        yield f"min-p {s.min_p:g}", lambda x: stages.min_p(x, s.min_p)

@@ -1,0 +1,65 @@
+"""A text and one pass over it that keeps everything: what every other room of this wing begins with.
+
+Enter: a GPT, and a text or ids. Leave: a Seen: ids, tokens as a person reads them, logits, acts. Nothing is hooked into
+the model: `acts` are what its forward pass returns (model.py). Next: lens/tokens.py.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import InputError, is_whole, shown
+from ..generation.request import encode_prompt
+from ..model import GPTActs
+from ..tokenizer.display import spell
+
+
+class Seen(NamedTuple):
+    """One text and one pass over it; acts have n_batch = 1."""
+
+    tokens: list  # [n_seq] of str
+    ids: np.ndarray  # int64 [n_seq]
+    logits: np.ndarray  # float32 [n_seq, n_vocab]
+    acts: GPTActs
+
+
+class Stream(NamedTuple):
+    """The residual stream wherever it was added to: after the embedding, and after each half of each block."""
+
+    names: list  # [2 * n_layer + 1] of str: "embedded", "L0.attn", "L0.ffn", …
+    x: np.ndarray  # [2 * n_layer + 1, n_seq, n_embd]
+
+
+def look(gpt, prompt):
+    """One pass of a GPT over a text or a list of ids -> Seen.
+
+    InputError where there is not one token, an id is outside the vocabulary, or the text is longer than n_ctx.
+    """
+    ids = encode_prompt(prompt, gpt.config, gpt.tokenizer)
+    if not ids:
+        raise InputError("prompt: expected at least one token, got none; begin with some text")
+    logits, acts = gpt(ids, keep_acts=True)
+    return Seen(spelled(gpt, ids), np.array(ids), logits[0], acts)
+
+
+def spelled(gpt, ids):
+    """Ids as a person reads them, a list of str: " a" as ␣a, stray bytes as \\xe4; <7> where id 7 has no text."""
+    known = 0 if gpt.tokenizer is None else gpt.tokenizer.n_vocab  # rows beyond only pad wte
+    return [spell(gpt.tokenizer.token_bytes(int(i))) if i < known else f"<{int(i)}>" for i in ids]
+
+
+def stream(acts):
+    """The residual stream of a pass with n_batch = 1 -> Stream."""
+    names, x = ["embedded"], [acts.embedded[0]]
+    outs = [*(block.x for block in acts.blocks[1:]), acts.x]
+    for layer, (block, out) in enumerate(zip(acts.blocks, outs, strict=True)):
+        names += [f"L{layer}.attn", f"L{layer}.ffn"]
+        x += [block.x_mid[0], out[0]]
+    return Stream(names, np.stack(x))
+
+
+def check_place(name, place, n):
+    """-> the place as 0 to n - 1, for one that may count from the end; InputError for what is none of them."""
+    if not is_whole(place) or not -n <= place < n:
+        raise InputError(f"{name}: expected a whole number from {-n} to {n - 1}, got {shown(place)}")
+    return int(place) % n
