@@ -1,6 +1,6 @@
 """`nanogpt-np models` and `nanogpt-np info`: which models there are, and what one is.
 
-Next: cli/machine.py.
+Next: cli/looking.py.
 """
 
 from .options import command

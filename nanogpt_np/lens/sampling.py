@@ -1,7 +1,7 @@
 """One distribution through every stage of sampling: what each stage did, and the mass that was left.
 
 Enter: a GPT, a text, and how to sample. Leave: a row for each stage, in the order of generation/sampling.py.
-Next: memory.py.
+Next: lens/style.py.
 """
 
 from typing import NamedTuple

@@ -1,0 +1,84 @@
+"""How pictures look: colours with one meaning each, tokens that every font can show, a figure to draw on.
+
+Enter: what a picture is called and made of. Leave: a matplotlib Figure, white, so that it reads the same in print and
+in a dark notebook. Nothing here touches matplotlib's global settings. Next: lens/token_pictures.py.
+"""
+
+import functools
+
+# The same everywhere, as CSS variables on a page too; their lightness differs by 10 or more, so that grey tells them.
+QUERY, KEY, VALUE = "#1b4f9c", "#f5a03a", "#2f9e5c"
+RESIDUAL, ATTENTION, FFN = "#d0d0d0", "#8f52c8", "#5e2314"
+INK, PALE = "#222222", "#8a8a8a"
+PROBABILITY = ("#ffffff", "#c6dbef", "#6baed6", "#2171b5", "#08306b")  # from 0 to 1: white to one dark hue
+SIGNED = ("#2166ac", "#92c5de", "#ffffff", "#f4a582", "#b2182b")  # negative, 0, positive
+
+# The first of these that is there is taken for what DejaVu Sans lacks: Debian's, macOS's, Windows's.
+CHINESE = (
+    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+    "PingFang SC", "Hiragino Sans GB", "Heiti SC", "Microsoft YaHei", "SimHei",
+)  # fmt: skip
+LATIN = "DejaVu Sans"  # comes with matplotlib
+
+
+def figure(width, height, title, *made_of):
+    """-> a Figure of so many inches; `title` says what is seen, `made_of` in which model, and what colours mean."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and only wanted here
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height), layout="constrained", facecolor="white", dpi=110)
+    FigureCanvasAgg(made)
+    made.suptitle(f"{legible(title)}\n", fontfamily=fonts(), fontsize=12, color=INK, x=0.02, ha="left")
+    below = legible("; ".join(filter(None, made_of)))
+    made.supxlabel(below, fontfamily=fonts(), fontsize=8, color=PALE, x=0.02, ha="left")
+    return made
+
+
+def colour_map(colours):
+    """A matplotlib colour map through some colours; what is masked or NaN is light grey."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("nanogpt_np", colours).with_extremes(bad="#eeeeee")
+
+
+def mark_tokens(axis, tokens, size=9, rotate=False):
+    """Write tokens along a matplotlib Axis, one at each whole number."""
+    labels = [legible(token) for token in tokens]
+    axis.set_ticks(range(len(tokens)), labels, fontfamily=fonts(), fontsize=size, color=INK)
+    axis.set_tick_params(length=0, labelrotation=90 if rotate else 0)
+
+
+def write_on(colour):
+    """Black or white, whichever can be read on a colour (red, green, blue from 0 to 1)."""
+    red, green, blue = colour[:3]
+    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else INK
+
+
+def legible(text):
+    """A text without characters that no font here can draw: those as their escape, \\u5e8a, instead of a box."""
+    return "".join(c if ord(c) < 128 or any(ord(c) in known for known in _known()) else _escaped(c) for c in text)
+
+
+def fonts():
+    """The fonts to draw with, in the order in which they are asked for a character: a list of names."""
+    return [LATIN, *([_chinese()] if _chinese() else [])]
+
+
+def _escaped(character):
+    return character.encode("unicode_escape").decode("ascii").replace("$", r"\$")
+
+
+@functools.cache
+def _chinese():
+    from matplotlib import font_manager
+
+    there = {font.name for font in font_manager.fontManager.ttflist}
+    return next((name for name in CHINESE if name in there), None)
+
+
+@functools.cache
+def _known():
+    """The code points of each font."""
+    from matplotlib import font_manager
+
+    return [frozenset(font_manager.get_font(font_manager.findfont(name)).get_charmap()) for name in fonts()]
