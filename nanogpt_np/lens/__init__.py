@@ -2,25 +2,35 @@
 
 Enter: a GPT and a text (or ids). Leave: a NamedTuple of arrays and tokens, which a picture, a page or a test can read.
 Each has its picture: what attention_view returns, draw_attention draws.
-To read: seen, tokens, attention, residual, logits, attribution, sampling (arrays); style, token_pictures,
-head_pictures, stream_pictures; asked.
+To read: seen, tokens, attention, residual, logits, attribution, interventions, patching, sampling (arrays); style,
+token_pictures, head_pictures, stream_pictures; asked.
 """
 
 from .attention import attention_grid, attention_view, head_summaries, induction_scores
 from .attribution import attribution_view
 from .head_pictures import draw_attention, draw_attention_grid, draw_attention_stages, draw_heads
+from .interventions import Run, ablate, run, run_blocks
 from .logits import logit_lens_view
+from .patching import patch, patch_map, path_patch
 from .residual import layer_norms, neuron_texts, neurons, residual_view
 from .sampling import sampling_view
 from .seen import look, stream
-from .stream_pictures import draw_attribution, draw_layer_norms, draw_logit_lens, draw_neurons, draw_residual
+from .stream_pictures import (
+    draw_attribution,
+    draw_layer_norms,
+    draw_logit_lens,
+    draw_neurons,
+    draw_patch_map,
+    draw_residual,
+)
 from .token_pictures import draw_next, draw_sampling, draw_tokens, tokens_html
 from .tokens import next_tokens, tokens_view
 
 __all__ = [
-    "attention_grid", "attention_view", "attribution_view", "draw_attention", "draw_attention_grid",
+    "Run", "ablate", "attention_grid", "attention_view", "attribution_view", "draw_attention", "draw_attention_grid",
     "draw_attention_stages", "draw_attribution", "draw_heads", "draw_layer_norms", "draw_logit_lens", "draw_neurons",
-    "draw_next", "draw_residual", "draw_sampling", "draw_tokens", "head_summaries", "induction_scores", "layer_norms",
-    "logit_lens_view", "look", "neuron_texts", "neurons", "next_tokens", "residual_view", "sampling_view", "stream",
-    "tokens_html", "tokens_view",
+    "draw_next", "draw_patch_map", "draw_residual", "draw_sampling", "draw_tokens", "head_summaries",
+    "induction_scores", "layer_norms", "logit_lens_view", "look", "neuron_texts", "neurons", "next_tokens", "patch",
+    "patch_map", "path_patch", "residual_view", "run", "run_blocks", "sampling_view", "stream", "tokens_html",
+    "tokens_view",
 ]  # fmt: skip

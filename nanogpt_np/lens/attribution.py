@@ -3,7 +3,7 @@
 Enter: a GPT, a text, a token that might come next, perhaps another to compare it with. Leave: how much of the logit, or
 of the difference of two, each wrote into the residual stream. The final layer norm divides by a number that all parts
 decide together; here it is held fixed at what it was ("frozen"), and then the logit is a plain sum (Elhage et al.
-2021). So a part says what was written, not what would happen without it. Next: lens/sampling.py.
+2021). So a part says what was written, not what would happen without it. Next: lens/interventions.py.
 """
 
 from typing import NamedTuple

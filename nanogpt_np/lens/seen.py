@@ -35,11 +35,20 @@ def look(gpt, prompt):
 
     InputError where there is not one token, an id is outside the vocabulary, or the text is longer than n_ctx.
     """
+    ids = ids_of(gpt, prompt)
+    logits, acts = gpt(ids, keep_acts=True)
+    return Seen(spelled(gpt, ids), ids, logits[0], acts)
+
+
+def ids_of(gpt, prompt):
+    """A text or a list of ids as ids, int64 [n_seq]; InputError for none, and for one outside the vocabulary."""
     ids = encode_prompt(prompt, gpt.config, gpt.tokenizer)
     if not ids:
         raise InputError("prompt: expected at least one token, got none; begin with some text")
-    logits, acts = gpt(ids, keep_acts=True)
-    return Seen(spelled(gpt, ids), np.array(ids), logits[0], acts)
+    if min(ids) < 0 or max(ids) >= gpt.config.n_vocab:
+        got = f"{shown(min(ids))} to {shown(max(ids))}"
+        raise InputError(f"ids: expected 0 to {gpt.config.n_vocab - 1}, got {got}")
+    return np.array(ids, np.int64)
 
 
 def spelled(gpt, ids):

@@ -110,6 +110,29 @@ def draw_neurons(view, model=""):
     return figure
 
 
+def draw_patch_map(view, model=""):
+    """How much each patch brings back -> Figure: a row for each layer, a column for each position or head."""
+    n_layer, n = view.restored.shape
+    whose = f"logit of {view.token} minus {view.against}: {view.clean_difference:.2f} clean, "
+    whose += f"{view.corrupted_difference:.2f} corrupted"
+    size, what = (2.2 + 0.52 * n, 1.9 + 0.36 * n_layer), "1: patching that alone brings the clean difference back"
+    figure = style.figure(*size, f"Patching {view.site}, {view.columns} by {view.columns}", model, whose, what)
+    axes = figure.subplots()
+    colours, most = style.colour_map(style.SIGNED), max(float(np.abs(view.restored).max()), 1.0)
+    axes.imshow(view.restored, cmap=colours, vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
+    for (row, column), value in np.ndenumerate(view.restored):
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7,
+                  color=style.write_on(colours(0.5 + 0.5 * value / most)))  # fmt: skip
+    axes.set_yticks(range(n_layer), [f"L{layer}" for layer in range(n_layer)], fontsize=8)
+    if view.columns == "head":
+        axes.set_xticks(range(n), [f"H{head}" for head in range(n)], fontsize=8)
+    else:
+        pairs = zip(view.clean, view.corrupted, strict=True)
+        style.mark_tokens(axes.xaxis, [a if a == b else f"{a} → {b}" for a, b in pairs], rotate=True)
+    axes.tick_params(length=0)
+    return figure
+
+
 def _mean(rows):
     """Over the text; its first token is left out, whose stream is often unlike all others, where there are more."""
     return rows[:, 1:].mean(axis=1) if rows.shape[1] > 1 else rows[:, 0]

@@ -1,0 +1,139 @@
+"""What would have come otherwise: the forward pass with something changed on the way, by plain functions of arrays.
+
+Enter: a GPT, a text, and changes: {(site, layer): function of the array there}. Leave: a Run: logits, and the array of
+every site. It is model.py's pass once more with a name for each place, to the same bit where nothing is changed; no
+hook can silently do nothing, as a site that is not there is an error. Next: lens/patching.py.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import model
+from ..errors import InputError, check_choice, shown
+from ..params import unembedding
+from .seen import check_place, ids_of, spelled
+
+# In the order in which they are computed. Shapes, with n_batch left out: resid_*, attn_out, ffn_out [n_seq, n_embd];
+# q, k, v, mixed [n_head, n_seq, d_head]; probs [n_head, n_seq, n_seq]; hidden [n_seq, n_hidden].
+SITES = (
+    "resid_pre", "q", "k", "v", "probs", "mixed", "attn_out", "resid_mid", "hidden", "ffn_out", "resid_post",
+)  # fmt: skip
+BY_HEAD = ("q", "k", "v", "probs", "mixed")
+
+
+class Run(NamedTuple):
+    """One pass, perhaps with changes: what it said, and what stood at each site after the changes."""
+
+    tokens: list  # [n_seq] of str
+    ids: np.ndarray  # int64 [n_seq]
+    logits: np.ndarray  # [n_seq, n_vocab]
+    sites: dict  # {(site, layer): array}, see SITES
+
+
+def run(gpt, prompt, changes=None):
+    """One pass over a text or a list of ids, with `changes` -> Run.
+
+    `changes`: {("attn_out", 3): function}; each function gets the array of its site and returns another of its shape.
+    InputError for a site or a layer that is not there, or another shape.
+    """
+    changes = _checked(gpt, changes or {})
+    ids = ids_of(gpt, prompt)
+    rows, sites = ids[None], {}
+
+    def at(site, layer, array):
+        """The array of a site, changed where that is asked for, and noted."""
+        found = array[0]
+        if (site, layer) in changes:
+            found = _same_shape(site, layer, found, changes[site, layer](found.copy()))
+        sites[site, layer] = found
+        return found[None]
+
+    positions, visible = model.place(rows.shape, gpt.config, gpt.ops, None, None)
+    x = model.embed(rows, positions, gpt.params, gpt.config, gpt.ops)
+    for layer in range(gpt.config.n_layer):
+        x = _block(x, layer, gpt, visible, at)
+    return Run(spelled(gpt, ids), ids, _logits(gpt, x), sites)
+
+
+def run_blocks(gpt, x, first=0, last=None):
+    """Blocks `first` to `last`, both included, on a residual stream [n_seq, n_embd] -> the stream behind them.
+
+    InputError where there are no such blocks, or the stream is not as wide as the model.
+    """
+    first = check_place("first", first, gpt.config.n_layer)
+    last = check_place("last", gpt.config.n_layer - 1 if last is None else last, gpt.config.n_layer)
+    x = np.asarray(x)
+    if x.ndim != 2 or x.shape[1] != gpt.config.n_embd or not 1 <= len(x) <= gpt.config.n_ctx:
+        wide = f"[1 to {gpt.config.n_ctx}, {gpt.config.n_embd}]"
+        raise InputError(f"x: expected a residual stream {wide}, got {list(x.shape)}; take it from run(...).sites")
+    _, visible = model.place((1, len(x)), gpt.config, gpt.ops, None, None)
+    x = x[None]
+    for layer in range(first, last + 1):
+        x = _block(x, layer, gpt, visible, lambda site, layer, array: array)
+    return x[0]
+
+
+def ablate(gpt, prompt, layer, head=None, neuron=None, part=None):
+    """One pass without a head, a neuron, or a whole `part` ("attn" or "ffn") of a block, which gives 0 instead -> Run.
+
+    InputError where not exactly one of the three is named, or it is not there.
+    """
+    layer = check_place("layer", layer, gpt.config.n_layer)
+    if sum(named is not None for named in (head, neuron, part)) != 1:
+        raise InputError("ablate: expected one of head, neuron and part, got none or several; name one")
+    if head is not None:
+        head = check_place("head", head, gpt.config.n_head)
+        return run(gpt, prompt, {("mixed", layer): lambda mixed: _zeroed(mixed, head)})
+    if neuron is not None:
+        neuron = check_place("neuron", neuron, gpt.config.n_hidden)
+        return run(gpt, prompt, {("hidden", layer): lambda hidden: _zeroed(hidden, (slice(None), neuron))})
+    check_choice("part", part, ("attn", "ffn"))
+    return run(gpt, prompt, {(f"{part}_out", layer): np.zeros_like})
+
+
+def _block(x, layer, gpt, visible, at):  # [1, n_seq, n_embd] -> the same
+    """model.block, with `at` asked at every site."""
+    params, config, ops = gpt.params["h"][layer], gpt.config, gpt.ops
+    x = at("resid_pre", layer, x)
+    normed = ops.layer_norm(x, **params["ln_1"], eps=config.layer_norm_eps)
+    qkv = ops.linear(normed, **params["attn"]["c_attn"])
+    q, k, v = (ops.split_heads(part, config.n_head) for part in np.split(qkv, 3, axis=-1))
+    q, k, v = (at(site, layer, array) for site, array in (("q", q), ("k", k), ("v", v)))
+    probs = at("probs", layer, ops.attention_probs(q, k, visible))
+    mixed = at("mixed", layer, ops.attention_mix(probs, v))
+    attn_out = at("attn_out", layer, ops.linear(ops.merge_heads(mixed), **params["attn"]["c_proj"]))
+    x = at("resid_mid", layer, x + attn_out)
+    normed = ops.layer_norm(x, **params["ln_2"], eps=config.layer_norm_eps)
+    hidden = model.activate(ops.linear(normed, **params["mlp"]["c_fc"]), config, ops)
+    ffn_out = at("ffn_out", layer, ops.linear(at("hidden", layer, hidden), **params["mlp"]["c_proj"]))
+    return at("resid_post", layer, x + ffn_out)
+
+
+def _logits(gpt, x):  # [1, n_seq, n_embd] -> [n_seq, n_vocab]
+    final = gpt.ops.layer_norm(x, **gpt.params["ln_f"], eps=gpt.config.layer_norm_eps)
+    return gpt.ops.unembed(final, unembedding(gpt.params))[0]
+
+
+def _checked(gpt, changes):
+    """`changes` with layers counted from 0; InputError where one would change nothing."""
+    found = {}
+    for place, change in changes.items():
+        if not isinstance(place, tuple) or len(place) != 2 or place[0] not in SITES or not callable(change):
+            got = f"{shown(place)}: {shown(change)}"
+            raise InputError(f"changes: expected {{(one of {', '.join(SITES)}; layer): function}}, got {got}")
+        found[place[0], check_place("layer", place[1], gpt.config.n_layer)] = change
+    return found
+
+
+def _same_shape(site, layer, before, after):
+    after = np.asarray(after, before.dtype)
+    if after.shape != before.shape:
+        expected, got = list(before.shape), list(after.shape)
+        raise InputError(f"changes: expected {expected} at {site} of layer {layer}, got {got}; keep the shape")
+    return after
+
+
+def _zeroed(array, place):
+    array[place] = 0
+    return array
