@@ -2,12 +2,15 @@
 
 Enter: a GPT and a text (or ids). Leave: a NamedTuple of arrays and tokens, which a picture, a page or a test can read.
 Each has its picture: what attention_view returns, draw_attention draws.
-To read: seen, tokens, attention, residual, logits, attribution, interventions, patching, sampling (arrays); style,
-token_pictures, head_pictures, stream_pictures; asked.
+To read: seen, tokens, attention, residual, logits, attribution, interventions, patching, gradients, cost,
+weights, sampling (arrays); style, token_pictures, head_pictures, stream_pictures, cost_pictures; asked.
 """
 
 from .attention import attention_grid, attention_view, head_summaries, induction_scores
 from .attribution import attribution_view
+from .cost import cache_growth, cost_view
+from .cost_pictures import draw_cost, draw_gradients, draw_rounding, draw_weights
+from .gradients import gradients_view
 from .head_pictures import draw_attention, draw_attention_grid, draw_attention_stages, draw_heads
 from .interventions import Run, ablate, run, run_blocks
 from .logits import logit_lens_view
@@ -25,12 +28,14 @@ from .stream_pictures import (
 )
 from .token_pictures import draw_next, draw_sampling, draw_tokens, tokens_html
 from .tokens import next_tokens, tokens_view
+from .weights import rounding_view, weights_view
 
 __all__ = [
-    "Run", "ablate", "attention_grid", "attention_view", "attribution_view", "draw_attention", "draw_attention_grid",
-    "draw_attention_stages", "draw_attribution", "draw_heads", "draw_layer_norms", "draw_logit_lens", "draw_neurons",
-    "draw_next", "draw_patch_map", "draw_residual", "draw_sampling", "draw_tokens", "head_summaries",
-    "induction_scores", "layer_norms", "logit_lens_view", "look", "neuron_texts", "neurons", "next_tokens", "patch",
-    "patch_map", "path_patch", "residual_view", "run", "run_blocks", "sampling_view", "stream", "tokens_html",
-    "tokens_view",
+    "Run", "ablate", "attention_grid", "attention_view", "attribution_view", "cache_growth", "cost_view",
+    "draw_attention", "draw_attention_grid", "draw_attention_stages", "draw_attribution", "draw_cost",
+    "draw_gradients", "draw_heads", "draw_layer_norms", "draw_logit_lens", "draw_neurons", "draw_next",
+    "draw_patch_map", "draw_residual", "draw_rounding", "draw_sampling", "draw_tokens", "draw_weights",
+    "gradients_view", "head_summaries", "induction_scores", "layer_norms", "logit_lens_view", "look", "neuron_texts",
+    "neurons", "next_tokens", "patch", "patch_map", "path_patch", "residual_view", "rounding_view", "run",
+    "run_blocks", "sampling_view", "stream", "tokens_html", "tokens_view", "weights_view",
 ]  # fmt: skip

@@ -12,6 +12,9 @@ from ..errors import check_choice
 from . import (
     attention,
     attribution,
+    cost,
+    cost_pictures,
+    gradients,
     head_pictures,
     logits,
     residual,
@@ -19,7 +22,9 @@ from . import (
     stream_pictures,
     token_pictures,
     tokens,
+    weights,
 )
+from .seen import ids_of
 
 WHATS = {  # what is shown, in words
     "tokens": "how unexpected each token was", "next": "what may come next", "sampling": "from logits to one token",
@@ -27,6 +32,7 @@ WHATS = {  # what is shown, in words
     "heads": "what kind of head each is", "residual": "how the residual stream grows",
     "norms": "what layer norms take out", "neurons": "which neurons a text turns on",
     "lens": "what each layer would say", "attribution": "who wrote a logit",
+    "gradients": "how the loss flows back", "cost": "what one more token costs", "weights": "how weights are spread",
 }  # fmt: skip
 
 
@@ -43,9 +49,14 @@ def view(gpt, prompt, what, *, layer=0, head=0, position=-1, token=None, against
         return attribution.attribution_view(gpt, prompt, token, against, position)
     if what == "sampling":
         return sampling.sampling_view(gpt, prompt, how)
+    if what == "cost":
+        return cost.cost_view(gpt.config, min(len(ids_of(gpt, prompt)), gpt.config.n_ctx - 1))
+    if what == "weights":
+        return weights.weights_view(gpt)
     whole = {
         "tokens": tokens.tokens_view, "attention": attention.attention_grid, "heads": attention.head_summaries,
         "residual": residual.residual_view, "norms": residual.layer_norms, "lens": logits.logit_lens_view,
+        "gradients": gradients.gradients_view,
     }  # fmt: skip
     return whole[what](gpt, prompt)
 
@@ -61,6 +72,8 @@ def draw(found, what, position=-1, model=""):
         "heads": head_pictures.draw_heads, "residual": stream_pictures.draw_residual,
         "norms": stream_pictures.draw_layer_norms, "neurons": stream_pictures.draw_neurons,
         "lens": stream_pictures.draw_logit_lens, "attribution": stream_pictures.draw_attribution,
+        "gradients": cost_pictures.draw_gradients, "cost": cost_pictures.draw_cost,
+        "weights": cost_pictures.draw_weights,
     }  # fmt: skip
     return drawn[what](found, model)
 

@@ -2,7 +2,7 @@
 
 Enter: a GPT, two texts of the same number of tokens, and two tokens between which they decide. Leave: for each layer
 and position, or each layer and head, how much of the difference comes back when that alone is put in (activation
-patching: Vig et al. 2020; path patching: Wang et al. 2023, section 3). Next: lens/sampling.py.
+patching: Vig et al. 2020; path patching: Wang et al. 2023, section 3). Next: lens/gradients.py.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """Pictures of the residual stream: how it grows, what it would say, who wrote a logit, which neurons are on.
 
 Enter: what lens/residual.py, lens/logits.py and lens/attribution.py return. Leave: a matplotlib Figure.
-Next: lens/asked.py.
+Next: lens/cost_pictures.py.
 """
 
 import numpy as np

@@ -1,0 +1,84 @@
+"""The same picture backwards: how the loss depends on the residual stream, on each token, on each parameter.
+
+Enter: a GPT and a text. Leave: gradients of the text's loss, of the shapes of what they are gradients of, and their
+lengths. The chain rule is training/backward.py's, one half-block at a time. Next: lens/cost.py.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import ops as numpy_ops
+from ..errors import InputError
+from ..params import unembedding, walk
+from ..training import backward
+from .seen import check_place, look, stream
+
+
+class GradientsView(NamedTuple):
+    """How the loss of a text depends on what the model computed; `loss` is the mean over the tokens that count."""
+
+    tokens: list  # [n_seq] of str
+    loss: float  # nats per token
+    names: list  # [2 * n_layer + 1] of str: "embedded", "L0.attn", "L0.ffn", …
+    stream: np.ndarray  # [2 * n_layer + 1, n_seq, n_embd], the gradient at the residual stream behind each of them
+    norms: np.ndarray  # float64 [2 * n_layer + 1, n_seq], its length
+    times_input: np.ndarray  # float64 [n_seq], gradient times embedding: to first order, what a token does to the loss
+    params: dict  # name -> float, the length of each parameter's gradient
+
+
+def gradients_view(gpt, prompt, position=None):
+    """The gradients of a text's loss -> GradientsView.
+
+    The loss is the mean over all next tokens, or of the one behind `position` alone. InputError for a text of one
+    token, for the last position, behind which nothing is known, and for int8, which is for generating only.
+    """
+    if hasattr(gpt.ops, "quantize"):
+        raise InputError("gradients: expected float weights, got int8; open the model with ops='numpy'")
+    seen = look(gpt, prompt)
+    if len(seen.ids) < 2:
+        raise InputError("prompt: expected at least two tokens, got one; without a next token there is no loss")
+    loss, dfinal, dhead = _at_the_end(gpt, seen, position)
+    acts, params, config = seen.acts, gpt.params, gpt.config
+    dx, *dnorm = gpt.ops.layer_norm_backward(dfinal, acts.x, **params["ln_f"], eps=config.layer_norm_eps)
+    grads = {"h": [None] * config.n_layer, "ln_f": dict(zip(("weight", "bias"), dnorm, strict=True))}
+    places = [dx[0]]
+    for layer in reversed(range(config.n_layer)):
+        dmid, dx, grads["h"][layer] = _halves(gpt, dx, acts.blocks[layer], params["h"][layer])
+        places += [dmid[0], dx[0]]
+    grads |= backward.embed_backward(dx, acts, params, config, gpt.ops)
+    if "lm_head" in params:
+        grads["lm_head"] = {"weight": dhead}
+    else:
+        grads["wte"]["weight"] = grads["wte"]["weight"] + dhead  # tied: the same matrix was used twice
+    names, x = stream(acts)
+    dstream = np.stack(places[::-1])
+    by_token = (dstream[0].astype(np.float64) * x[0]).sum(axis=-1)
+    lengths = {name: float(np.linalg.norm(array.astype(np.float64))) for name, array in walk(grads)}
+    norms = np.linalg.norm(dstream.astype(np.float64), axis=-1)
+    return GradientsView(seen.tokens, loss, names, dstream, norms, by_token, lengths)
+
+
+def _at_the_end(gpt, seen, position):
+    """-> the loss, its gradient at ln_f's output [1, n_seq, n_embd] and at the unembedding [n_vocab, n_embd]."""
+    targets = np.append(seen.ids[1:], numpy_ops.IGNORE)
+    if position is not None:
+        position = check_place("position", position, len(seen.ids) - 1)
+        targets[np.arange(len(targets)) != position] = numpy_ops.IGNORE
+    final, weight = seen.acts.final[0], unembedding(gpt.params)
+    losses, log_z = gpt.ops.cross_entropy(final, weight, targets)
+    n_counted = int((targets != numpy_ops.IGNORE).sum())
+    dlosses = np.full(len(targets), 1.0 / n_counted, final.dtype)
+    dfinal, dhead = gpt.ops.cross_entropy_backward(dlosses, final, weight, targets, log_z)
+    return float(losses.sum(dtype=np.float64)) / n_counted, dfinal[None], dhead
+
+
+def _halves(gpt, dout, acts, params):
+    """backward.block_backward with a stop between the halves -> dx_mid, dx, the gradients of the parameters."""
+    ops, config, grads = gpt.ops, gpt.config, {}
+    dnormed, grads["mlp"] = backward.ffn_backward(dout, acts.ffn, params["mlp"], config, ops)
+    dmid, grads["ln_2"] = backward.layer_norm_backward(dnormed, acts.x_mid, params["ln_2"], config, ops)
+    dmid = dmid + dout
+    dnormed, grads["attn"] = backward.attention_backward(dmid, acts.attn, params["attn"], config, ops)
+    dx, grads["ln_1"] = backward.layer_norm_backward(dnormed, acts.x, params["ln_1"], config, ops)
+    return dmid, dx + dmid, grads
