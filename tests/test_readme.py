@@ -16,13 +16,15 @@ from nanogpt_np.training.report import Log
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / ".github/CONTRIBUTING.md", *ROOT.glob("docs/*.md"), *ROOT.glob("weights/*/*.md")]
+CHINESE = (ROOT / "README.zh.md").read_text(encoding="utf-8")
+PAGES = [ROOT / name for name in ("README.md", "README.zh.md", ".github/CONTRIBUTING.md")]
+PAGES += [*ROOT.glob("docs/*.md"), *ROOT.glob("weights/*/*.md")]
 SHAKESPEARE = ROOT.parent / "shared" / "data" / "shakespeare" / "input.txt"
 
 
-def blocks(kind):
+def blocks(kind, page=README):
     """The fenced blocks of one kind, as text."""
-    return re.findall(rf"^```{kind}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{kind}\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
 
 
 def one_line(text):
@@ -114,3 +116,24 @@ def test_shakespeare_is_what_is_shown(tmp_path, monkeypatch, capsys):
     (stated,) = re.findall(r"step 1,500 of 1,500: .*held-out loss ([\d.]+)", shown)
     (got,) = re.findall(r"step 1,500 of 1,500: .*held-out loss ([\d.]+)", said)
     assert float(got) == pytest.approx(float(stated), abs=0.02)
+
+
+def without_comments(block):
+    return [re.sub(r"\s+# .*", "", line) for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("kind", ["sh", "text", "python"])
+def test_the_chinese_page_has_the_same_commands(kind):
+    assert list(map(without_comments, blocks(kind, CHINESE))) == list(map(without_comments, blocks(kind)))
+
+
+def test_the_chinese_page_is_built_alike():
+    def shape(page):
+        links = [link for link in re.findall(r"\]\(([^)]+)\)", page) if link not in ("README.md", "README.zh.md")]
+        rows, points = (len(re.findall(rf"^{mark}", page, flags=re.MULTILINE)) for mark in (r"\|", "- "))
+        return re.findall(r"^#+", page, flags=re.MULTILINE), rows, points, sorted(links)
+
+    assert shape(CHINESE) == shape(README)
+    english, chinese = (re.sub(r"```.*?```", "", page, flags=re.DOTALL) for page in (README, CHINESE))
+    numbers = set(re.findall(r"\d[\d,.]*\d", chinese)) - {"590"}  # 5.9 million is 590 万
+    assert numbers <= set(re.findall(r"\d[\d,.]*\d", english)), "every number of it stands in the English one"
