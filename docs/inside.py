@@ -5,10 +5,11 @@ from pathlib import Path
 
 from nanogpt_np import GPT, files, lens
 
+PICTURE = Path(__file__).with_name("inside.png")
 TEXT = "Once upon a time, there was a little girl named Lily. One day,"
 
 
-def main(out=Path(__file__).with_name("inside.png")):
+def main(out=PICTURE):
     gpt = GPT.from_pretrained("stories", ops="numpy")
     figure = lens.draw_logit_lens(lens.logit_lens_view(gpt, TEXT), "stories")
     with files.replacing(out) as part:

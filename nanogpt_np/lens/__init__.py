@@ -3,7 +3,7 @@
 Enter: a GPT and a text (or ids). Leave: a NamedTuple of arrays and tokens, which a picture, a page or a test can read.
 Each has its picture: what attention_view returns, draw_attention draws.
 To read: seen, tokens, attention, residual, logits, attribution, interventions, patching, gradients, cost,
-weights, sampling (arrays); style, token_pictures, head_pictures, stream_pictures, cost_pictures; asked.
+weights, steps, sampling (arrays); style, token_pictures, head_pictures, stream_pictures, cost_pictures; asked.
 """
 
 from .attention import attention_grid, attention_view, head_summaries, induction_scores
@@ -18,6 +18,7 @@ from .patching import patch, patch_map, path_patch
 from .residual import layer_norms, neuron_texts, neurons, residual_view
 from .sampling import sampling_view
 from .seen import look, stream
+from .steps import Trace, trace
 from .stream_pictures import (
     draw_attribution,
     draw_layer_norms,
@@ -31,11 +32,11 @@ from .tokens import next_tokens, tokens_view
 from .weights import rounding_view, weights_view
 
 __all__ = [
-    "Run", "ablate", "attention_grid", "attention_view", "attribution_view", "cache_growth", "cost_view",
+    "Run", "Trace", "ablate", "attention_grid", "attention_view", "attribution_view", "cache_growth", "cost_view",
     "draw_attention", "draw_attention_grid", "draw_attention_stages", "draw_attribution", "draw_cost",
     "draw_gradients", "draw_heads", "draw_layer_norms", "draw_logit_lens", "draw_neurons", "draw_next",
     "draw_patch_map", "draw_residual", "draw_rounding", "draw_sampling", "draw_tokens", "draw_weights",
     "gradients_view", "head_summaries", "induction_scores", "layer_norms", "logit_lens_view", "look", "neuron_texts",
     "neurons", "next_tokens", "patch", "patch_map", "path_patch", "residual_view", "rounding_view", "run",
-    "run_blocks", "sampling_view", "stream", "tokens_html", "tokens_view", "weights_view",
+    "run_blocks", "sampling_view", "stream", "tokens_html", "tokens_view", "trace", "weights_view",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """What the weights look like, and where rounding them to int8 enters the residual stream.
 
 Enter: a GPT, or the same model twice: with float weights and with int8. Leave: a row for each parameter; errors layer
-by layer. Next: lens/sampling.py.
+by layer. Next: lens/steps.py.
 """
 
 from typing import NamedTuple
