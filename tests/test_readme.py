@@ -113,8 +113,8 @@ def test_shakespeare_is_what_is_shown(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     plan = [line for line in shown.splitlines() if line.startswith(("model: ", "plan: "))]
     assert len(plan) == 2 and all(line in said for line in plan)
-    (stated,) = re.findall(r"step 1,500 of 1,500: .*held-out loss ([\d.]+)", shown)
-    (got,) = re.findall(r"step 1,500 of 1,500: .*held-out loss ([\d.]+)", said)
+    (stated,) = re.findall(r"step 1,500 of 1,500: .*held-out ([\d.]+) nats", shown)
+    (got,) = re.findall(r"step 1,500 of 1,500: .*held-out ([\d.]+) nats", said)
     assert float(got) == pytest.approx(float(stated), abs=0.02)
 
 

@@ -75,7 +75,7 @@ def test_stories_are_as_good_as_stated():
     measure = _measure()
     got = measure.shares(*measure.write(GPT.from_pretrained("stories", ops="numpy")))
     page = (weights_dir() / "stories" / "TRAINING.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (?:end|repeat|keep)[^|]*\|[^|]*\| ([\d]+) of (\d+) \|", page, flags=re.MULTILINE)
+    rows = re.findall(r"^\| (?:end|repeat|keep)[^|]*\|[^|]*\| (\d+) of (\d+) \|", page, flags=re.MULTILINE)
     stated = [tuple(map(int, row)) for row in rows]
     expected = [(got.ended, 100), (got.repeating, 100), (got.keeping, got.named)]
     assert len(stated) == 3
