@@ -5,6 +5,7 @@ in a dark notebook. Nothing here touches matplotlib's global settings. Next: len
 """
 
 import functools
+import io
 
 # The same everywhere, as CSS variables on a page too; their lightness differs by 10 or more, so that grey tells them.
 QUERY, KEY, VALUE = "#1b4f9c", "#f5a03a", "#2f9e5c"
@@ -23,11 +24,7 @@ LATIN = "DejaVu Sans"  # comes with matplotlib
 
 def figure(width, height, title, *made_of):
     """-> a Figure of so many inches; `title` says what is seen, `made_of` in which model, and what colours mean."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and only wanted here
-    from matplotlib.figure import Figure
-
-    made = Figure(figsize=(width, height), layout="constrained", facecolor="white", dpi=110)
-    FigureCanvasAgg(made)
+    made = _picture_class()(figsize=(width, height), layout="constrained", facecolor="white", dpi=110)
     made.suptitle(f"{legible(title)}\n", fontfamily=fonts(), fontsize=12, color=INK, x=0.02, ha="left")
     below = legible("; ".join(filter(None, made_of)))
     made.supxlabel(below, fontfamily=fonts(), fontsize=8, color=PALE, x=0.02, ha="left")
@@ -62,6 +59,25 @@ def legible(text):
 def fonts():
     """The fonts to draw with, in the order in which they are asked for a character: a list of names."""
     return [LATIN, *([_chinese()] if _chinese() else [])]
+
+
+@functools.cache
+def _picture_class():
+    """Figure, drawn by Agg, which shows itself in a notebook without pyplot or a backend."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and only wanted here
+    from matplotlib.figure import Figure
+
+    class Picture(Figure):
+        def __init__(self, **how):
+            super().__init__(**how)
+            FigureCanvasAgg(self)
+
+        def _repr_png_(self):
+            out = io.BytesIO()
+            self.savefig(out, format="png")
+            return out.getvalue()
+
+    return Picture
 
 
 def _escaped(character):
