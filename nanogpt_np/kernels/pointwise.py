@@ -83,7 +83,7 @@ def _gelu_new_backward(dout, x, dx):
 
 
 def dropout(x, keep, rate):
-    """See ops.dropout; the same bits."""
+    """See ops.dropout; the same bits, but for the sign of a zero."""
     if not is_float32(x) or x.size < SMALL or x.shape != keep.shape:
         return ops.dropout(x, keep, rate)
     x, keep = np.ascontiguousarray(x), np.ascontiguousarray(keep, bool)
