@@ -1,5 +1,6 @@
 """What README.md shows is so: its links lead somewhere, its commands are known, its samples are what is written."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_what_is_typed_in_python_runs(capsys):
 
 
 def test_guessing_ahead_is_worth_it():
-    """The README's example of --speculate: the same text, and most of it guessed."""
+    """The README's example of --speculate: the same text in fewer passes."""
     (line,) = [line for line in blocks("text")[1].splitlines() if "--speculate" in line]
     args = parser().parse_args(shlex.split(line, comments=True)[1:])
     gpt = GPT.from_pretrained("stories", ops="numpy")
@@ -79,7 +80,7 @@ def test_guessing_ahead_is_worth_it():
     finally:
         gpt.ops.unembed = whole
     assert guessed == plain
-    assert len(passes) < 0.6 * len(gpt.tokenizer.encode(plain))
+    assert len(passes) < 0.9 * len(gpt.tokenizer.encode(plain))
 
 
 def test_numbers_of_the_shipped_model():
@@ -91,8 +92,21 @@ def test_numbers_of_the_shipped_model():
 
 def test_numbers_that_were_measured_are_those_of_the_page():
     page = one_line((ROOT / "docs" / "performance.md").read_text(encoding="utf-8"))
-    (share,) = re.findall(r"the loss of \*stories\* rises by ([\d.]+) %", README)
-    assert re.search(rf"model on [\d,]+ characters rises by {share}\d* % in int8", page)
+    (share,) = re.findall(r"the loss of \*stories\* changes by (-?[\d.]+) %", README)
+    assert f"*stories* model on 50,000 characters changes by {share} % in int8" in page
+
+
+def test_the_picture_is_of_the_model_that_ships(tmp_path):
+    """Drawn anew it is the same but for fonts' edges: another model's tokens and colours would differ by far more."""
+    image = pytest.importorskip("matplotlib.image")
+    spec = importlib.util.spec_from_file_location("inside", ROOT / "docs" / "inside.py")
+    inside = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(inside)
+    inside.main(tmp_path / "again.png")
+    kept, again = (image.imread(path)[..., :3] for path in (ROOT / "docs" / "inside.png", tmp_path / "again.png"))
+    n_rows, n_columns = (min(pair) for pair in zip(kept.shape[:2], again.shape[:2], strict=True))
+    assert max(kept.shape[0], again.shape[0]) - n_rows < 20
+    assert np.abs(kept[:n_rows, :n_columns] - again[:n_rows, :n_columns]).mean() < 0.03
 
 
 def shown_of_shakespeare():
