@@ -119,7 +119,7 @@ def shown_of_shakespeare():
 @pytest.mark.slow
 @pytest.mark.skipif(not SHAKESPEARE.exists(), reason=f"needs tiny Shakespeare, {SHAKESPEARE}")
 def test_shakespeare_is_what_is_shown(tmp_path, monkeypatch, capsys):
-    """The plan to the letter; the loss to 0.02 nats, as other CPUs round otherwise, and 1,500 steps carry that on."""
+    """The plan to the letter; the loss to 0.02 nats, as other CPUs round otherwise, and 600 steps carry that on."""
     words, shown = shown_of_shakespeare()
     monkeypatch.chdir(tmp_path)
     Path("input.txt").write_bytes(SHAKESPEARE.read_bytes())
@@ -127,8 +127,8 @@ def test_shakespeare_is_what_is_shown(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     plan = [line for line in shown.splitlines() if line.startswith(("model: ", "plan: "))]
     assert len(plan) == 2 and all(line in said for line in plan)
-    (stated,) = re.findall(r"step 1,500 of 1,500: .*held-out ([\d.]+) nats", shown)
-    (got,) = re.findall(r"step 1,500 of 1,500: .*held-out ([\d.]+) nats", said)
+    (stated,) = re.findall(r"step 600 of 600: .*held-out ([\d.]+) nats", shown)
+    (got,) = re.findall(r"step 600 of 600: .*held-out ([\d.]+) nats", said)
     assert float(got) == pytest.approx(float(stated), abs=0.02)
 
 
