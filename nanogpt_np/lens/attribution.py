@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError, is_whole, shown
 from ..params import unembedding
-from .seen import check_place, look, spelled
+from .seen import check_place, look, need_floats, spelled
 
 
 class AttributionView(NamedTuple):
@@ -46,8 +46,7 @@ def attribution_view(gpt, prompt, token=None, against=None, position=-1):
     `token`, `against`: an id, or a text that is one token (" cat"); by default the token is the likeliest one, and
     nothing is taken away. InputError for int8 weights, which are not at hand as numbers, and for what is no token.
     """
-    if hasattr(gpt.ops, "quantize"):
-        raise InputError("attribution: expected float weights, got int8; open the model with ops='numpy'")
+    need_floats(gpt, "attribution")
     seen = look(gpt, prompt)
     position = check_place("position", position, len(seen.ids))
     chosen = int(seen.logits[position].argmax()) if token is None else one_id(gpt, "token", token)

@@ -102,8 +102,7 @@ def _signed_bars(axes, tokens, values, title):
 
 
 def _bare(axes, bottom=False):
-    for side in ("top", "right", *(() if bottom else ("bottom",))):
-        axes.spines[side].set_visible(False)
+    style.without_frame(axes, "top", "right", *(() if bottom else ("bottom",)))
     axes.tick_params(axis="y", length=0)
 
 

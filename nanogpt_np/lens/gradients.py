@@ -12,7 +12,7 @@ from .. import ops as numpy_ops
 from ..errors import InputError
 from ..params import unembedding, walk
 from ..training import backward
-from .seen import check_place, look, stream
+from .seen import check_place, look, need_floats, stream
 
 
 class GradientsView(NamedTuple):
@@ -33,8 +33,7 @@ def gradients_view(gpt, prompt, position=None):
     The loss is the mean over all next tokens, or of the one behind `position` alone. InputError for a text of one
     token, for the last position, behind which nothing is known, and for int8, which is for generating only.
     """
-    if hasattr(gpt.ops, "quantize"):
-        raise InputError("gradients: expected float weights, got int8; open the model with ops='numpy'")
+    need_floats(gpt, "gradients")
     seen = look(gpt, prompt)
     if len(seen.ids) < 2:
         raise InputError("prompt: expected at least two tokens, got one; without a next token there is no loss")

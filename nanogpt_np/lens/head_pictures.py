@@ -93,8 +93,7 @@ def _matrix(axes, array, tokens, colours, limits, written=None, causal=True):
     style.mark_tokens(axes.xaxis, tokens, rotate=True)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    style.without_frame(axes, "top", "right", "bottom", "left")
     if len(tokens) <= WRITTEN if written is None else written:
         low, high = limits
         for (row, column), value in np.ma.ndenumerate(shown):

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import model
 from ..errors import InputError, check_choice, shown
-from ..params import unembedding
+from .logits import read_out
 from .seen import check_place, ids_of, spelled
 
 # In the order in which they are computed. Shapes, with n_batch left out: resid_*, attn_out, ffn_out [n_seq, n_embd];
@@ -53,7 +53,7 @@ def run(gpt, prompt, changes=None):
     x = model.embed(rows, positions, gpt.params, gpt.config, gpt.ops)
     for layer in range(gpt.config.n_layer):
         x = _block(x, layer, gpt, visible, at)
-    return Run(spelled(gpt, ids), ids, _logits(gpt, x), sites)
+    return Run(spelled(gpt, ids), ids, read_out(gpt, x[0]), sites)
 
 
 def run_blocks(gpt, x, first=0, last=None):
@@ -96,10 +96,7 @@ def _block(x, layer, gpt, visible, at):  # [1, n_seq, n_embd] -> the same
     """model.block, with `at` asked at every site."""
     params, config, ops = gpt.params["h"][layer], gpt.config, gpt.ops
     x = at("resid_pre", layer, x)
-    normed = ops.layer_norm(x, **params["ln_1"], eps=config.layer_norm_eps)
-    qkv = ops.linear(normed, **params["attn"]["c_attn"])
-    q, k, v = (ops.split_heads(part, config.n_head) for part in np.split(qkv, 3, axis=-1))
-    q, k, v = (at(site, layer, array) for site, array in (("q", q), ("k", k), ("v", v)))
+    q, k, v = (at(site, layer, array) for site, array in zip("qkv", queries_keys_values(x, layer, gpt), strict=True))
     probs = at("probs", layer, ops.attention_probs(q, k, visible))
     mixed = at("mixed", layer, ops.attention_mix(probs, v))
     attn_out = at("attn_out", layer, ops.linear(ops.merge_heads(mixed), **params["attn"]["c_proj"]))
@@ -110,9 +107,12 @@ def _block(x, layer, gpt, visible, at):  # [1, n_seq, n_embd] -> the same
     return at("resid_post", layer, x + ffn_out)
 
 
-def _logits(gpt, x):  # [1, n_seq, n_embd] -> [n_seq, n_vocab]
-    final = gpt.ops.layer_norm(x, **gpt.params["ln_f"], eps=gpt.config.layer_norm_eps)
-    return gpt.ops.unembed(final, unembedding(gpt.params))[0]
+def queries_keys_values(x, layer, gpt):  # [1, n_seq, n_embd] -> three of [1, n_head, n_seq, d_head]
+    """What a block's attention makes of a residual stream, ln_1 included."""
+    params, ops = gpt.params["h"][layer], gpt.ops
+    normed = ops.layer_norm(x, **params["ln_1"], eps=gpt.config.layer_norm_eps)
+    qkv = ops.linear(normed, **params["attn"]["c_attn"])
+    return [ops.split_heads(part, gpt.config.n_head) for part in np.split(qkv, 3, axis=-1)]
 
 
 def _checked(gpt, changes):

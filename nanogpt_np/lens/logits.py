@@ -30,7 +30,7 @@ def logit_lens_view(gpt, prompt):
     seen = look(gpt, prompt)
     names, x = stream(seen.acts)
     final = log_softmax(seen.logits)
-    rows = [*(log_softmax(_read(gpt, row)) for row in x[:-1]), final]
+    rows = [*(log_softmax(read_out(gpt, row)) for row in x[:-1]), final]
     ids = np.stack([row.argmax(axis=-1) for row in rows])
     return LogitLensView(
         seen.tokens, names, ids, [spelled(gpt, row) for row in ids],
@@ -40,6 +40,7 @@ def logit_lens_view(gpt, prompt):
     )  # fmt: skip
 
 
-def _read(gpt, x):  # [n_seq, n_embd] -> logits [n_seq, n_vocab]
+def read_out(gpt, x):  # [n_seq, n_embd] -> logits [n_seq, n_vocab]
+    """A residual stream through the end of the model: ln_f and the unembedding."""
     final = gpt.ops.layer_norm(x[None], **gpt.params["ln_f"], eps=gpt.config.layer_norm_eps)
     return gpt.ops.unembed(final, unembedding(gpt.params))[0]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError, check_choice, shown
 from .attribution import one_id
-from .interventions import BY_HEAD, SITES, Run, run
+from .interventions import BY_HEAD, SITES, Run, queries_keys_values, run
 from .seen import check_place, spelled
 
 
@@ -94,21 +94,14 @@ def path_patch(gpt, prompt, source, sender, receiver, into="q"):
     moved[from_head] = source.sites["mixed", from_layer][from_head]
     attn = gpt.params["h"][from_layer]["attn"]["c_proj"]
     written = gpt.ops.linear(gpt.ops.merge_heads(moved[None]), **attn)[0] - base.sites["attn_out", from_layer]
-    asked = _made(gpt, base.sites["resid_pre", to_layer] + written, to_layer, into)
+    moved_stream = (base.sites["resid_pre", to_layer] + written)[None]
+    asked = queries_keys_values(moved_stream, to_layer, gpt)["qkv".index(into)][0]
 
     def put_in(array):
         array[to_head] = asked[to_head]
         return array
 
     return run(gpt, prompt, {(into, to_layer): put_in})
-
-
-def _made(gpt, x, layer, into):
-    """The q, k or v [n_head, n_seq, d_head] that a block makes of a residual stream [n_seq, n_embd]."""
-    params, ops = gpt.params["h"][layer], gpt.ops
-    normed = ops.layer_norm(x[None], **params["ln_1"], eps=gpt.config.layer_norm_eps)
-    parts = np.split(ops.linear(normed, **params["attn"]["c_attn"]), 3, axis=-1)
-    return ops.split_heads(parts["qkv".index(into)], gpt.config.n_head)[0]
 
 
 def _difference(found, token, against):

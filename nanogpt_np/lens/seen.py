@@ -67,6 +67,12 @@ def stream(acts):
     return Stream(names, np.stack(x))
 
 
+def need_floats(gpt, name):
+    """InputError where the weights are int8, which are not at hand as numbers; `name`: what asks for them."""
+    if hasattr(gpt.ops, "quantize"):
+        raise InputError(f"{name}: expected float weights, got int8; open the model with ops='numpy'")
+
+
 def check_place(name, place, n):
     """-> the place as 0 to n - 1, for one that may count from the end; InputError for what is none of them."""
     if not is_whole(place) or not -n <= place < n:

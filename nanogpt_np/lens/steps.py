@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import memory, model
-from .cost import BEND, NORM, SOFTMAX
+from .cost import ADD, BEND, NORM, SOFTMAX
 from .seen import ids_of, spelled
 
 FIRST = 3  # numbers of a result that are shown
@@ -103,7 +103,7 @@ def _flops(name, arrays, out):
         return 2 * arrays[0].shape[-1] * out.size + SOFTMAX * out.size
     if name == "attention_mix":
         return 2 * arrays[0].shape[-1] * out.size
-    return {"layer_norm": NORM, "gelu_new": BEND, "gelu": BEND, "relu": 1}.get(name, 0) * out.size
+    return {"layer_norm": NORM, "gelu_new": BEND, "gelu": BEND, "relu": ADD}.get(name, 0) * out.size
 
 
 def _row(step):

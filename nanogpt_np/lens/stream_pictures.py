@@ -145,6 +145,5 @@ def _colour(name):
 
 
 def _open(axes):
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    style.without_frame(axes, "top", "right")
     axes.tick_params(labelsize=8)

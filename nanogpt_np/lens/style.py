@@ -45,6 +45,12 @@ def mark_tokens(axis, tokens, size=9, rotate=False):
     axis.set_tick_params(length=0, labelrotation=90 if rotate else 0)
 
 
+def without_frame(axes, *sides):
+    """Take away some sides of the frame around a picture: "top", "right", …"""
+    for side in sides:
+        axes.spines[side].set_visible(False)
+
+
 def write_on(colour):
     """Black or white, whichever can be read on a colour (red, green, blue from 0 to 1)."""
     red, green, blue = colour[:3]

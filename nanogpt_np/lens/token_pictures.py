@@ -90,8 +90,7 @@ def _bars(axes, tokens, probs, colour):
     axes.set_ylim(len(tokens) - 0.4, -0.6)
     axes.set_xlim(0, max(probs) * 1.2)
     axes.set_xticks([])
-    for side in ("top", "right", "bottom"):
-        axes.spines[side].set_visible(False)
+    style.without_frame(axes, "top", "right", "bottom")
 
 
 def _rows(tokens):

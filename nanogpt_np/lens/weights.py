@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import InputError, check_whole
 from ..params import walk
-from .seen import look, stream
+from .seen import look, need_floats, stream
+from .tokens import log_softmax
 
 
 class WeightsView(NamedTuple):
@@ -40,8 +41,7 @@ class RoundingView(NamedTuple):
 def weights_view(gpt, n_bins=48):
     """How the numbers of each parameter are spread -> WeightsView; InputError for int8 weights."""
     check_whole("n_bins", n_bins, 2)
-    if hasattr(gpt.ops, "quantize"):
-        raise InputError("weights: expected float weights, got int8; open the model with ops='numpy'")
+    need_floats(gpt, "weights")
     edges = np.linspace(-6.0, 6.0, n_bins + 1)
     names, rows, counts = [], [], []
     for name, array in walk(gpt.params):
@@ -71,9 +71,6 @@ def rounding_view(gpt, rounded, prompt):
 
 
 def _loss(seen):
-    """Mean cross-entropy of the next tokens in nats."""
-    logits, said = seen.logits[:-1].astype(np.float64), seen.ids[1:]
-    if not len(said):
-        return float("nan")
-    top = logits.max(axis=-1)
-    return float(np.mean(top + np.log(np.exp(logits - top[:, None]).sum(axis=-1)) - logits[np.arange(len(said)), said]))
+    """Mean cross-entropy of the next tokens in nats; NaN where there are none."""
+    said = seen.ids[1:]
+    return float(-log_softmax(seen.logits[:-1])[np.arange(len(said)), said].mean()) if len(said) else float("nan")
