@@ -58,8 +58,9 @@ def write_on(colour):
 
 
 def legible(text):
-    """A text without characters that no font here can draw: those as their escape, \\u5e8a, instead of a box."""
-    return "".join(c if ord(c) < 128 or any(ord(c) in known for known in _known()) else _escaped(c) for c in text)
+    """A text that is drawn as it stands: what no font here has as its escape, \\u5e8a, and $ as no formula's end."""
+    shown = (c if ord(c) < 128 or any(ord(c) in known for known in _known()) else _escaped(c) for c in text)
+    return "".join(shown).replace("$", r"\$")
 
 
 def fonts():
@@ -87,7 +88,7 @@ def _picture_class():
 
 
 def _escaped(character):
-    return character.encode("unicode_escape").decode("ascii").replace("$", r"\$")
+    return character.encode("unicode_escape").decode("ascii")
 
 
 @functools.cache

@@ -75,6 +75,7 @@ def test_what_no_font_has_is_escaped(monkeypatch):
     assert style.legible("␣né床🌕") == "␣né\\u5e8a\\U0001f315"
     monkeypatch.setattr(style, "_known", lambda: [frozenset({ord("床")})])
     assert style.legible("a床") == "a床"
+    assert style.legible("$x_1$") == r"\$x_1\$"  # else matplotlib takes it for a formula
 
 
 def test_numbers_of_tokens(gpt):
