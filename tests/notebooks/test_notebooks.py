@@ -1,0 +1,180 @@
+"""The notebooks: stored and script are one; each check takes its solution and refuses wrong answers; a clean kernel
+runs each in time and says what is stored (slow).
+
+Words and whole numbers are compared exactly; a number with a point may differ by 0.011 and 2 %, as other CPUs add in
+another order and a training carries that on; in a line that says "measured" (a time, a rate) only the words count.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+FOLDER = HERE.parent.parent / "notebooks"
+SCRIPTS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+WITH_NUMBA = [script for script in SCRIPTS if "03" <= script.stem[:2] <= "06"]
+MOST_BYTES = 600_000
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+@pytest.fixture(autouse=True)
+def in_the_folder(monkeypatch):
+    monkeypatch.chdir(FOLDER)
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "checks"]:
+        del sys.modules[name]
+
+
+def cells(script):
+    """(kind, source) of each cell of a percent script."""
+    found = []
+    for part in re.split(r"^# %%", script.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        head, _, body = part.partition("\n")
+        if "[markdown]" in head:
+            found.append(("markdown", re.sub(r"^# ?", "", body.strip("\n"), flags=re.MULTILINE)))
+        else:
+            found.append(("code", body.strip("\n")))
+    return found
+
+
+def stored(script):
+    return json.loads(script.with_suffix(".ipynb").read_text(encoding="utf-8"))
+
+
+def said(cell):
+    """What a stored cell printed."""
+    return "".join("".join(out["text"]) for out in cell.get("outputs", []) if out["output_type"] == "stream")
+
+
+def wrong_answers(script):
+    """The file of wrong answers of a notebook."""
+    path = HERE / "wrong" / f"ch{script.stem[:2]}.py"
+    spec = importlib.util.spec_from_file_location(f"wrong_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def solutions(script):
+    """The functions of the folded solutions: name -> source."""
+    text = "\n".join(source for kind, source in cells(script) if kind == "markdown")
+    found = re.findall(r"<summary>a solution</summary>\s*```python\n(.*?)```", text, flags=re.DOTALL)
+    return {re.search(r"^def (\w+)", source, flags=re.MULTILINE)[1]: source for source in found}
+
+
+def run(source, names):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(compile(source, "cell", "exec"), names)
+    return out.getvalue()
+
+
+def says_the_same(got, expected):
+    """Line by line, to what the head of this file allows."""
+    got, expected = got.splitlines(), expected.splitlines()
+    return len(got) == len(expected) and all(map(line_says_the_same, got, expected))
+
+
+def line_says_the_same(got, expected):
+    if " ".join(NUMBER.sub("#", got).split()) != " ".join(NUMBER.sub("#", expected).split()):
+        return False
+    if "measured" in expected:
+        return True
+    pairs = zip(NUMBER.findall(got), NUMBER.findall(expected), strict=True)
+    return all(a == b or ("." in b and abs(float(a) - float(b)) <= 0.011 + 0.02 * abs(float(b))) for a, b in pairs)
+
+
+def test_what_counts_as_the_same():
+    assert says_the_same("loss 2.341 after 30", "loss  2.345 after 30\n")
+    assert says_the_same("measured: 3 ms, 7.5 x", "measured: 12 ms, 1.5 x")
+    assert not says_the_same("loss 2.341 after 31", "loss 2.345 after 30")
+    assert not says_the_same("loss 2.41 after 30", "loss 2.345 after 30")
+    assert not says_the_same("a gain of 2.345", "a loss of 2.345")
+    assert not says_the_same("a\nb", "a")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_stored_and_script_are_one(script):
+    notebook = stored(script)
+    kept = [(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
+    assert kept == cells(script), "run python notebooks/build.py"
+    assert script.with_suffix(".ipynb").stat().st_size < MOST_BYTES
+    lines = [said(cell).count("\n") for cell in notebook["cells"]]
+    assert max(lines) <= 30, "nothing scrolls past 30 lines"
+    assert not [out for cell in notebook["cells"] for out in cell.get("outputs", []) if out["output_type"] == "error"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_each_is_built_alike(script):
+    notebook = stored(script)
+    text = "\n".join(source for kind, source in cells(script) if kind == "markdown")
+    assert text.startswith(f"# {script.stem[:2]} · ")
+    for wanted in ("**You will be able to**", "**You need**", "## What people get wrong", "## Exercises",
+                   "**Easy.**", "**Medium.**", "**Hard", "## Where it stands in the code"):  # fmt: skip
+        assert wanted in text, wanted
+    assert any("image/png" in out.get("data", {}) for cell in notebook["cells"] for out in cell.get("outputs", []))
+    assert "!" not in re.sub(r"`[^`]*`|```.*?```", "", text, flags=re.DOTALL).replace("![", ""), "no exclamation marks"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_checks_take_the_solution_and_refuse_wrong_answers(script):
+    checks = importlib.import_module(f"checks.ch{script.stem[:2]}")
+    answers = wrong_answers(script)
+    solved = solutions(script)
+    assert solved.keys() == answers.WRONG.keys() and len(solved) == 3
+    for name, source in solved.items():
+        check = getattr(checks, name)
+        for text, expected in ((source, f"{name}: right"), (empty(script, name), "still empty")):
+            names = {}
+            run(answers.HEAD + text, names)
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                assert check(names[name]) is expected.endswith("right"), out.getvalue()
+            assert expected in out.getvalue()
+        assert len(answers.WRONG[name]) >= 2
+        for text, expected in answers.WRONG[name]:
+            names = {}
+            run(answers.HEAD + text, names)
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                assert check(names[name]) is False, f"{name} takes: {text}"
+            line = out.getvalue()
+            assert expected in line and line.count("\n") == 1 and line.startswith(name), line
+            assert source.splitlines()[-1].strip() not in line, "the answer is not shown"
+
+
+def empty(script, name):
+    """The exercise as it stands in the notebook, unwritten."""
+    (source,) = [source for kind, source in cells(script) if kind == "code" and f"def {name}(" in source]
+    return re.search(rf"^def {name}\(.*?^(?=\S|\Z)", source + "\n", flags=re.MULTILINE | re.DOTALL)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_clean_kernel_runs_it_in_time(script):
+    pytest.importorskip("nbclient", reason='needs pip install -e ".[notebooks]"')
+    pytest.importorskip("jupytext", reason='needs pip install -e ".[notebooks]"')
+    build = importlib.import_module("build")
+    notebook, seconds = build.built(script)
+    print(f"{script.stem}: {sum(seconds):.1f} s, the slowest cell {max(seconds):.1f} s")
+    assert sum(seconds) < build.LIMIT, "a reader waits no longer"
+    for fresh, cell in zip(notebook["cells"], stored(script)["cells"], strict=True):
+        assert says_the_same(said(fresh), said(cell)), "".join(cell["source"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", WITH_NUMBA, ids=lambda script: script.stem)
+def test_the_kernels_say_the_same(script):
+    """One word replaced, and that it was there to be replaced."""
+    text = "".join(source for kind, source in cells(script) if kind == "code")
+    assert text.count('ops="numpy"') >= 1
+    names = {"__name__": "__main__"}
+    for (kind, source), cell in zip(cells(script), stored(script)["cells"], strict=True):
+        if kind == "code":
+            got = run(source.replace('ops="numpy"', 'ops="numba"'), names)
+            assert says_the_same(got, said(cell)), source
