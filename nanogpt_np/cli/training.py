@@ -16,9 +16,10 @@ TRAIN_NOTES = """\
   With --init the shape comes from that model, a step reads as many tokens as the preset's, and --lr is {further_lr:g}.
 
 the folder --out: the model after the last step, best/ (the model with the lowest held-out loss; none if nothing is held
-  out), training_state.safetensors (what --resume needs), training.json, log.csv, loss.png, samples.txt (with --sample).
-  On disk: 4 bytes per parameter for each of the two models (2 with --dtype float16), and 12 for the state, which may
-  go when no --resume is wanted; while a file is being replaced, it is there twice.
+  out), training_state.safetensors (what --resume needs), training.json, log.csv, loss.png, samples.txt (with --sample),
+  kept/ (with --keep-every: the model before the first step and then every so many, each a model directory).
+  On disk: 4 bytes per parameter for each of the two models and of those in kept/ (2 with --dtype float16), and 12 for
+  the state, which may go when no --resume is wanted; while a file is being replaced, it is there twice.
 
 --resume --steps N: as many steps in all, more or fewer than planned. From there on the learning rate is that of a run
   planned for N steps, so going on longer raises it again where the cosine had come down, and the loss rises with it
@@ -102,7 +103,7 @@ def _train_option(p, field, by_preset):
     elif field.type == list[str]:
         p.add_argument(flag, action="append", metavar="TEXT", help=help)
     else:
-        kind = field.type if field.type in (int, float) else float if "float" in str(field.type) else str
+        kind = next((kind for kind in (int, float) if field.type in (kind, kind | None)), str)
         p.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=help)
 
 

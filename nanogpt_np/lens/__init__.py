@@ -2,19 +2,25 @@
 
 Enter: a GPT and a text (or ids). Leave: a NamedTuple of arrays and tokens, which a picture, a page or a test can read.
 Each has its picture: what attention_view returns, draw_attention draws.
-To read: seen, tokens, attention, residual, logits, attribution, interventions, patching, gradients, cost,
-weights, steps, sampling (arrays); style, token_pictures, head_pictures, stream_pictures, cost_pictures; asked.
+To read: seen, coloured, tokens, embeddings, attention, residual, logits, attribution, interventions, patching,
+gradients, learning, playback, cost, weights, steps, sampling (arrays); style, token_pictures, head_pictures,
+stream_pictures, cost_pictures, learning_pictures; asked.
 """
 
 from .attention import attention_grid, attention_view, head_summaries, induction_scores
 from .attribution import attribution_view
+from .coloured import tokens_ansi, tokens_html
 from .cost import cache_growth, cost_view
 from .cost_pictures import draw_cost, draw_gradients, draw_rounding, draw_weights
+from .embeddings import neighbours, positions_view
 from .gradients import gradients_view
-from .head_pictures import draw_attention, draw_attention_grid, draw_attention_stages, draw_heads
+from .head_pictures import draw_attention, draw_attention_grid, draw_attention_lines, draw_attention_stages, draw_heads
 from .interventions import Run, ablate, run, run_blocks
+from .learning import step_view, training_view
+from .learning_pictures import draw_playback, draw_step, draw_training
 from .logits import logit_lens_view
 from .patching import patch, patch_map, path_patch
+from .playback import playback_view
 from .residual import layer_norms, neuron_texts, neurons, residual_view
 from .sampling import sampling_view
 from .seen import look, stream
@@ -27,16 +33,18 @@ from .stream_pictures import (
     draw_patch_map,
     draw_residual,
 )
-from .token_pictures import draw_next, draw_sampling, draw_tokens, tokens_html
+from .token_pictures import draw_neighbours, draw_next, draw_positions, draw_sampling, draw_tokens
 from .tokens import next_tokens, tokens_view
 from .weights import rounding_view, weights_view
 
 __all__ = [
     "Run", "Trace", "ablate", "attention_grid", "attention_view", "attribution_view", "cache_growth", "cost_view",
-    "draw_attention", "draw_attention_grid", "draw_attention_stages", "draw_attribution", "draw_cost",
-    "draw_gradients", "draw_heads", "draw_layer_norms", "draw_logit_lens", "draw_neurons", "draw_next",
-    "draw_patch_map", "draw_residual", "draw_rounding", "draw_sampling", "draw_tokens", "draw_weights",
-    "gradients_view", "head_summaries", "induction_scores", "layer_norms", "logit_lens_view", "look", "neuron_texts",
-    "neurons", "next_tokens", "patch", "patch_map", "path_patch", "residual_view", "rounding_view", "run",
-    "run_blocks", "sampling_view", "stream", "tokens_html", "tokens_view", "trace", "weights_view",
+    "draw_attention", "draw_attention_grid", "draw_attention_lines", "draw_attention_stages", "draw_attribution",
+    "draw_cost", "draw_gradients", "draw_heads", "draw_layer_norms", "draw_logit_lens", "draw_neighbours",
+    "draw_neurons", "draw_next", "draw_patch_map", "draw_playback", "draw_positions", "draw_residual",
+    "draw_rounding", "draw_sampling", "draw_step", "draw_tokens", "draw_training", "draw_weights",
+    "gradients_view", "head_summaries", "induction_scores", "layer_norms", "logit_lens_view", "look", "neighbours",
+    "neuron_texts", "neurons", "next_tokens", "patch", "patch_map", "path_patch", "playback_view", "positions_view",
+    "residual_view", "rounding_view", "run", "run_blocks", "sampling_view", "step_view", "stream", "tokens_ansi",
+    "tokens_html", "tokens_view", "trace", "training_view", "weights_view",
 ]  # fmt: skip

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import InputError, is_whole, shown
 from ..params import unembedding
-from .seen import check_place, look, need_floats, spelled
+from .seen import check_place, look, need_floats, one_id, spelled
 
 
 class AttributionView(NamedTuple):
@@ -62,19 +61,6 @@ def attribution_view(gpt, prompt, token=None, against=None, position=-1):
         position_embedding=float((seen.acts.embedded[0, position] - embedded) @ direction),
         heads=heads @ direction, attention_bias=biases @ direction, ffn=ffn @ direction, final_bias=bias,
     )  # fmt: skip
-
-
-def one_id(gpt, name, token):
-    """The id of a token that is given as an id or as its text; InputError for a text that is not one token."""
-    if isinstance(token, str):
-        ids = [] if gpt.tokenizer is None else gpt.tokenizer.encode(token)
-        if len(ids) != 1:
-            got = f"{shown(token)}, which is {len(ids)}" if gpt.tokenizer else "a text, and the model has no vocabulary"
-            raise InputError(f"{name}: expected one token, got {got}; give its id, or mind the space before it")
-        return ids[0]
-    if not is_whole(token) or not 0 <= token < gpt.config.n_vocab:
-        raise InputError(f"{name}: expected an id from 0 to {gpt.config.n_vocab - 1} or a text, got {shown(token)}")
-    return int(token)
 
 
 def _direction(gpt, acts, position, chosen, other):

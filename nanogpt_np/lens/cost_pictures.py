@@ -1,6 +1,7 @@
 """Pictures of gradients, costs, weights and rounding.
 
-Enter: what lens/gradients.py, lens/cost.py and lens/weights.py return. Leave: a matplotlib Figure. Next: lens/asked.py.
+Enter: what lens/gradients.py, lens/cost.py and lens/weights.py return. Leave: a matplotlib Figure.
+Next: lens/learning_pictures.py.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """The same picture backwards: how the loss depends on the residual stream, on each token, on each parameter.
 
 Enter: a GPT and a text. Leave: gradients of the text's loss, of the shapes of what they are gradients of, and their
-lengths. The chain rule is training/backward.py's, one half-block at a time. Next: lens/cost.py.
+lengths. The chain rule is training/backward.py's, one half-block at a time. Next: lens/learning.py.
 """
 
 from typing import NamedTuple

@@ -10,6 +10,8 @@ from . import style
 from .seen import check_place
 
 WRITTEN = 14  # tokens; of so few every cell has its number
+FAINTEST = 0.05  # attention; what is less has no line
+NAMED = 0.25  # attention; a line of so much has its number
 
 
 def draw_attention_grid(view, model=""):
@@ -36,6 +38,27 @@ def draw_attention(view, model=""):
     _matrix(axes, view.probs, view.tokens, style.colour_map(style.PROBABILITY), (0, 1))
     axes.set_xlabel("key: is looked at", fontsize=9, color=style.INK)
     axes.set_ylabel("query: looks", fontsize=9, color=style.INK)
+    return figure
+
+
+def draw_attention_lines(view, model=""):
+    """One head's attention as lines over the text, from each token back to those it looks at -> Figure."""
+    places, width = _along(view.tokens)
+    what = f"thickness: attention probability from {FAINTEST:g} on, a dot: at itself; numbers from {NAMED:g} on"
+    queries, keys = np.nonzero(np.tril(view.probs, k=-1) >= FAINTEST)
+    longest = float((places[queries] - places[keys]).max(initial=4.0))
+    size = (max(0.115 * width, 5.5), 1.6 + 0.042 * longest)
+    figure = style.figure(*size, f"Who looks back at whom in L{view.layer}.H{view.head}", model, what)
+    axes = figure.subplots()
+    for query, key in zip(queries, keys, strict=True):
+        _arc(axes, places[query], places[key], float(view.probs[query, key]))
+    itself = view.probs.diagonal()
+    axes.scatter(places, np.full(len(places), 0.8), s=70 * itself * (itself >= FAINTEST), color=style.QUERY)
+    for place, token in zip(places, view.tokens, strict=True):
+        axes.text(place, -0.4, style.legible(token), ha="center", va="top", fontsize=9, color=style.INK,
+                  fontfamily=style.fonts())  # fmt: skip
+    axes.set(xlim=(0, width), ylim=(-3, 0.36 * longest + 2))
+    axes.axis("off")
     return figure
 
 
@@ -99,6 +122,25 @@ def _matrix(axes, array, tokens, colours, limits, written=None, causal=True):
         for (row, column), value in np.ma.ndenumerate(shown):
             colour = style.write_on(colours((value - low) / (high - low)))
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+
+
+def _along(tokens):
+    """Where each token stands when they are written one after the other, in characters -> middles, the width of all."""
+    widths = [max(len(style.legible(token)), 2) + 1.5 for token in tokens]
+    ends = np.cumsum(widths)
+    return ends - np.array(widths) / 2, float(ends[-1])
+
+
+def _arc(axes, query, key, prob):
+    """A line from one token back to another, as thick as the probability; its number at the top."""
+    from matplotlib.patches import Arc
+
+    span, middle = query - key, (query + key) / 2
+    how = {"linewidth": 0.4 + 3.6 * prob, "alpha": 0.25 + 0.75 * prob, "color": style.QUERY}
+    axes.add_patch(Arc((middle, 0.8), span, 0.7 * span, theta1=0, theta2=180, **how))
+    if prob >= NAMED:
+        axes.text(middle, 0.8 + 0.35 * span, f"{prob:.2f}", ha="center", va="center", fontsize=6.5, color=style.INK,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
 
 
 def _frame(axes, row, width):

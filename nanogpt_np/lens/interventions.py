@@ -31,15 +31,16 @@ class Run(NamedTuple):
     sites: dict  # {(site, layer): array}, see SITES
 
 
-def run(gpt, prompt, changes=None):
+def run(gpt, prompt, changes=None, base=None):
     """One pass over a text or a list of ids, with `changes` -> Run.
 
     `changes`: {("attn_out", 3): function}; each function gets the array of its site and returns another of its shape.
-    InputError for a site or a layer that is not there, or another shape.
+    `base`: a Run over the same text, from which the blocks before the first change are taken instead of run again.
+    InputError for a site or a layer that is not there, another shape, or a base over another text.
     """
     changes = _checked(gpt, changes or {})
     ids = ids_of(gpt, prompt)
-    rows, sites = ids[None], {}
+    first, sites = _known(gpt, ids, changes, base)
 
     def at(site, layer, array):
         """The array of a site, changed where that is asked for, and noted."""
@@ -49,9 +50,12 @@ def run(gpt, prompt, changes=None):
         sites[site, layer] = found
         return found[None]
 
-    positions, visible = model.place(rows.shape, gpt.config, gpt.ops, None, None)
-    x = model.embed(rows, positions, gpt.params, gpt.config, gpt.ops)
-    for layer in range(gpt.config.n_layer):
+    positions, visible = model.place((1, len(ids)), gpt.config, gpt.ops, None, None)
+    if first == 0:
+        x = model.embed(ids[None], positions, gpt.params, gpt.config, gpt.ops)
+    else:
+        x = sites["resid_post", first - 1][None]
+    for layer in range(first, gpt.config.n_layer):
         x = _block(x, layer, gpt, visible, at)
     return Run(spelled(gpt, ids), ids, read_out(gpt, x[0]), sites)
 
@@ -113,6 +117,16 @@ def queries_keys_values(x, layer, gpt):  # [1, n_seq, n_embd] -> three of [1, n_
     normed = ops.layer_norm(x, **params["ln_1"], eps=gpt.config.layer_norm_eps)
     qkv = ops.linear(normed, **params["attn"]["c_attn"])
     return [ops.split_heads(part, gpt.config.n_head) for part in np.split(qkv, 3, axis=-1)]
+
+
+def _known(gpt, ids, changes, base):
+    """-> the first block that has to run, the sites of those before it."""
+    if base is None:
+        return 0, {}
+    if not isinstance(base, Run) or not np.array_equal(base.ids, ids):
+        raise InputError("base: expected a Run over the same text, got another; leave it out to run all blocks")
+    first = min((layer for _, layer in changes), default=0)
+    return first, {place: array for place, array in base.sites.items() if place[1] < first}
 
 
 def _checked(gpt, changes):

@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError, check_choice, shown
-from .attribution import one_id
 from .interventions import BY_HEAD, SITES, Run, queries_keys_values, run
-from .seen import check_place, spelled
+from .seen import check_place, one_id, spelled
 
 
 class PatchMap(NamedTuple):
@@ -29,10 +28,11 @@ class PatchMap(NamedTuple):
     restored: np.ndarray  # float64 [n_layer, n_seq or n_head]
 
 
-def patch(gpt, prompt, source, site, layer, position=None, head=None):
+def patch(gpt, prompt, source, site, layer, position=None, head=None, base=None):
     """One pass over a text with an activation of another run put in -> Run.
 
     `source`: a Run over as many tokens; `position`, `head`: only there (a head has q, k, v, probs and mixed).
+    `base`: as in run(), which saves the blocks before the patched one.
     InputError where the runs do not fit, or the site has no heads.
     """
     check_choice("site", site, SITES)
@@ -48,7 +48,7 @@ def patch(gpt, prompt, source, site, layer, position=None, head=None):
         array[where] = taken[where]
         return array
 
-    return run(gpt, prompt, {(site, layer): put_in})
+    return run(gpt, prompt, {(site, layer): put_in}, base)
 
 
 def patch_map(gpt, clean, corrupted, site, token, against, by=None):
@@ -70,7 +70,7 @@ def patch_map(gpt, clean, corrupted, site, token, against, by=None):
     n = len(good.ids) if by == "position" else gpt.config.n_head
     restored = np.empty((gpt.config.n_layer, n))
     for layer, place in np.ndindex(restored.shape):
-        patched = patch(gpt, bad.ids, good, site, layer, **{by: place})
+        patched = patch(gpt, bad.ids, good, site, layer, **{by: place}, base=bad)
         restored[layer, place] = (_difference(patched, *ids) - nothing) / (whole - nothing)
     names = spelled(gpt, ids)
     return PatchMap(good.tokens, bad.tokens, site, by, *names, whole, nothing, restored)

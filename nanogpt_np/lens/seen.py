@@ -1,7 +1,7 @@
 """A text and one pass over it that keeps everything: what every other room of this wing begins with.
 
 Enter: a GPT, and a text or ids. Leave: a Seen: ids, tokens as a person reads them, logits, acts. Nothing is hooked into
-the model: `acts` are what its forward pass returns (model.py). Next: lens/tokens.py.
+the model: `acts` are what its forward pass returns (model.py). Next: lens/coloured.py.
 """
 
 from typing import NamedTuple
@@ -49,6 +49,19 @@ def ids_of(gpt, prompt):
         got = f"{shown(min(ids))} to {shown(max(ids))}"
         raise InputError(f"ids: expected 0 to {gpt.config.n_vocab - 1}, got {got}")
     return np.array(ids, np.int64)
+
+
+def one_id(gpt, name, token):
+    """The id of a token that is given as an id or as its text; InputError for a text that is not one token."""
+    if isinstance(token, str):
+        ids = [] if gpt.tokenizer is None else gpt.tokenizer.encode(token)
+        if len(ids) != 1:
+            got = f"{shown(token)}, which is {len(ids)}" if gpt.tokenizer else "a text, and the model has no vocabulary"
+            raise InputError(f"{name}: expected one token, got {got}; give its id, or mind the space before it")
+        return ids[0]
+    if not is_whole(token) or not 0 <= token < gpt.config.n_vocab:
+        raise InputError(f"{name}: expected an id from 0 to {gpt.config.n_vocab - 1} or a text, got {shown(token)}")
+    return int(token)
 
 
 def spelled(gpt, ids):

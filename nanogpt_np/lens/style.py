@@ -6,6 +6,7 @@ in a dark notebook. Nothing here touches matplotlib's global settings. Next: len
 
 import functools
 import io
+import textwrap
 
 # The same everywhere, as CSS variables on a page too; their lightness differs by 10 or more, so that grey tells them.
 QUERY, KEY, VALUE = "#1b4f9c", "#f5a03a", "#2f9e5c"
@@ -20,13 +21,14 @@ CHINESE = (
     "PingFang SC", "Hiragino Sans GB", "Heiti SC", "Microsoft YaHei", "SimHei",
 )  # fmt: skip
 LATIN = "DejaVu Sans"  # comes with matplotlib
+PER_INCH = 16.5  # characters of the small letters below a picture
 
 
 def figure(width, height, title, *made_of):
     """-> a Figure of so many inches; `title` says what is seen, `made_of` in which model, and what colours mean."""
     made = _picture_class()(figsize=(width, height), layout="constrained", facecolor="white", dpi=110)
     made.suptitle(f"{legible(title)}\n", fontfamily=fonts(), fontsize=12, color=INK, x=0.02, ha="left")
-    below = legible("; ".join(filter(None, made_of)))
+    below = textwrap.fill(legible("; ".join(filter(None, made_of))), max(int(width * PER_INCH), 20))
     made.supxlabel(below, fontfamily=fonts(), fontsize=8, color=PALE, x=0.02, ha="left")
     return made
 
@@ -59,8 +61,7 @@ def write_on(colour):
 
 def legible(text):
     """A text that is drawn as it stands: what no font here has as its escape, \\u5e8a, and $ as no formula's end."""
-    shown = (c if ord(c) < 128 or any(ord(c) in known for known in _known()) else _escaped(c) for c in text)
-    return "".join(shown).replace("$", r"\$")
+    return "".join(c if c == "\n" or _has_font(c) else _escaped(c) for c in text).replace("$", r"\$")
 
 
 def fonts():
@@ -85,6 +86,10 @@ def _picture_class():
             return out.getvalue()
 
     return Picture
+
+
+def _has_font(c):
+    return c.isprintable() and (ord(c) < 128 or any(ord(c) in known for known in _known()))
 
 
 def _escaped(character):

@@ -1,25 +1,21 @@
-"""Pictures of tokens and of what might come next: lens/tokens.py and lens/sampling.py, drawn.
+"""Pictures of tokens, of where they lie, and of what might come next: tokens, embeddings and sampling, drawn.
 
-Enter: a TokensView, NextTokens or SamplingView. Leave: a matplotlib Figure; HTML; lines for a terminal.
+Enter: a TokensView, NextTokens, Neighbours, PositionsView or SamplingView. Leave: a matplotlib Figure.
 Next: lens/head_pictures.py.
 """
-
-import html
-import math
 
 import numpy as np
 
 from . import style
+from .coloured import LINE, WORST, mean_loss, rows_of
 
-WORST = 8.0  # nats: a token that had one chance in 3,000; darker it does not get
-LINE = 78  # characters of tokens in a row
 SHOWN = 12  # tokens of a distribution
 
 
 def draw_tokens(view, model=""):
     """Each token on a colour that says how unexpected it was -> Figure; below it the loss in nats."""
-    rows = _rows(view.tokens)
-    what = f"colour and number: loss in nats, 0 white to {WORST:g} dark; {_mean(view)}"
+    rows = rows_of(view.tokens, _width)
+    what = f"colour and number: loss in nats, 0 white to {WORST:g} dark; {mean_loss(view)}"
     figure = style.figure(9, 1.2 + 0.62 * len(rows), "How unexpected each token was", model, what)
     axes = figure.subplots()
     colours = style.colour_map(style.PROBABILITY)
@@ -39,29 +35,36 @@ def draw_tokens(view, model=""):
     return figure
 
 
-def tokens_html(view):
-    """The same as HTML that needs nothing from elsewhere; a token's id, loss and rank show under the pointer."""
-    cells = []
-    look = "padding:1px 2px;margin:1px;border-radius:3px;display:inline-block"
-    for token, i, loss, rank in zip(view.tokens, view.ids, view.losses, view.ranks, strict=True):
-        known = math.isfinite(loss)
-        share = min(loss / WORST, 1.0) if known else 0.0
-        title = f"id {i}" + (f", loss {loss:.3f} nats, {rank:,} tokens were likelier" if known else ", the first token")
-        colours = f"background:rgba(33,113,181,{share:.2f});color:#{'fff' if share > 0.6 else '222'}"
-        cells.append(f'<span title="{title}" style="{colours};{look}">{html.escape(token)}</span>')
-    cells, note = "".join(cells), f"loss in nats, 0 white to {WORST:g} dark; {_mean(view)}"
-    return (
-        '<div style="background:#fff;color:#222;font-family:monospace;line-height:1.8;padding:6px">'
-        f'{cells}<div style="color:#666;font-size:80%">{note}</div></div>'
-    )
-
-
 def draw_next(found, model=""):
     """The likeliest next tokens as bars, with their probabilities -> Figure."""
     what = f"bars: probability; these {len(found.tokens)} hold {found.probs.sum():.1%} of it"
     figure = style.figure(6, 1.3 + 0.3 * len(found.tokens), f"What may come after {found.after}", model, what)
     axes = figure.subplots()
     _bars(axes, found.tokens, found.probs, style.PROBABILITY[3])
+    return figure
+
+
+def draw_neighbours(view, model=""):
+    """The nearest rows of wte as bars -> Figure."""
+    size, what = (6, 1.3 + 0.3 * len(view.tokens)), "bars: cosine between the rows of wte, 1 for the same direction"
+    figure = style.figure(*size, f"The tokens nearest to {view.token}", model, what)
+    _bars(figure.subplots(), view.tokens, view.similarities, style.RESIDUAL)
+    return figure
+
+
+def draw_positions(view, model=""):
+    """How alike the positions are, as learned and as fixed sinusoids have them -> Figure."""
+    maps = {"learned: rows of wpe": view.learned, "fixed sinusoids": view.sinusoidal}
+    maps = {name: found for name, found in maps.items() if found is not None}
+    size, what = (1.2 + 3.9 * len(maps), 4.7), "colour: cosine between two positions, -1 blue, 0 white, 1 red"
+    figure = style.figure(*size, "Which positions are alike", model, what)
+    panels = figure.subplots(1, len(maps), squeeze=False)[0]
+    for axes, (name, found) in zip(panels, maps.items(), strict=True):
+        shown = axes.imshow(found, cmap=style.colour_map(style.SIGNED), vmin=-1, vmax=1, interpolation="nearest")
+        axes.set_title(name, fontsize=10, color=style.INK)
+        axes.set(xlabel="position", ylabel="position")
+        axes.tick_params(labelsize=8)
+    figure.colorbar(shown, ax=panels, shrink=0.8).ax.tick_params(labelsize=8)
     return figure
 
 
@@ -93,21 +96,5 @@ def _bars(axes, tokens, probs, colour):
     style.without_frame(axes, "top", "right", "bottom")
 
 
-def _rows(tokens):
-    """The numbers of the tokens in each row."""
-    rows, used = [[]], 0
-    for i, token in enumerate(tokens):
-        if used + _width(token) > LINE and rows[-1]:
-            rows.append([])
-            used = 0
-        rows[-1].append(i)
-        used += _width(token)
-    return rows
-
-
 def _width(token):
     return max(len(style.legible(token)) + 1.2, 4.6)  # the number below needs four
-
-
-def _mean(view):
-    return f"the mean is {np.nanmean(view.losses):.2f}" if len(view.tokens) > 1 else "a lone token was not guessed"

@@ -1,6 +1,6 @@
 """What a model makes of each token: how well it was guessed, and what else might have come.
 
-Enter: a GPT and a text. Leave: per-token loss and rank; the likeliest next tokens. Next: lens/attention.py.
+Enter: a GPT and a text. Leave: per-token loss and rank; the likeliest next tokens. Next: lens/embeddings.py.
 """
 
 from typing import NamedTuple
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import check_whole
+from .coloured import tokens_html
 from .seen import check_place, look, spelled
 
 
@@ -18,6 +19,10 @@ class TokensView(NamedTuple):
     ids: np.ndarray  # int64 [n_seq]
     losses: np.ndarray  # float64 [n_seq], nats: -log of the probability the token had; NaN for the first
     ranks: np.ndarray  # int64 [n_seq], how many tokens were likelier; -1 for the first
+
+    def _repr_html_(self):
+        """What a notebook shows of it: the tokens, coloured by loss."""
+        return tokens_html(self)
 
 
 class NextTokens(NamedTuple):

@@ -2,5 +2,5 @@
 
 Enter: TrainOptions. Leave: a trained model, and what a run needs to go on.
 To read: backward (the mirror of model.py), finite_differences (is a backward right?), data, optim, evaluation, samples,
-state, best, report, picture, options, folder, recipes, start, plan, limits, progress, loop.
+state, best, kept, report, picture, options, folder, recipes, start, plan, limits, progress, loop.
 """

@@ -1,7 +1,7 @@
 """The best model of a run beside its last one: `best/`, a complete model directory.
 
 Enter: what was measured, and the weights it was measured on. Leave: `best/` with the old weights or the new ones, never
-a mixture: only model.safetensors ever changes, and it is replaced whole. Next: training/report.py.
+a mixture: only model.safetensors ever changes, and it is replaced whole. Next: training/kept.py.
 """
 
 import os

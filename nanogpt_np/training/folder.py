@@ -16,7 +16,7 @@ from pathlib import Path
 from .. import __version__, files
 from ..errors import FileError, InputError, printable
 from ..storage import checkpoint
-from . import best, picture, report, samples, state
+from . import best, kept, picture, report, samples, state
 from .options import TrainOptions
 
 NAME = "training.json"
@@ -77,7 +77,7 @@ def _check_resumable(out):
 
 def remove_parts(out):
     """Take away what runs that were killed while they wrote have left; only whoever holds the folder may."""
-    for folder in (out, out / best.NAME):
+    for folder in (out, out / best.NAME, *(out / kept.NAME).glob("*")):
         for path in folder.iterdir() if folder.is_dir() else ():
             if _PART.fullmatch(path.name):
                 path.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 Enter: TrainOptions. Leave: in `out`, the model (checkpoint.py's layout), `training.json` (the options),
 `training_state.safetensors` (weights, moments, generator, step), `log.csv`, `loss.png`, and, where they are wanted,
-`best/` (the model with the lowest held-out loss) and `samples.txt`. Next: lens/seen.py.
+`best/` (the model with the lowest held-out loss), `kept/` (models on the way) and `samples.txt`. Next: lens/seen.py.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..model import Dropout
 from ..storage import checkpoint
 from ..tokenizer.bpe import Tokenizer
-from . import backward, data, evaluation, folder, limits, optim, picture, plan, report, samples, start, state
+from . import backward, data, evaluation, folder, kept, limits, optim, picture, plan, report, samples, start, state
 from .best import Best
 from .progress import Progress, on_terminal
 
@@ -122,9 +122,12 @@ class Run:
         options, stop = self.options, StopSignal()
         with stop, Progress(options.steps, self.step, progress) as shown:
             self.say_plan(shown)
+            if self.step == 0:
+                self.keep_on_the_way()
             while not self.is_finished and not stop.asked:
                 numbers = self.train_step()
                 shown.step_done(self.step)
+                self.keep_on_the_way()
                 evaluate_now = self.is_due(options.eval_every)
                 if evaluate_now:
                     self.evaluation = self.evaluate()
@@ -194,10 +197,18 @@ class Run:
         measured = f"training loss {loss:.4f}"
         if self.evaluation:
             measured = f"held-out loss {self.evaluation.loss:.4f}"
-            parts = (self.config, self.params, self.tokenizer, self.options.dtype, checkpoint.own_ops(self.ops))
-            self.best.offer(self.step, self.evaluation, *parts)
+            self.best.offer(self.step, self.evaluation, *self.model())
         if new := self.samples.add(self.step, measured, self.params):
             shown.say(new)
+
+    def keep_on_the_way(self):
+        """The weights as they are, where they are to be kept for looking back."""
+        if self.options.keep_every and self.step % self.options.keep_every == 0:
+            kept.keep(self.out, self.step, *self.model())
+
+    def model(self):
+        """What checkpoint.save and best.offer take."""
+        return self.config, self.params, self.tokenizer, self.options.dtype, checkpoint.own_ops(self.ops)
 
     def save_state(self):
         """What it takes to go on from this step."""
@@ -207,8 +218,7 @@ class Run:
     def save(self):
         """The state to go on from, then the model to generate with, then the picture."""
         self.save_state()
-        own = checkpoint.own_ops(self.ops)
-        checkpoint.save(self.out, self.config, self.params, self.tokenizer, self.options.dtype, own)
+        checkpoint.save(self.out, *self.model())
         title = f"{self.out.name}: {P.count(self.params):,} parameters"
         picture.save(self.log, self.out / picture.NAME, title, plan.tokens_per_epoch(self.windows))
         self.saved_at = time.perf_counter()

@@ -58,6 +58,7 @@ class TrainOptions:
     held_out: float = _option(0.02, "share of the documents that is only measured, never learned")
     eval_every: int = _option(250, "steps between measurements on the held-out text")
     log_every: int = _option(10, "steps between rows of log.csv")
+    keep_every: int | None = _option(None, "steps between models that are kept in kept/, to play the run back")
     checkpoint_minutes: float = _option(5.0, "minutes between checkpoints")
     ops: str = _option("numpy", "who does the arithmetic: numpy, or numba (compiled, faster)")
     sample: list[str] = dataclasses.field(
@@ -83,6 +84,7 @@ class TrainOptions:
         """(option, what is expected of it, whether it is so) of all that decides what is trained, and when to stop."""
         for name in ("steps", "batch_size", "accumulate", "eval_every", "log_every"):
             yield name, "at least 1", getattr(self, name) >= 1
+        yield "keep_every", "at least 1", self.keep_every is None or self.keep_every >= 1
         n_vocab = f"at least {LEAST_VOCAB}, for the bytes and <|endoftext|>"
         yield "data", "the names of text files", all(self.data) and bool(self.data)
         yield "out", "the name of a folder", self.out != ""

@@ -8,7 +8,7 @@ import shlex
 from dataclasses import replace
 
 from .. import memory
-from . import optim
+from . import kept, optim
 
 MODEL_COPIES = 2  # the last and the best
 STATE_BYTES = 12  # per parameter: the weight and AdamW's two means, as float32
@@ -61,9 +61,11 @@ def tokens_per_epoch(windows):
 
 
 def disk_bytes(options, n_parameters):
-    """What a run keeps on disk: the last model, the best (where something is held out), the state to resume from."""
+    """What a run keeps on disk: the last model, the best (where something is held out), those
+    that are kept on the way, the state to resume from."""
     per_weight = 2 if options.dtype == "float16" else 4
-    return n_parameters * (per_weight * (MODEL_COPIES if options.held_out else 1) + STATE_BYTES)
+    copies = (MODEL_COPIES if options.held_out else 1) + kept.count(options)
+    return n_parameters * (per_weight * copies + STATE_BYTES)
 
 
 def closing(out, step, n_steps, last_loss, best, prompt):

@@ -32,7 +32,7 @@ class Log:
         if not os.path.lexists(path):
             return cls(path)
         try:
-            return cls(path, [row for row in _read_rows(path) if int(row["step"]) <= last_step])
+            return cls(path, [row for row in read_rows(path) if int(row["step"]) <= last_step])
         except (InputError, ValueError, csv.Error) as error:
             _set_aside(path, error)
             return cls(path)
@@ -72,7 +72,7 @@ def warn(text):
     print(f"nanogpt-np: {text}", file=sys.stderr)
 
 
-def _read_rows(path):
+def read_rows(path):
     """The rows of a log as dicts; ValueError, csv.Error or FileError where it is not as Log.add writes it."""
     header, *rows = list(csv.reader(io.StringIO(files.read_text(path, MOST_BYTES)))) or [[]]
     if tuple(header) != COLUMNS:

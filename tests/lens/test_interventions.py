@@ -132,6 +132,16 @@ def test_patch_map(plain):
     assert render(figure) and render(lens.draw_patch_map(view))
 
 
+@pytest.mark.parametrize("layer", [0, LAST])
+def test_a_run_begun_later_is_the_same_run(gpt, layer):
+    base, changes = lens.run(gpt, IDS), {("ffn_out", layer): lambda out: -out}
+    whole, later = lens.run(gpt, IDS, changes), lens.run(gpt, IDS, changes, base)
+    same_bits(later.logits, whole.logits)
+    assert later.sites.keys() == whole.sites.keys()
+    for place, array in whole.sites.items():
+        same_bits(later.sites[place], array)
+
+
 def test_patching_everything_brings_all_of_it_back(plain):
     """Every position of the first stream at once is the clean run: 1, and nothing of it is 0."""
     clean = lens.run(plain, IDS)
@@ -181,6 +191,7 @@ def other_run(gpt, ids=IDS):
         (lambda gpt: lens.ablate(gpt, IDS, 0, head=3), "head: expected a whole number from -3 to 2, got 3"),
         (lambda gpt: lens.ablate(gpt, IDS, 0, part="mlp"), "part: expected 'attn' or 'ffn', got 'mlp'"),
         (lambda gpt: lens.run_blocks(gpt, np.zeros((3, 5))), r"x: expected a residual stream \[1 to 16, 24\]"),
+        (lambda gpt: lens.run(gpt, OTHER, base=other_run(gpt)), "base: expected a Run over the same text, got another"),
         (lambda gpt: lens.patch(gpt, IDS, IDS, "q", 0), "source: expected a Run of lens.run, got a ndarray"),
         (lambda gpt: lens.patch(gpt, IDS, other_run(gpt, [1, 2]), "q", 0), "source: expected 9 tokens, as in the text"),
         (lambda gpt: lens.patch(gpt, IDS, other_run(gpt), "ffn_out", 0, head=1), "head: expected a site that has "),

@@ -20,6 +20,10 @@ from nanogpt_np.lens import asked, style
 
 IDS = random_ids(9, seed=3)
 HOW = Sampling(temperature=0.7, top_k=9, top_p=0.9)
+WHERE = asked.Where(how=HOW, token=3, against=8, corrupted=random_ids(9, seed=4))
+NEEDS_A_RUN = ("training", "playback")  # tests/lens/test_learning.py has one
+WHATS = [what for what in asked.WHATS if what not in NEEDS_A_RUN]
+NEED_TWO_TOKENS = ("heads", "gradients", "step", "rounding", "patching")
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +51,9 @@ def pixels(figure):
     return matplotlib.image.imread(io.BytesIO(render(figure)))
 
 
-@pytest.mark.parametrize("what", asked.WHATS)
+@pytest.mark.parametrize("what", WHATS)
 def test_every_picture_is_drawn_and_says_what_it_is(gpt, what):
-    figure = asked.draw(asked.view(gpt, IDS, what, how=HOW), what, model="a model")
+    figure = asked.draw(asked.view(gpt, IDS, what, WHERE), what, WHERE, "a model")
     image = pixels(figure)
     assert image.shape[0] > 150 and image.shape[1] > 300
     assert (image[..., :3].min(axis=-1) < 0.6).mean() > 0.002, "there is next to no ink on it"
@@ -58,16 +62,16 @@ def test_every_picture_is_drawn_and_says_what_it_is(gpt, what):
     assert len(title.strip()) > 10 and below.startswith("a model; ")
 
 
-@pytest.mark.parametrize("what", [what for what in asked.WHATS if what not in ("heads", "gradients")])
+@pytest.mark.parametrize("what", [what for what in WHATS if what not in NEED_TWO_TOKENS])
 def test_one_token_is_a_text_too(gpt, what):
-    render(asked.draw(asked.view(gpt, [5], what, how=HOW), what))
+    render(asked.draw(asked.view(gpt, [5], what, WHERE), what))
 
 
-@pytest.mark.parametrize("what", ["tokens", "head", "stages", "lens", "neurons", "next"])
+@pytest.mark.parametrize("what", ["tokens", "head", "lines", "stages", "lens", "neurons", "next"])
 def test_tokens_of_any_kind(make_gpt, what):
     """Bytes, Chinese, a combining mark, a dollar, a backslash: escaped where no font here has them, never a box."""
     gpt = make_gpt()
-    render(asked.draw(asked.view(gpt, "a 床$x_1$ \\ ́\n<b>", what, how=HOW), what))
+    render(asked.draw(asked.view(gpt, "a 床$x_1$ \\ ́\n<b>", what, WHERE), what))
 
 
 def test_what_no_font_has_is_escaped(monkeypatch):
@@ -75,6 +79,7 @@ def test_what_no_font_has_is_escaped(monkeypatch):
     assert style.legible("␣né床🌕") == "␣né\\u5e8a\\U0001f315"
     monkeypatch.setattr(style, "_known", lambda: [frozenset({ord("床")})])
     assert style.legible("a床") == "a床"
+    assert style.legible("a\x13b\nc") == "a\\x13b\nc"
     assert style.legible("$x_1$") == r"\$x_1\$"  # else matplotlib takes it for a formula
 
 
@@ -109,6 +114,16 @@ def test_numbers_of_a_head(gpt):
     said = texts(lens.draw_attention(view))
     cells = [f"{view.probs[i, j]:.2f}" for i in range(9) for j in range(i + 1)]
     assert [text for text in said if text.startswith(("0.", "1."))] == cells
+
+
+def test_numbers_of_lines(gpt):
+    view = lens.attention_view(gpt, IDS, 1, 2)
+    figure = lens.draw_attention_lines(view)
+    below = [view.probs[i, j] for i in range(9) for j in range(i)]
+    assert [text for text in texts(figure) if text.startswith("0.")] == [f"{x:.2f}" for x in below if x >= 0.25]
+    arcs = figure.axes[0].patches
+    assert [arc.get_linewidth() for arc in arcs] == pytest.approx([0.4 + 3.6 * x for x in below if x >= 0.05])
+    assert [text for text in texts(figure) if text.startswith("<")] == view.tokens
 
 
 @pytest.mark.parametrize("query", [0, 4, -1])
@@ -226,6 +241,7 @@ def test_inspect_prints_arrays(capsys):
         (["a", "--what", "head", "--layer", "9"], "--layer: expected a whole number from -6 to 5, got 9"),
         (["a", "--what", "attribution", "--token", "zebra crossing"], "--token: expected one token, got 'zebra cross"),
         (["", "--model", "nowhere"], "'nowhere': expected a model directory or one of stories, poems"),
+        (["a", "--what", "patching"], "--corrupted: expected it for patching, got none; name the other text"),
         (["a", "--temperature", "-1"], "--temperature: expected 0 (greedy) or a number from 1e-6 to 1e6, got -1.0"),
     ],
 )
@@ -233,3 +249,21 @@ def test_mistakes_are_one_line(words, message, capsys):
     assert main(["inspect", *words]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"nanogpt-np: {message}") and said.count("\n") == 1
+
+
+def test_a_model_without_kept_ones_is_not_played_back(capsys):
+    assert main(["inspect", "a", "--what", "playback"]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("stories: expected models in kept, found none; train with --keep-every\n")
+
+
+def test_a_terminal_gets_the_tokens_in_colour(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert main(["inspect", "The cat sat", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    view = lens.tokens_view(GPT.from_pretrained("stories", ops="numpy"), "The cat sat")
+    assert said.startswith(lens.tokens_ansi(view) + "\nwrote ")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main(["inspect", "The cat sat", "--out", str(tmp_path)]) == 0
+    assert "\x1b" not in capsys.readouterr().out
