@@ -1,8 +1,11 @@
 """Runs the notebooks from a clean kernel and stores them with their outputs: `python notebooks/build.py [00_map …]`.
 
-Each NN_name.py (percent format) becomes NN_name.ipynb beside it. Needs `pip install -e ".[notebooks]"`.
+Each NN_name.py (percent format) becomes NN_name.ipynb beside it, and its largest picture thumbnails/NN_name.png.
+Needs `pip install -e ".[notebooks]"`.
 """
 
+import base64
+import io
 import sys
 import time
 from pathlib import Path
@@ -29,6 +32,20 @@ def built(source):
     return notebook, seconds
 
 
+def thumbnail(notebook, width=320, most_high=220):
+    """The largest picture of a notebook, made small -> PNG bytes."""
+    from PIL import Image  # which matplotlib brings
+
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
+    pictures = [base64.b64decode(out["data"]["image/png"]) for out in outputs if "image/png" in out.get("data", {})]
+    opened = [Image.open(io.BytesIO(png)).convert("RGB") for png in pictures]
+    largest = max(opened, key=lambda picture: picture.width * picture.height)
+    largest.thumbnail((width, most_high), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    largest.quantize(64).save(out, format="png", optimize=True)
+    return out.getvalue()
+
+
 def main(names):
     """Build those that are named, or all."""
     import nbformat
@@ -38,6 +55,8 @@ def main(names):
             continue
         notebook, seconds = built(source)
         nbformat.write(notebook, source.with_suffix(".ipynb"))
+        (FOLDER / "thumbnails").mkdir(exist_ok=True)
+        (FOLDER / "thumbnails" / f"{source.stem}.png").write_bytes(thumbnail(notebook))
         print(f"{source.stem}: {sum(seconds):.1f} s, the slowest cell {max(seconds):.1f} s")
 
 
