@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 # Published with GPT-2: contractions, letters, numbers, everything else, spaces. A chunk takes one space in front of it.
 SPLIT_PATTERN = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
-END_OF_TEXT = "<|endoftext|>"
+END_OF_TEXT = "<|endoftext|>"  # stands between documents, and ends what is generated
 GPT2_MERGES = Path(__file__).parent / "gpt2" / "merges.txt"
 
 MAX_CACHED_CHUNKS = 100_000

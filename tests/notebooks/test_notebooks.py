@@ -123,6 +123,14 @@ def test_each_is_built_alike(script):
     assert "!" not in re.sub(r"`[^`]*`|```.*?```", "", text, flags=re.DOTALL).replace("![", ""), "no exclamation marks"
 
 
+def test_the_path_lists_each_with_its_picture():
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    row = r"^\| !\[\]\(thumbnails/(\w+)\.png\) \| \[(\d\d) · [^\]]+\]\((\w+)\.ipynb\) \|"
+    rows = re.findall(row, text, flags=re.MULTILINE)
+    assert rows == [(script.stem, script.stem[:2], script.stem) for script in SCRIPTS]
+    assert {path.stem for path in (FOLDER / "thumbnails").glob("*.png")} == {script.stem for script in SCRIPTS}
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_checks_take_the_solution_and_refuse_wrong_answers(script):
     checks = importlib.import_module(f"checks.ch{script.stem[:2]}")
