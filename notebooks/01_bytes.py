@@ -74,8 +74,8 @@ print(f"{n_ctx} tokens: up to  …{seen[-40:]!r}, {len(seen)} characters")
 #
 # ## Cut before you merge
 #
-# First the text is cut into chunks, and merging never crosses a cut. This is the pattern that GPT-2 published; at each place the first of its seven alternatives that
-# matches wins.
+# First the text is cut into chunks, and merging never crosses a cut. This is the pattern that GPT-2 published; at each place the first of its alternatives (between
+# the bars) that matches wins.
 
 # %%
 print(SPLIT_PATTERN.pattern)
@@ -256,9 +256,15 @@ for axes, word in zip(figure.subplots(1, 2), (" playground", " notebook"), stric
 figure
 
 # %% [markdown]
-# `play` + `ground`, as in a dictionary. But a notebook is a `not` with an `ebook` behind it: both were learned before `note` and `book` could meet, and `ebook` had its rank
-# from the many links to facebook on the web. (A guess, but which other word ends so?) The token for the whole word is whole all the same; only its inside is odd. Where a word has
-# no token of its own, the odd inside is what the model gets.
+# `play` + `ground`, as in a dictionary. But a notebook is a `not` with an `ebook` behind it. The pair `e` + `b` is frequent, so it was learned before ` note` and before `book`, and takes a letter
+# from both:
+
+# %%
+for token in ("eb", "book", " note", " notebook"):
+    print(f"{spell(token.encode()):9} rank {number_gpt2[token.encode()] - 256:6,}")
+
+# %% [markdown]
+# Nothing repairs that later. The token for the whole word is whole all the same; only its inside is odd. Where a word has no token of its own, the odd inside is what the model gets.
 #
 # ## Decoding, and bytes that are no text
 #
@@ -411,7 +417,7 @@ figure
 #
 # ## Break it
 #
-# Much that is odd about language models begins here, before the first matrix product. Each of the following is one cell.
+# Much that is odd about language models begins here, before the first matrix product.
 #
 # **Four spellings, four rows.** A space, a capital: another id, and nothing in the ids says that they belong together.
 
@@ -432,7 +438,7 @@ def way(n):
 WAYS = ("one token", "1 | 3", "2 | 2", "3 | 1", "other")
 shown = np.array([way(n) for n in range(10_000)]).reshape(100, 100)
 figure = style.figure(6.6, 6.1, "How GPT-2 cuts the numbers from 0 to 9,999", "colour: digits in each piece",
-                      *(f"{name}: {(shown == i).sum():,}" for i, name in enumerate(WAYS)))
+                      "other: three pieces, or three digits in two", *(f"{name}: {(shown == i).sum():,}" for i, name in enumerate(WAYS)))
 axes = figure.subplots()
 image = axes.imshow(shown, cmap=style.colour_map(style.PROBABILITY), vmin=0, vmax=4, interpolation="nearest")
 axes.set_xlabel("last two digits", fontsize=9)
@@ -451,8 +457,8 @@ for text in (" 2021 + 1 = 2022", " 2028 + 1 = 2029", " 1234 + 1235"):
     print(f"{text:18} {in_tokens(gpt2, text)}")
 
 # %% [markdown]
-# Years of the recent past are whole, as the web is full of them. Below, whether a number is cut as `1|3` or as `2|2` hangs on whether its last three digits are frequent on the web. To add two numbers digit by digit, a model must first know by heart how each is cut. Newer vocabularies cut numbers
-# by rule.
+# Years of the recent past are whole, as the web is full of them. Further down, whether a number is cut as `1|3` or as `2|2` hangs on which of the pieces the web had more often. To add two numbers digit by digit,
+# a model must first know by heart how each is cut. Newer vocabularies cut numbers by rule.
 #
 # **Spaces.** GPT-2's merges hold no token of two spaces, so indented code pays for every one:
 
@@ -660,8 +666,8 @@ for word in (" butchers", " outlive", " decrees", " cedar", " unhappily"):
     print(f"{word:12} {in_tokens(gpt2, word)}")
 
 # %% [markdown]
-# * *"BPE takes the longest token that fits."* GPT-2 has a token ` butcher`, and yet `butchers` is not ` butcher` + `s`. Follow the merges: what makes `chers` was learned
-#   before what would make ` butcher`, and takes its letters.
+# * *"BPE takes the longest token that fits."* GPT-2 has a token ` butcher`, and yet `butchers` is not ` butcher` + `s`. Follow the merges: `cher` + `s` was learned long before
+#   ` but` + `cher`, and then the `cher` is gone.
 
 # %%
 def longest_first(chunk, number):
@@ -675,6 +681,7 @@ def longest_first(chunk, number):
 
 
 print(format_explanation(gpt2.explain(" butchers"), color=False, steps=True))
+assert number_gpt2[b"chers"] < number_gpt2[b" butcher"]
 print("longest first:", "|".join(spell(gpt2.token_bytes(i)) for i in longest_first(b" butchers", number_gpt2)))
 differ = [word for word in words if gpt2.encode(word) != longest_first(word.encode(), number_gpt2)]
 print(f"{len(differ)} of Shakespeare's {len(words):,} words get other ids by the longest match")

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 05 · What does a block do to the stream?
 #
-# **You will be able to** compute a layer norm by hand and say what it makes invisible, read one neuron of a feed-forward network in words, write the residual stream
-# as an exact sum of 13 parts, say why the norm stands *before* each half-block, and predict what breaks when a part is removed.
+# **You will be able to** compute a layer norm by hand and say what it makes invisible, read one neuron of a feed-forward network in words, write the residual
+# stream as an exact sum of 13 parts, say why the norm stands *before* each half-block, and predict what breaks when a part is removed.
 #
-# **You need** notebook 00, which builds the whole model, and what attention does (01). A *half-block* is `x = x + something(norm(x))`; the something is attention or the
-# feed-forward network (FFN); two halves make a block.
+# **You need** notebook 00, which builds the whole model, and what attention does (03). A *half-block* is `x = x + something(norm(x))`; the something is
+# attention or the feed-forward network (FFN); two halves make a block.
 
 # %%
 import inspect
@@ -56,7 +56,8 @@ print(f"{len(ids)} tokens, loss {whole:.2f} nats; who knows nothing has log({c.n
 # %% [markdown]
 # ## Layer norm: four numbers, by hand
 #
-# Every half-block begins by making its input comparable: whatever the size of the numbers that arrive, the weights behind see numbers of one size. Take the row 2, 4, 4, 10. Its mean is
+# Every half-block begins by making its input comparable: whatever the size of the numbers that arrive, the weights behind see numbers of one size. Take the row
+# 2, 4, 4, 10. Its mean is
 # 5. What is left is -3, -1, -1, 5. The squares are 9, 1, 1, 25; their mean, the *variance*, is 9; its root, the *standard deviation*, is 3. Divide.
 
 # %%
@@ -77,8 +78,9 @@ print((normed * weight + bias).round(3))
 print(inspect.getsource(ops.layer_norm))
 
 # %% [markdown]
-# `eps` keeps the root away from zero: a row of equal numbers gives zeros and not 0 / 0. Where it stands, and how the variance is averaged, are the two places where rewrites of GPT-2
-# go wrong. Below: what each variant divides by. *fresh* is a token of an untrained GPT-2, where wte and wpe are drawn with deviation 0.02 each; there even the eps is seen.
+# `eps` keeps the root away from zero: a row of equal numbers gives zeros and not 0 / 0. Where it stands, and how the variance is averaged, are the two places
+# where rewrites of GPT-2 go wrong. Below: what each variant divides by. *fresh* is a token of an untrained GPT-2, where wte and wpe are drawn with deviation
+# 0.02 each; there even the eps is seen.
 
 # %%
 rng = np.random.default_rng(0)
@@ -108,9 +110,10 @@ assert np.allclose(plain(-row), -plain(row))
 print("3 x + 7:", plain(3 * row + 7).round(3), "  -x:", plain(-row).round(3))
 
 # %% [markdown]
-# Adding a constant and scaling change nothing; only the *direction* of what is left survives. Two numbers are gone, the mean and the length, so a row of $n$ numbers comes out
-# with $n - 2$ degrees of freedom. It is geometry. Subtracting the mean drops a point onto the plane through 0 that is perpendicular to (1, 1, 1). Dividing by the deviation moves it along its ray until its length is
-# $\sqrt n$, because the mean square is now 1. In three dimensions a whole cloud of points lands on one circle:
+# Adding a constant and scaling change nothing; only the *direction* of what is left survives. Two numbers are gone, the mean and the length, so a row of $n$
+# numbers comes out with $n - 2$ degrees of freedom. It is geometry. Subtracting the mean drops a point onto the plane through 0 that is perpendicular to (1, 1,
+# 1). Dividing by the deviation moves it along its ray until its length is $\sqrt n$, because the mean square is now 1. In three dimensions a whole cloud of
+# points lands on one circle:
 
 # %%
 cloud = np.random.default_rng(4).normal(0.6, 1.0, (90, 3))
@@ -135,8 +138,9 @@ axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.
 figure
 
 # %% [markdown]
-# Left, grey lines: the mean is taken away, all points fall onto the plane (seen as a line). Right, dark lines: from there each point slides along its ray to the circle. In the real model the circle
-# is a sphere of radius $\sqrt{256} = 16$ in a space of 255 dimensions, and every token in front of every half-block sits on it. The scale and the shift then make an ellipsoid of the sphere, the same for all tokens.
+# Left, grey lines: the mean is taken away, all points fall onto the plane (seen as a line). Right, dark lines: from there each point slides along its ray to
+# the circle. In the real model the circle is a sphere of radius $\sqrt{256} = 16$ in a space of 255 dimensions, and every token in front of every half-block
+# sits on it. The scale and the shift then make an ellipsoid of the sphere, the same for all tokens.
 
 # %%
 names, stream = lens.stream(seen.acts)  # [13, n_seq, n_embd]: behind the embedding, and behind each half-block
@@ -150,8 +154,9 @@ assert np.allclose(behind, 16, atol=0.1)
 #
 # ## GELU: a soft gate
 #
-# Between its two linear layers the FFN bends each number by itself. ReLU would be a hard gate: $x$ times 1 if $x > 0$, times 0 otherwise. GELU's gate is a probability: $x \cdot \Phi(x)$, where $\Phi(x)$ is the share of a
-# standard normal distribution that lies below $x$. GPT-2 was trained with a formula that imitates $\Phi$ by a tanh. How good is the imitation?
+# Between its two linear layers the FFN bends each number by itself. ReLU would be a hard gate: $x$ times 1 if $x > 0$, times 0 otherwise. GELU's gate is a
+# probability: $x \cdot \Phi(x)$, where $\Phi(x)$ is the share of a standard normal distribution that lies below $x$. GPT-2 was trained with a formula that
+# imitates $\Phi$ by a tanh. How good is the imitation?
 
 # %%
 x = np.array([-3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0])
@@ -201,15 +206,16 @@ for one in (axes, share):
 figure
 
 # %% [markdown]
-# Most neurons stand left of 0, in the dip. With ReLU their slope would be 0: a neuron that is off for every token would learn nothing and stay off for good. GELU's slope is 0 at only one place and small but alive
-# to its left. That is what smoothness buys in training.
+# Most neurons stand left of 0, in the dip or beyond it. With ReLU their slope would be 0: a neuron that is off for every token would learn nothing and stay off
+# for good. GELU's slope is 0 at only one place and small but alive to its left. That is what smoothness buys in training.
 #
-# But the loss says more: the small negative outputs *matter* here, since ReLU deletes them and costs almost half a nat. Do they carry information about the token? Test it: delete them, and put their
-# **average over other texts** in their place, one constant number per neuron, the same for every token.
+# But the loss says more: the small negative outputs *matter* here, since ReLU deletes them and costs almost half a nat. Do they carry information about the
+# token? Test it: delete them, and put their **average over other texts** in their place, one constant number per neuron, the same for every token.
 
 # %%
-others = gpt.generate("Once upon a time", 150, temperature=0.9, seed=5, num_return_sequences=8)
-others = [f"Once upon a time{text}" for text in others]
+beginnings = ["Once upon a time", "Tom was sad.", "Max had a red ball.", "Sue saw a bird in a tree.",
+              "The king was old.", "The frog jumped.", "Ben and Max ran to the beach."]  # fmt: skip
+others = [a + b for a, b in zip(beginnings, gpt.generate(beginnings, 110, temperature=0), strict=True)]
 runs = [lens.run(gpt, text) for text in others]
 hidden = [np.concatenate([run.sites["hidden", layer] for run in runs]) for layer in range(c.n_layer)]
 dips = [np.minimum(rows, 0).mean(axis=0) for rows in hidden]  # [n_hidden] for each layer
@@ -228,11 +234,11 @@ print(f"negative outputs replaced by constants {replaced:.2f}")
 assert removed - whole > 0.3 and abs(replaced - whole) < 0.06
 
 # %% [markdown]
-# All of the damage is repaired by constants. So the left half of GELU says *nothing about the token*: hundreds of neurons that are off add up to one fixed vector, which works like a bias. The rest of the model has been
-# trained to expect it. What a token tells an FFN is told by the few neurons that are on.
+# All of the damage is repaired by constants. So the left half of GELU says *next to nothing about the token*: hundreds of neurons that are off add up to one
+# fixed vector, which works like a bias. The rest of the model has been trained to expect it. What a token tells an FFN is told by the few neurons that are on.
 #
-# **A trap.** `np.sqrt(2 / np.pi)` is a NumPy float64 number. Since NumPy 2 it turns a whole float32 array into float64, silently: twice the memory, and results that no longer equal the
-# reference. A Python float from `math.sqrt` does not. That is why `ops.py` contains no NumPy scalars.
+# **A trap.** `np.sqrt(2 / np.pi)` is a NumPy float64 number. Since NumPy 2 it turns a whole float32 array into float64, silently: twice the memory, and results
+# that no longer equal the reference. A Python float from `math.sqrt` does not. That is why `ops.py` contains no NumPy scalars.
 
 # %%
 small = np.ones(3, np.float32)
@@ -243,11 +249,13 @@ print("with math.sqrt:", (math.sqrt(2 / math.pi) * small).dtype, " gelu_new give
 # %% [markdown]
 # ## The FFN is a table of memories
 #
-# Two matrix products with a bend between: what does that *do*? Write it as a sum over neurons. Neuron $j$ has a **key**, column $j$ of `c_fc`, and a **value**, row $j$ of `c_proj`:
+# Two matrix products with a bend between: what does that *do*? Write it as a sum over neurons. Neuron $j$ has a **key**, column $j$ of `c_fc`, and a **value**,
+# row $j$ of `c_proj`:
 #
 # $$\mathrm{ffn}(x) = b + \sum_j \mathrm{gelu}(x \cdot k_j + b_j)\; v_j$$
 #
-# The key says how well the stream matches a pattern. If it matches, the value is added to the stream: look-up in a soft dictionary of 1,024 entries (Geva et al. 2021). It is exactly the same numbers:
+# The key says how well the stream matches a pattern. If it matches, the value is added to the stream: look-up in a soft dictionary of 1,024 entries (Geva et
+# al. 2021). It is exactly the same numbers:
 
 # %%
 acts, mlp = seen.acts.blocks[4].ffn, gpt.params["h"][4]["mlp"]
@@ -259,7 +267,8 @@ assert np.allclose(total, seen.acts.blocks[4].ffn_out[0, 30], atol=1e-4)
 print("a sum of", len(mlp["c_proj"]["weight"]), "memories is the FFN's output")
 
 # %% [markdown]
-# Let us read one: neuron 986 of block 4. **Its key**: over which tokens is it excited? `lens.neuron_texts` searches texts; here is what it finds in those which the model wrote above.
+# Let us read one: neuron 986 of block 4. **Its key**: over which tokens is it excited? `lens.neuron_texts` searches texts; here is what it finds in the seven
+# which the model wrote above.
 
 # %%
 NEURON = 986
@@ -268,7 +277,8 @@ for tokens, place, value in zip(found.texts, found.positions, found.values, stri
     print(f"{value:5.2f}   … {' '.join(tokens[max(place - 4, 0) : place + 1])}")
 
 # %% [markdown]
-# The word "and", with somebody before it. **Its value**: 256 numbers. To read them, ask what they do if they reach the end of the model: through `ln_f`'s scale, times every row of `wte`. Which tokens' logits does it raise most?
+# The word "and", and before it somebody, be it a frog. **Its value**: 256 numbers. To read them, ask what they do if they reach the end of the model: through
+# `ln_f`'s scale, times every row of `wte`. Which tokens' logits does it raise most?
 
 # %%
 def read_value(vector, k):
@@ -284,7 +294,8 @@ print(*names_spoken_for[:7])
 print(*names_spoken_for[7:])
 
 # %% [markdown]
-# Fourteen of fourteen are first names, and nobody told it what a name is. The memory reads: *somebody and … → a name*. Here it is at work, on three "and"s of different kinds:
+# Fourteen of fourteen are first names, and nobody told it what a name is. The memory reads: *somebody and … → a name*. Here it is at work, on three "and"s of
+# different kinds:
 
 # %%
 pairs = "One day, Lily and Tom went to the park. The park was big and green. Tom saw a dog and a cat. Then Sam and"
@@ -310,7 +321,8 @@ assert excited[look.ids == gpt.tokenizer.encode(" and")[0]][1] < 0 < excited[-1]
 figure
 
 # %% [markdown]
-# "Lily and", "Sam and": strongly on. "dog and": half on, a dog may have a friend too. "big and": off. How much does the model depend on it? Silence the neuron, and add up the probability of those fourteen names:
+# "Lily and", "Sam and": strongly on. "dog and": half on, a dog may have a friend too. "big and": off. How much does the model depend on it? Silence the neuron,
+# and add up the probability of those fourteen names:
 
 # %%
 name_ids = [gpt.tokenizer.encode(name)[0] for name in names_spoken_for]
@@ -320,7 +332,8 @@ for label, logits in (("with the neuron", lens.look(gpt, "Lily and").logits), ("
     print(f"{label:16} {on_names:.2f} of the probability is on these names")
 
 # %% [markdown]
-# A few percent. A clear meaning does not make a neuron necessary: it is one voice among many that say the same. How many speak at once? `lens.neurons` counts, for each token, the share of neurons whose input is above 0:
+# A few percent. A clear meaning does not make a neuron necessary: it is one voice among many that say the same. How many speak at once? `lens.neurons` counts,
+# for each token, the share of neurons whose input is above 0:
 
 # %%
 for layer in range(c.n_layer):
@@ -328,11 +341,13 @@ for layer in range(c.n_layer):
     print(f"block {layer}: share on {view.on.mean():.2f}; the 5 strongest give out {view.values.mean():.1f} on average")
 
 # %% [markdown]
-# Outside block 0 about one neuron in ten is on. An FFN has $8\,n_{embd}^2$ weights, twice as many as the attention beside it, and for each token nine tenths of them do nothing but add up to the constant from above.
+# Outside block 0 about one neuron in ten is on. An FFN has $8\,n_{embd}^2$ weights, twice as many as the attention beside it, and for each token nine tenths of
+# them do nothing but add up to the constant from above.
 #
 # ## The stream is a sum
 #
-# A block never overwrites. It adds. So what arrives at the end is the embedding plus twelve things that were added, and the sum is exact, to the last bit, if it is taken in the same order:
+# A block never overwrites. It adds. So what arrives at the end is the embedding plus twelve things that were added, and the sum is exact, to the last bit, if
+# it is taken in the same order:
 
 # %%
 parts = [seen.acts.embedded[0]]
@@ -345,7 +360,8 @@ assert np.array_equal(total, seen.acts.x[0])
 print(len(parts), "parts:", *names)
 
 # %% [markdown]
-# Which of them are loud? Bars: the length of what each half-block adds. Line: the length of the stream behind it. Before you look: which bar would you expect to be the highest?
+# Which of them are loud? Bars: the length of what each half-block adds. Line: the length of the stream behind it. Before you look: which bar would you expect
+# to be the highest?
 
 # %%
 view = lens.residual_view(gpt, STORY[:70])
@@ -358,7 +374,8 @@ print(f"embedding {first:.1f}, L0.ffn adds {added[1]:.1f}, later ones {added[2:]
 assert added[1] > 10 * first
 
 # %% [markdown]
-# All that the model knows of the token at first has length 1. Then the FFN of block 0 speaks, more than ten times as loud. Compare what it writes at two places that hold the same token, and at two that do not:
+# All that the model knows of the token at first has a length of about 1. Then the FFN of block 0 speaks, more than ten times as loud. Compare what it writes at
+# two places that hold the same token, and at two that do not:
 
 # %%
 def alike(rows):  # [n_seq, n_embd] -> cosines [n_seq, n_seq], their common mean taken away first
@@ -373,8 +390,9 @@ print(f"L0.ffn writes alike where the token is the same: cosine {cosines[same].m
 print(f"and not where it is another:                     cosine {cosines[ids[:, None] != ids].mean():.2f}")
 
 # %% [markdown]
-# So L0.ffn is in good part a second, louder embedding: it looks the token up again, with 1,024 neurons to say it and a little context from L0.attn. From there on the bars hardly grow but the line does, since
-# additions pile up. And as the next half-block sees a direction only, what counts is the *angle* by which an addition turns the stream:
+# So L0.ffn is in good part a second, louder embedding: it looks the token up again, with 1,024 neurons to say it and a little context from L0.attn. From there
+# on the bars hardly grow but the line does, since additions pile up. And as the next half-block sees a direction only, what counts is the *angle* by which an
+# addition turns the stream:
 
 # %%
 def angles(stream):  # [n_places, n_seq, n_embd] -> degrees [n_places - 1, n_seq]
@@ -390,10 +408,11 @@ for layer in range(c.n_layer):
 assert turned[1] > 60 and turned[2:].max() < 25
 
 # %% [markdown]
-# Block 0 makes a new vector. Each of the other ten half-blocks turns it by 12 to 18 degrees: small corrections, one after the other. Nobody asked for that; it is a habit which training finds, and it explains the surgery below.
+# Block 0 makes a new vector. Each of the other ten half-blocks turns it by 12 to 18 degrees: small corrections, one after the other. Nobody asked for that; it
+# is a habit which training finds, and it explains the surgery below.
 #
-# **The last norm is a temperature.** At the end `ln_f` divides each token's row by one positive number, then come the logits. Dividing all logits of a position by one number cannot change which is the largest; it changes how sure the model is.
-# Replace that number, different for each token, by its mean:
+# **The last norm is a temperature.** At the end `ln_f` divides each token's row by one positive number, then come the logits. Dividing all logits of a position
+# by one number cannot change which is the largest; it changes how sure the model is. Replace that number, different for each token, by its mean:
 
 # %%
 last = seen.acts.x[0].astype(np.float64)
@@ -416,13 +435,15 @@ for label, logits in (
     print(f"{label:23} loss {loss_of(logits):.2f}")
 
 # %% [markdown]
-# One scale for all costs a little: so a small part of how sure the model is of a token is written in the length of its stream. Dividing by 1 makes every guess far too sure. And with no `ln_f` at all the loss is hurt but not ruined: the
-# missing division is partly made up for by the missing scale. The words are still there; the temperature is off.
+# One scale for all costs a little: so a small part of how sure the model is of a token is written in the length of its stream. Dividing by 1 makes every guess
+# far too sure. And with no `ln_f` at all the loss is hurt but not ruined: the missing division is partly made up for by the missing scale. Most of what is
+# wrong then is the temperature.
 #
 # ## Why the norm stands before, and why there is a sum
 #
-# The original Transformer normed *behind* each addition (post-norm); GPT-2 norms the input of each half-block and leaves the stream alone (pre-norm). To see what the order does, build deep, untrained stacks, from the
-# library's own attention and FFN. Three ways to combine: `pre`: $x + f(\mathrm{norm}(x))$, `post`: $\mathrm{norm}(x + f(x))$, `none`: $f(\mathrm{norm}(x))$, without the sum.
+# The original Transformer normed *behind* each addition (post-norm); GPT-2 norms the input of each half-block and leaves the stream alone (pre-norm). To see
+# what the order does, build deep, untrained stacks, from the library's own attention and FFN. Three ways to combine: `pre`: $x + f(\mathrm{norm}(x))$, `post`:
+# $\mathrm{norm}(x + f(x))$, `none`: $f(\mathrm{norm}(x))$, without the sum.
 
 # %%
 HALVES = (("ln_1", "attn"), ("ln_2", "mlp"))
@@ -514,8 +535,8 @@ for name, array in P.walk(expected):
 print("pre is the library's GPT-2, and so are its", len(list(P.walk(grads))), "gradients")
 
 # %% [markdown]
-# First, the sum's cost. If $2 n$ half-blocks each add something of the same size, the variance of the stream grows with $n$. GPT-2 draws the weights that write to the stream (both `c_proj`) smaller by
-# $1/\sqrt{2 n}$, so that all additions together have the size of one, whatever the depth:
+# First, the sum's cost. If $2 n$ half-blocks each add something of the same size, the variance of the stream grows with $n$. GPT-2 draws the weights that write
+# to the stream (both `c_proj`) smaller by $1/\sqrt{2 n}$, so that all additions together have the size of one, whatever the depth:
 
 # %%
 print("mean square of the stream behind the last block, and gradient at the first `c_proj` of an FFN over the last's")
@@ -528,13 +549,14 @@ for n_layer in (6, 24, 96):
         print(f"{n_layer:3} blocks, {name:7} {size:7.2f} {first / final:9.1f}")
 
 # %% [markdown]
-# Plain, the mean square grows with the depth, and the last half-blocks get far weaker gradients than the first: the norm's backward divides by the length of what it normed, and the stream has grown. Scaled, neither depends on the depth.
+# Plain, the mean square grows with the depth, and the last half-blocks get far weaker gradients than the first: the norm's backward divides by the length of
+# what it normed, and the stream has grown. Scaled, the size does not depend on the depth at all, and the gradients hardly.
 #
 # Now the three ways, all plain, at three depths. Three questions:
 #
 # 1. *Are the tokens still different at the end?* The mean cosine between two places of a text (0: unrelated, 1: all the same).
 # 2. *Does the gradient arrive as it was sent?* The cosine between the gradient at the last place of the stream and at the middle: 1 if the way is clear.
-# 3. *How far does the output move if every weight moves by 1 %?* What one training step will do.
+# 3. *How far does the output move if every weight of the blocks moves by 1 %?* A training step does such a thing.
 
 # %%
 def likeness(x):  # [n_batch, n_seq, n_embd] -> the mean cosine between two different places
@@ -570,12 +592,17 @@ for how in ("pre", "post", "none"):
 # %% [markdown]
 # Read it row by row.
 #
-# * **none.** Six blocks are enough to make all tokens the same vector. Attention averages over tokens, again and again, and nothing brings the differences back. That is the first job of the sum: *to keep the tokens apart*.
-# * **post.** You may have read that gradients vanish here. Their length does not: it is about the same at both ends, at any depth. But it is *another gradient*. Each norm on the main path shrinks what came before by a factor. With 24
-#   blocks that is bearable, and the tokens are even further apart than with `pre`; with 96 nothing is left, going up or coming down: all tokens are alike, and what reaches the middle has nothing to do with what was sent from the end.
-# * **pre.** The main path is a bare sum. Whatever the depth, the gradient in the middle points about where it pointed at the end, and the output moves about as far: a learning rate that fits one depth has a chance to fit another.
+# * **none.** Six blocks are enough to make all tokens the same vector. Attention averages over tokens, again and again, and nothing brings the differences
+#   back. That is the first job of the sum: *to keep the tokens apart*.
+# * **post.** You may have read that gradients vanish here. Their length does not: it is about the same at both ends, at any depth. But it is *another
+#   gradient*. Each norm on the main path shrinks what came before by a factor. With 24 blocks that is bearable, and the tokens are even further apart than with
+#   `pre`; with 96 nothing is left, going up or coming down: all tokens are alike, and what reaches the middle has nothing to do with what was sent from the
+#   end.
+# * **pre.** The main path is a bare sum. Whatever the depth, the gradient in the middle points about where it pointed at the end, and the output moves about as
+#   far: a learning rate that fits one depth has a chance to fit another.
 #
-# Now let two of them learn: 24 blocks, 60 steps, letters of Shakespeare, the same first weights, the same learning rate from the first step on. The dashed line is what one reaches by knowing how common each letter is, without looking at the text.
+# Now let two of them learn: 24 blocks, 60 steps, letters of Shakespeare, the same first weights, the same learning rate from the first step on. The dashed line
+# is what one reaches by knowing how common each letter is, without looking at the text.
 
 # %%
 letters = Path("texts/shakespeare.txt").read_text(encoding="utf-8")[:100_000].lower()
@@ -628,13 +655,14 @@ for axes in (left, middle, right):
 figure
 
 # %% [markdown]
-# Post-norm learns the letter frequencies, for which the last layers suffice, and stays there; pre-norm begins to read. It is not that post-norm cannot learn: with fewer
-# blocks it does (try `learn("post", n_layer=16)`), and the original Transformer, with six, began with tiny steps ("warm-up"). Pre-norm buys depth without such care; that is why GPT-2 and nearly all that followed have it.
+# Post-norm learns the letter frequencies, for which the last layers suffice, and stays there; pre-norm begins to read. It is not that post-norm cannot learn:
+# with fewer blocks it does (try `learn("post", n_layer=16)`), and the original Transformer, with six, began with tiny steps ("warm-up"). Pre-norm buys depth
+# without such care; that is why GPT-2 and nearly all that followed have it.
 #
 # ## Surgery
 #
-# Back to the trained *stories*. The stream is a sum of small corrections, so removing one part should do little. `lens.run` takes functions that change an array on its way; a half-block that adds zeros is gone. Guess first:
-# which of the twelve can the model not do without?
+# Back to the trained *stories*. The stream is a sum of small corrections, so removing one part should do little. `lens.run` takes functions that change an
+# array on its way; a half-block that adds zeros is gone. Guess first: which of the twelve can the model not do without?
 
 # %%
 def loss_without(*sites):
@@ -661,7 +689,7 @@ table = np.array([
 operations = ["without its attention", "without its FFN", "without the block", "swapped with the next", "run twice"]
 for name, losses in zip(operations, table, strict=True):
     print(f"{name:22}" + "".join(f"{loss:7.2f}" for loss in losses))
-assert table[2, 0] > 6 and table[2, 1:].max() < 2.7  # block 0 is needed; any other can go
+assert table[2, 0] > 6 and np.nanmax(table[:, 1:]) < whole + 0.25  # block 0 is needed; any other can go
 
 # %%
 what = f"numbers: loss in nats, untouched {whole:.2f}; colour: what was lost, 0 white to 0.5 or more dark"
@@ -679,12 +707,15 @@ axes.tick_params(length=0)
 figure
 
 # %% [markdown]
-# Block 0 cannot go, nor change its place: its FFN writes the vector that all others read. Any of blocks 1 to 5 can be left out, run twice, or swapped with its neighbour, and the loss hardly moves. Try that with the functions of a program. The blocks in the middle read the same stream, in nearly the same code, and each adds a little to what the others say. (Lad et al. 2024 did the same to larger models, GPT-2 among them: the ends matter, the middle is
-# forgiving. It is what makes early exits and the logit lens possible.)
+# Block 0 cannot go, nor change its place: its FFN writes the vector that all others read. Any of blocks 1 to 5 can be left out, run twice, or swapped with its
+# neighbour, and the loss rises by a quarter of a nat at most. Try that with the functions of a program. The blocks in the middle read and write one stream, in
+# one common language, and each adds a little to what the others say. (Lad et al. 2024 did the same to larger models, GPT-2 among them: the ends matter, the
+# middle is forgiving. It is what makes early exits and the logit lens possible.)
 #
 # ## What people get wrong
 #
-# * *"The FFN is ReLU(W2 · ReLU(W1 · x))."* It bends once, in the middle. Behind the second layer nothing bends: about half of what it adds to the stream is negative. Put a ReLU there, in every block:
+# * *"The FFN is ReLU(W2 · ReLU(W1 · x))."* It bends once, in the middle. Behind the second layer nothing bends: about half of what it adds to the stream is
+#   negative. Put a ReLU there, in every block:
 
 # %%
 negative = np.mean([(block.ffn_out < 0).mean() for block in seen.acts.blocks])
@@ -694,8 +725,8 @@ print(f"with a ReLU behind each FFN the loss goes from {whole:.2f} to {loss_of(b
 assert 0.4 < negative < 0.6 and loss_of(bent.logits) > whole + 0.2
 
 # %% [markdown]
-# * *"It normalises over the batch"*, or *"over the sequence"*. Both would take mean and variance along other axes of `[n_batch, n_seq, n_embd]`. Take two texts and change the last token of one of them. How far does the *first* token of the *other* text move, or the
-#   first token of its own?
+# * *"It normalises over the batch"*, or *"over the sequence"*. Both would take mean and variance along other axes of `[n_batch, n_seq, n_embd]`. Take two texts
+#   and change the last token of one of them. How far does the *first* token of the *other* text move, or the first token of its own?
 
 # %%
 def norm_over(x, axes):
@@ -713,10 +744,12 @@ for label, axes in (("layer norm: the row", 2), ("over the sequence", 1), ("batc
 assert np.array_equal(norm_over(changed, 2)[:, :-1], norm_over(two, 2)[:, :-1])
 
 # %% [markdown]
-#   Over the sequence, a token would feel a later one: the causal mask in attention would be worth nothing, as the answer leaks in through the norm. Over the batch, a text would depend on its neighbours. Layer norm is the only one of
-#   the three that works on one token alone, and therefore the only one with which tokens can be generated one by one.
-# * *"The residual connection is there so that the model remembers its input."* Look how much of the embedding is left in the stream. First its direction; then whether a token can still be read off the stream, as the row of wte that
-#   agrees best with it; then subtract the embedding from the last stream altogether and see what is lost:
+#   Over the sequence, a token would feel a later one: the causal mask in attention would be worth nothing, as the answer leaks in through the norm. Over the
+#   batch, a text would depend on its neighbours. Layer norm is the only one of the three that works on one token alone, and therefore the only one with which
+#   tokens can be generated one by one.
+# * *"The residual connection is there so that the model remembers its input."* Look how much of the embedding is left in the stream. First its direction; then
+#   whether a token can still be read off the stream, as the row of wte that agrees best with it; then subtract the embedding from the last stream altogether
+#   and see what is lost:
 
 # %%
 embedded = plain(stream[0].astype(np.float64))
@@ -731,13 +764,15 @@ print(f"\nthe embedding taken out of the last stream: loss {forgotten:.2f} inste
 assert abs(forgotten - whole) < 0.05
 
 # %% [markdown]
-#   Nothing is lost. The embedding is in the sum, bit for bit, and nobody at the end reads it. The sum is a *channel*: it keeps tokens apart, carries gradients down unbent, and lets every half-block read what all earlier ones wrote. What it
-#   carries is up to training, and a model that predicts the next token has good reason to move away from the present one.
+#   Nothing is lost. The embedding is in the sum, bit for bit, and nobody at the end reads it. The sum is a *channel*: it keeps tokens apart, carries gradients
+#   down unbent, and lets every half-block read what all earlier ones wrote. What it carries is up to training, and a model that predicts the next token has
+#   good reason to move away from the present one.
 #
 # ## Exercises
 #
-# **Easy.** Later models (Llama and most since) leave out the mean and the shift: *RMS norm* divides each row by the root of its mean square, $\sqrt{\mathrm{mean}(x^2) + \varepsilon}$, then scales. Write `rms_norm(x, weight, eps)`: `x` is
-# `[..., n_embd]`, `weight` `[n_embd]`, and the result has the shape and the dtype of `x`.
+# **Easy.** Later models (Llama and most since) leave out the mean and the shift: *RMS norm* divides each row by the root of its mean square,
+# $\sqrt{\mathrm{mean}(x^2) + \varepsilon}$, then scales. Write `rms_norm(x, weight, eps)`: `x` is `[..., n_embd]`, `weight` `[n_embd]`, and the result has the
+# shape and the dtype of `x`.
 
 # %%
 def rms_norm(x, weight, eps):
@@ -755,8 +790,10 @@ ch05.rms_norm(rms_norm);
 # ```
 # </details>
 #
-# **Medium.** What a layer norm makes invisible going up, it makes unreachable coming down. Write `jacobian(x)`: for one row `x` `[n]` the matrix `[n, n]` whose entry `[i, j]` says how much number i of the plain layer norm of x (no scale,
-# no shift, eps 1e-5) changes when number j of x does, per unit. By formula, or column by column with `ops.layer_norm_backward`, whose comment has the derivation. Then look: what does the matrix do to a row of ones? To the normed row itself? What is its rank?
+# **Medium.** What a layer norm makes invisible going up, it makes unreachable coming down. Write `jacobian(x)`: for one row `x` `[n]` the matrix `[n, n]` whose
+# entry `[i, j]` says how much number i of the plain layer norm of x (no scale, no shift, eps 1e-5) changes per unit of change in number j of x. By formula, or
+# column by column with `ops.layer_norm_backward`, whose comment has the derivation. Then look: what does the matrix do to a row of ones? To the normed row
+# itself? What is its rank?
 
 # %%
 def jacobian(x):
@@ -777,10 +814,12 @@ ch05.jacobian(jacobian);
 # ```
 # </details>
 #
-# **Hard, an investigation.** How much of *stories* can go? Write `dispensable(gpt, text, n)`: a list of `n` half-blocks as `("attn_out", layer)` or `("ffn_out", layer)`, in the order in which they are removed: each time the one whose removal,
-# *together with those already gone*, leaves the lowest loss on the text (the mean over its next tokens). Use `lens.run` as in `loss_without` above.
+# **Hard, an investigation.** How much of *stories* can go? Write `dispensable(gpt, text, n)`: a list of `n` half-blocks as `("attn_out", layer)` or
+# `("ffn_out", layer)`, in the order in which they are removed: each time the one whose removal, *together with those already gone*, leaves the lowest loss on
+# the text (the mean over its next tokens). Use `lens.run` as in `loss_without` above.
 #
-# Then investigate. How many can go before the loss has risen by half a nat? Is the damage of several the sum of their single damages? Which half-blocks are never removed early, on any text? Does an order that was found on one text serve another?
+# Then investigate. How many can go before the loss has risen by half a nat? Is the damage of several the sum of their single damages? Which half-blocks are
+# never removed early, on any text? Does an order that was found on one text serve another?
 
 # %%
 def dispensable(gpt, text, n):

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 09 · Why is the second token so much cheaper than the first?
 #
-# **You will be able to** say which numbers a model would compute again for every token, write decoding with a cache of keys and values in a dozen lines, foretell
-# the time of a token from two numbers of your machine, and say how many texts at once are (almost) free.
+# **You will be able to** say which numbers a model would compute again for every token, write decoding with a cache of keys and values in a dozen lines,
+# foretell the time of a token from two numbers of your machine, and say how many texts at once are (almost) free.
 #
 # **You need** notebook 00, and attention: what a query, a key and a value are.
 #
-# Ask a chat model something long. For a while nothing comes; then the words come fast and evenly. The first token waits for the whole prompt, the second for one token.
-# This notebook counts what makes the difference, and then asks what is left to pay.
+# Ask a chat model something long. For a while nothing comes; then the words come fast and evenly. The first token waits for the whole prompt, the second for
+# one token. This notebook counts what makes the difference, and then asks what is left to pay.
 
 # %%
 import inspect
@@ -35,8 +35,8 @@ print(f"{config.n_layer} blocks, {config.n_embd} numbers per token, at most {con
 # %% [markdown]
 # ## What a model does twice
 #
-# Notebook 00 generated like this: run the model on the whole text, take the likeliest token, append it, run the model on the whole text. Here it is again for 20 tokens. This
-# time we keep what every pass computed: the queries, keys and values of all six blocks.
+# Notebook 00 generated like this: run the model on the whole text, take the likeliest token, append it, run the model on the whole text. Here it is again for
+# 20 tokens. This time we keep what every pass computed: the queries, keys and values of all six blocks.
 
 # %%
 def kept_rows(acts):  # -> [n_seq, n_layer * 3 * n_embd]: of each token its q, k and v in every block
@@ -57,8 +57,8 @@ print("rows in each pass:", [len(rows) for rows in passes])
 # %% [markdown]
 # Before you run the next cell, guess: of all rows that were computed, how many were *not* already known from the pass before?
 #
-# A row counts as known when each of its 4,608 numbers is what it was, to the rounding of float32: two matrix products of different heights may add in
-# another order, so we do not ask for the same bits.
+# A row counts as known when each of its 4,608 numbers is what it was, to the rounding of float32: two matrix products of different heights may add in another
+# order, so we do not ask for the same bits.
 
 # %%
 def is_known(rows, before):  # one bool for each token
@@ -75,13 +75,13 @@ assert all(one[:-1].all() and not one[-1] for one in known[1:])  # all but the n
 print(f"{n_rows} rows were computed, {n_known} of them for the second time or more; {n_rows - n_known} were new")
 
 # %% [markdown]
-# Twenty passes, and each repeats the one before, to the rounding of float32, and adds one row. The longer the text, the larger the share of repeated work: a text of $n$ tokens needs $n$ rows and computes
-# $1 + 2 + … + n = n(n + 1)/2$.
+# Twenty passes, and each repeats the one before, to the rounding of float32, and adds one row. The longer the text, the larger the share of repeated work: a
+# text of $n$ tokens needs $n$ rows and computes $1 + 2 + … + n = n(n + 1)/2$.
 #
 # ## What is needed of the past?
 #
-# A small attention, by hand. One head with one number per query, key and value, so that a score is a product of two numbers. The keys are chosen so that $e^{k}$ is a
-# whole number. Three tokens:
+# A small attention, by hand. One head with one number per query, key and value, so that a score is a product of two numbers. The keys are chosen so that
+# $e^{k}$ is a whole number. Three tokens:
 
 # %%
 q, k, v = np.ones((3, 1)), np.log([[1.0], [2.0], [5.0]]), np.array([[8.0], [4.0], [0.0]])
@@ -98,11 +98,11 @@ assert np.allclose(probs4[:3, :3], probs) and np.allclose((probs4 @ v4)[:3], pro
 print(np.round(probs4 * 16, 6), "sixteenths\n", probs4 @ v4)
 
 # %% [markdown]
-# One row and one column. The column is zero above its last place, since earlier tokens may not look at it. So the first three rows are what they were, and only the new row is work:
-# 1/16 · 8 + 2/16 · 4 + 5/16 · 0 + 8/16 · 16 = 9.
+# One row and one column. The column is zero above its last place, since earlier tokens may not look at it. So the first three rows are what they were, and only
+# the new row is work: 1/16 · 8 + 2/16 · 4 + 5/16 · 0 + 8/16 · 16 = 9.
 #
-# Look at what that row needed. **All four keys. All four values. One query**, the new one. An old query has asked its question, and the answer went into the stream of its own token; nobody
-# will ever read it again. That is why the cache is a cache of keys and values, and of nothing else.
+# Look at what that row needed. **All four keys. All four values. One query**, the new one. An old query has asked its question, and the answer went into the
+# stream of its own token; nobody will ever read it again. That is why the cache is a cache of keys and values, and of nothing else.
 
 # %%
 row = ops.softmax(q4[3:] @ k4.T) @ v4  # one query against all keys; and no mask: there is nothing behind the last token
@@ -115,11 +115,12 @@ print("the new row alone:", row)
 # A cache could be an approximation. This one is not, and the reason is the causal mask, block by block:
 #
 # * In block 0 a token's key and value are made from its own embedding alone. Later tokens cannot change them, mask or no mask.
-# * What block 0 adds to the token comes from the token and from those *before* it. So what enters block 1 is the same whatever comes later, and so are its key and value there.
+# * What block 0 adds to the token comes from the token and from those *before* it. So what enters block 1 is the same whatever comes later, and so are its key
+#   and value there.
 # * And so on, upwards.
 #
-# Take the mask away, as in a model that reads in both directions (BERT does), and the second step fails. We run the same weights both ways and ask: when a 13th token arrives, how far do the keys
-# of the first 12 move? Guess the first row of the table.
+# Take the mask away, as in a model that reads in both directions (BERT does), and the second step fails. We run the same weights both ways and ask: when a 13th
+# token arrives, how far do the keys of the first 12 move? Guess the first row of the table.
 
 # %%
 def keys_of(ids, is_causal):  # -> [n_layer, n_seq, n_embd]
@@ -144,12 +145,13 @@ for layer in range(config.n_layer):
     print(f"{layer:3}     {causal[layer]:11.3f}   {both_ways[layer]:9.3f}")
 
 # %% [markdown]
-# Without the mask block 0 is still safe, and no block above it. A bidirectional model must read everything again for each new token. That is the price it pays for seeing both sides, and one reason why
-# models that write are causal.
+# Without the mask block 0 is still safe, and no block above it. A bidirectional model must read everything again for each new token. That is the price it pays
+# for seeing both sides, and one reason why models that write are causal.
 #
 # ## A dozen lines
 #
-# Now the decoding, with the library's `KVCache` for storage. Given the newest tokens only, it returns their logits. The same lines read a prompt (many new tokens) and write (one).
+# Now the decoding, with the library's `KVCache` for storage. Given the newest tokens only, it returns their logits. The same lines read a prompt (many new
+# tokens) and write (one).
 
 # %%
 def read_on(new, cache):  # ids [n_new] -> logits [n_new, n_vocab]; the cache then holds n_new tokens more
@@ -183,8 +185,8 @@ assert ids == plain_ids and worst < 1e-5
 print("the same 20 tokens; the logits differ by less than 1e-5 of the largest:", worst < 1e-5)
 
 # %% [markdown]
-# What changed against notebook 00? A mask with as many columns as there are keys, positions that start at `cache.length`, and one call. The library makes the same call, in the same place of `model.attention`.
-# All that a cache does is in it: copy the new rows behind the old ones, and hand out everything so far.
+# What changed against notebook 00? A mask with as many columns as there are keys, positions that start at `cache.length`, and one call. The library makes the
+# same call, in the same place of `model.attention`. All that a cache does is in it: copy the new rows behind the old ones, and hand out everything so far.
 
 # %%
 print(inspect.getsource(KVCache.append))
@@ -192,8 +194,8 @@ lines = inspect.getsource(model.attention).splitlines()
 print("\n".join(line for line in lines if "cache" in line and "=" in line and "def" not in line))
 
 # %% [markdown]
-# The two ways of writing, side by side. Each line is a pass, each column a token, each filled cell a row of numbers that went through all six blocks. The left side is the count from above;
-# the right side counts the rows that `gpt` really computed when it was given a cache.
+# The two ways of writing, side by side. Each line is a pass, each column a token, each filled cell a row of numbers that went through all six blocks. The left
+# side is the count from above; the right side counts the rows that `gpt` really computed when it was given a cache.
 
 # %%
 cache, with_cache, new = KVCache(config), [], plain_ids[:4]
@@ -233,12 +235,14 @@ for axes, second in zip(sides, seconds, strict=True):
 figure
 
 # %% [markdown]
-# At the left a triangle of work, nearly all of it grey. At the right only its edge is computed; the rest has turned from work into reading. The first line of both is the same: the prompt is read in one pass, which is called *prefill*; the lines below it are *decoding*, one token
-# each. So the answer to the title has two halves. The first token pays for the whole prompt. The second finds all of that stored.
+# At the left a triangle of work, nearly all of it grey. At the right only its edge is computed; the rest has turned from work into reading. The first line of
+# both is the same: the prompt is read in one pass, which is called *prefill*; the lines below it are *decoding*, one token each. So the answer to the title has
+# two halves. The first token pays for the whole prompt. The second finds all of that stored.
 #
 # ## What is stored, in bytes
 #
-# Two rows of `n_embd` numbers for each token in each block. It is worth doing once in the head: stories has 2 · 6 · 256 = 3,072 numbers for a token, 4 bytes each.
+# Two rows of `n_embd` numbers for each token in each block. It is worth doing once in the head: stories has 2 · 6 · 256 = 3,072 numbers for a token, 4 bytes
+# each.
 
 # %%
 per_token = 2 * config.n_layer * config.n_embd * 4
@@ -248,8 +252,8 @@ times = per_token // len(token)
 print(f"{token!r} is {len(token)} bytes of text, {per_token:,} bytes in the cache: {times:,} times as many")
 
 # %% [markdown]
-# The text gets heavier by three orders of magnitude, and each of these bytes will be read again for every token to come. How does that compare with the weights? The last column is the number of texts of full length
-# whose keys and values weigh as much as the model.
+# The text gets heavier by three orders of magnitude, and each of these bytes will be read again for every token to come. How does that compare with the
+# weights? The last column is the number of texts of full length whose keys and values weigh as much as the model.
 
 # %%
 print("model          a token   a full context     weights   as heavy as the weights")
@@ -260,12 +264,13 @@ for name, c in {"stories": config, **{n: PRESETS[n] for n in ("gpt2", "gpt2-xl",
     print(f"{row}   {weights / full:8.1f} texts")
 
 # %% [markdown]
-# Remember the last column. Of one text alone, the cache is the smaller part. A server that answers forty people at once, each with a full context, reads more of caches than of weights, whichever of these models it runs.
+# Remember the last column. Of one text alone, the cache is the smaller part. A server that answers forty people at once, each with a full context, reads more
+# of caches than of weights, whichever of these models it runs.
 #
 # ## The bill of one token
 #
-# Now to the price of a token with a cache. First a model small enough for pencil and paper: 1 block, `n_embd` 4, a vocabulary of 10, and the third token is being written. A product of a row of $n$ with a matrix $n × m$
-# takes $nm$ multiplications and as many additions, and $m$ more for the bias.
+# Now to the price of a token with a cache. First a model small enough for pencil and paper: 1 block, `n_embd` 4, a vocabulary of 10, and the third token is
+# being written. A product of a row of $n$ with a matrix $n × m$ takes $nm$ multiplications and as many additions, and $m$ more for the bias.
 
 # %%
 tiny = lens.cost_view(GPTConfig(n_vocab=10, n_ctx=8, n_embd=4, n_layer=1, n_head=2), n_before=2)
@@ -278,8 +283,8 @@ of_ffn = bill["c_fc"] + bill["mlp.c_proj"]
 print(f"{tiny.flops} operations, in {len(bill)} parts; the two linear layers of the FFN: {of_ffn}")
 
 # %% [markdown]
-# The same for *stories*, for the last token of a full context. `lens.cost_view` counts, `lens.draw_cost` draws. Two quantities are counted: operations, and bytes that must come from memory. Weights are
-# read once; of the cache, all keys for the scores and all values for the mix.
+# The same for *stories*, for the last token of a full context. `lens.cost_view` counts, `lens.draw_cost` draws. Two quantities are counted: operations, and
+# bytes that must come from memory. Weights are read once; of the cache, all keys for the scores and all values for the mix.
 
 # %%
 view = lens.cost_view(config, config.n_ctx - 1)
@@ -289,8 +294,8 @@ figure = lens.draw_cost(view, "stories")
 figure
 
 # %% [markdown]
-# At the left: almost everything is the linear layers, at two operations for each weight. At the right: the same bars once more. **A weight is read, used for one multiplication and one addition, and never again
-# for this token.** Half an operation per byte. Keep that number.
+# At the left: almost everything is the linear layers, at two operations for each weight. At the right: the same bars once more. **A weight is read, used for
+# one multiplication and one addition, and never again for this token.** Half an operation per byte. Keep that number.
 #
 # And the caption has the price without a cache. How far apart do the two get?
 
@@ -306,8 +311,9 @@ print(f"all 256: {whole_text[1] / whole_text[0]:.0f} times; the cache grew to {v
 # %% [markdown]
 # ## Which part is the expensive one?
 #
-# "Attention is quadratic" is said so often that many believe attention to be most of the work. Compute where it overtakes. For one token in one block, with $e$ for `n_embd` and $n$ tokens in view, scores and mix take
-# $4ne$ operations, the feed-forward network $16e^2$. They are equal at $n = 4e$. Softmax and GELU shift that a little:
+# "Attention is quadratic" is said so often that many believe attention to be most of the work. Compute where it overtakes. For one token in one block, with $e$
+# for `n_embd` and $n$ tokens in view, scores and mix take $4ne$ operations, the feed-forward network $16e^2$. They are equal at $n = 4e$. Softmax and GELU
+# shift that a little:
 
 # %%
 LOOKING = ("scores: q kᵀ", "softmax", "mix: probs @ v")
@@ -327,8 +333,9 @@ for name, c in {"stories": config, **{n: PRESETS[n] for n in ("gpt2", "gpt2-xl",
     print(f"{name:10} {equal_at:10,.0f} tokens {c.n_ctx:12,}")
 
 # %% [markdown]
-# In none of these models does looking back ever cost as many operations as the feed-forward network: the context ends first. Bytes tell another story, once several texts are answered together. Their tokens share one reading of the
-# weights, but **each text has a cache of its own**. Drawn for GPT-2's shape, as if its context went on:
+# In none of these models does looking back ever cost as many operations as the feed-forward network: the context ends first. Bytes tell another story, once
+# several texts are answered together. Their tokens share one reading of the weights, but **each text has a cache of its own**. Drawn for GPT-2's shape, as if
+# its context went on:
 
 # %%
 shape = PRESETS["gpt2"]
@@ -373,13 +380,15 @@ for axes, (what, n_text) in zip(figure.subplots(1, 3, sharey=True), pictures, st
 figure
 
 # %% [markdown]
-# The left picture moves little within the context. The right one does: with 32 texts, most of the bytes are orange long before the dotted line. Hold on to that; it decides below how far batching helps.
+# The left picture moves little within the context. The right one does: with 32 texts, most of the bytes are orange long before the dotted line. Hold on to
+# that; it decides below how far batching helps.
 #
 # ## Two speeds of a machine
 #
-# Operations and bytes are not yet time. A machine has two speeds that matter here: how many bytes per second come from memory, and how many operations per second it can do on numbers that it already has. Both can be
-# measured in a few lines. For the first, arrays far larger than the CPU's cache; for the second, a product of two large matrices, which uses each number hundreds of times. All of it on one core, by a clock that stands still
-# while another program has the core. (Two cores do more of both.)
+# Operations and bytes are not yet time. A machine has two speeds that matter here: how many bytes per second come from memory, and how many operations per
+# second it can do on numbers that it already has. Both can be measured in a few lines. For the first, arrays far larger than the CPU's cache; for the second, a
+# product of two large matrices, which uses each number hundreds of times. All of it on one core, by a clock that stands still while another program has the
+# core. (Two cores do more of both.)
 
 # %%
 clock = time.perf_counter if os.name == "nt" else time.thread_time  # seconds on the core (coarse on Windows)
@@ -409,8 +418,9 @@ print(f"multiplying: measured {peak / 1e9:.0f} billion operations per second")
 print(f"for each byte that is read, this machine could do measured {ridge:.1f} operations")
 
 # %% [markdown]
-# That last number, operations per byte, is the *ridge*. A task that does fewer operations per byte than the ridge waits for memory, and the CPU is idle most of the time. A task that does more waits for the CPU.
-# And decoding did half an operation per byte. On every machine of our time the ridge is far above that: on a laptop, on a server, on a GPU.
+# That last number, operations per byte, is the *ridge*. A task that does fewer operations per byte than the ridge waits for memory, and the CPU is idle most of
+# the time. A task that does more waits for the CPU. And decoding did half an operation per byte. On every machine of our time the ridge is far above that: on a
+# laptop, on a server, on a GPU.
 
 # %%
 intensity = view.flops / (view.weight_bytes + view.cache_bytes)
@@ -418,10 +428,12 @@ assert 0.4 < intensity < 0.6
 print(f"decoding, stories, a full context: {intensity:.2f} operations per byte")
 
 # %% [markdown]
-# So the time of a token can be foretold without looking at its arithmetic: bytes divided by bandwidth. In general, $\text{time} ≥ \max(\text{operations} / \text{peak},\ \text{bytes} / \text{bandwidth})$. This is the
-# *roofline* model (Williams et al. 2009). Let us see what it is worth.
+# So the time of a token can be foretold without looking at its arithmetic: bytes divided by bandwidth. In general,
+# $\text{time} ≥ \max(\text{operations} / \text{peak},\ \text{bytes} / \text{bandwidth})$. This is the *roofline* model (Williams et al. 2009). Let us see what
+# it is worth.
 #
-# *stories* is too small for this: its weights fit the caches of many CPUs, and Python's own time counts. So we take a model of 12 blocks, 384 wide, with random weights. What it writes is noise, but it takes as long as sense would.
+# *stories* is too small for this: its weights fit the caches of many CPUs, and Python's own time counts. So we take a model of 12 blocks, 384 wide, with random
+# weights. What it writes is noise, but it takes as long as sense would.
 
 # %%
 del numbers
@@ -432,7 +444,8 @@ print(f"{P.count(big.params) / 1e6:.0f} million parameters, {4 * P.count(big.par
 # %% [markdown]
 # ## With and without, against the clock
 #
-# First the question of the title. For texts of several lengths: the time of the next token with a cache, and without one, which is a pass over the whole text. Two straight lines are fitted.
+# First the question of the title. For texts of several lengths: the time of the next token with a cache, and without one, which is a pass over the whole text.
+# Two straight lines are fitted.
 
 # %%
 lengths = (16, 64, 112, 160, 208, 256)
@@ -457,8 +470,8 @@ print(f"with:    measured {fixed_cached:.1f} ms + {1e3 * slope_cached:.1f} µs f
 assert without_ms[-1] > 2 * with_ms[-1]  # at 256 tokens
 
 # %% [markdown]
-# Both rise along a line, but the slopes are worlds apart. Without a cache each token of the past costs a trip through all weights; with it, one key and one value for each head. Summed over a text, a line becomes a parabola: that is all
-# that is "quadratic" here.
+# Both rise along a line, but the slopes are worlds apart. Without a cache each token of the past costs a trip through all weights; with it, one key and one
+# value for each head. Summed over a text, a line becomes a parabola: that is all that is "quadratic" here.
 
 # %%
 figure = style.figure(8.6, 3.6, "The time of a token, and of a text",
@@ -485,8 +498,9 @@ figure
 # %% [markdown]
 # ## Many tokens at once
 #
-# The prompt has many tokens, known from the start, so they can share one reading of the weights. So can the newest tokens of many texts. For both, the operations grow with the number of tokens, the bytes hardly do.
-# Before you run the next cell: eight texts at once instead of one. How many times as long does a step take?
+# The prompt has many tokens, known from the start, so they can share one reading of the weights. So can the newest tokens of many texts. For both, the
+# operations grow with the number of tokens, the bytes hardly do. Before you run the next cell: eight texts at once instead of one. How many times as long does
+# a step take?
 #
 # All texts begin with the same 32 tokens, which are read once; `KVCache.select` copies rows.
 
@@ -532,11 +546,13 @@ for what, found in (("texts", decoding), ("tokens of a prompt", reading)):
         print(f"{n:3} {what:18} {flops / n_bytes:6.1f} operations per byte: {times}, {n / seconds:5,.0f} tokens/s")
 
 # %% [markdown]
-# Read the columns against each other. The operations per byte double with the batch, since the bytes are nearly the same bytes. While they stay below the ridge, a step of more texts takes hardly longer by the roofline, and the
-# tokens per second rise almost for free. Beyond the ridge the step takes as long as its arithmetic, and another text costs what it costs. A prompt is a batch whose tokens happen to be of one text.
+# Read the columns against each other. At first the operations per byte double with the batch, since the bytes are nearly the same bytes; later they grow less,
+# as each text brings a cache of its own. While they stay below the ridge, a step of more texts takes hardly longer by the roofline, and the tokens per second
+# rise almost for free. Beyond the ridge the step takes as long as its arithmetic, and another text costs what it costs. A prompt is a batch whose tokens happen
+# to be of one text.
 #
-# One thing does not take part: looking back. Its bytes belong to one text each, so its operations per byte never change. We place it in the picture by itself: scores and mix of one block, for 64 texts of 512 tokens, one
-# text after the other and all at once.
+# One thing does not take part: looking back. Its bytes belong to one text each, so its operations per byte never change. We place it in the picture by itself:
+# scores and mix of one block, for 64 texts of 512 tokens, one text after the other and all at once.
 
 # %%
 n_key, rng = 512, np.random.default_rng(7)
@@ -557,7 +573,8 @@ print(f"{looking[1][0] / looking[1][1]:.2f} operations per byte, {looking[64][0]
 print(f"a text takes measured {1e6 * looking[1][2]:.0f} µs alone, {1e6 * looking[64][2] / 64:.0f} µs in company")
 
 # %% [markdown]
-# Now all of it in one picture. Left: every measured step by its operations per byte (to the right) and its speed (upwards), under the roof of this machine's two speeds. Right: what that means for a server.
+# Now all of it in one picture. Left: every measured step by its operations per byte (to the right) and its speed (upwards), under the roof of this machine's
+# two speeds. Right: what that means for a server.
 
 # %%
 figure = style.figure(9.2, 5.5, "What memory and arithmetic allow, and what was reached",
@@ -604,14 +621,17 @@ right.legend(frameon=False, fontsize=9, loc="lower right")
 figure
 
 # %% [markdown]
-# How to read the left picture. The slanted line is memory's limit, the flat one arithmetic's; a point can only reach its roof, never the other one's. Blue circles walk to the right and up along the slope as the batch
-# grows, at the time of nearly one step; then they come under the flat part, where the squares, the prompts, are already. Orange triangles stay in their column however many texts there are.
+# How to read the left picture. The slanted line is memory's limit, the flat one arithmetic's; a point can only reach its roof, never the other one's. Blue
+# circles walk to the right and up as the batch grows. Where they walk as steeply as the slope, more texts take no more time; where they walk less steeply, they
+# do. At the end they come under the flat part, where the squares, the prompts, are already. Orange triangles stay in their column however many texts there are.
 #
-# Points hang below the roof for plain reasons: Python between the products; GELU, softmax and layer norm, which NumPy does in many small steps (notebook 10); a product of a few rows, for which BLAS often copies the weights into another order first, and so moves them twice. (The compiled kernels of this package read
-# the weights as they lie for up to eight rows; see `docs/performance.md`.) If a point hangs above it, the machine was busy while the roof was measured, or its cache holds these weights.
+# Points hang below the roof for plain reasons: Python between the products; GELU, softmax and layer norm, which NumPy does in many small steps (notebook 10); a
+# product of a few rows, for which BLAS often copies the weights into another order first, and so moves them twice. (The compiled kernels of this package have
+# loops of their own for up to eight rows; see `docs/performance.md`.) If a point hangs above it, the machine was busy while the roof was measured, or its cache
+# holds these weights.
 #
-# Two consequences that are worth money. First: whoever *guesses* the next few tokens can have all guesses checked in one step, at little more than the price of one token. That is speculative decoding
-# (`nanogpt_np/generation/speculation.py`). For one text on this machine:
+# Two consequences that are worth money. First: whoever *guesses* the next few tokens can have all guesses checked in one step, at little more than the price of
+# one token. That is speculative decoding (`nanogpt_np/generation/speculation.py`). For one text on this machine:
 
 # %%
 cache = KVCache(big.config)
@@ -627,7 +647,8 @@ times = fastest(0.3, one=lambda: read_more(1), eight=lambda: read_more(8))
 print(f"eight tokens at once take measured {times['eight'] / times['one']:.1f} times as long as one")
 
 # %% [markdown]
-# Second: where bytes are the price, smaller numbers are cheaper numbers. int8 weights are a quarter of the bytes, and the CPU has time enough to widen them. How that stays accurate is the question of notebook 11; here only the time of copying as many numbers of each kind:
+# Second: where bytes are the price, smaller numbers are cheaper numbers. int8 weights are a quarter of the bytes, and the CPU has time enough to widen them.
+# How that stays accurate is the question of notebook 11; here only the time of copying as many numbers of each kind:
 
 # %%
 kinds = {kind: (np.ones(1 << 24, kind), np.ones(1 << 24, kind)) for kind in ("float32", "int8")}
@@ -638,7 +659,8 @@ del kinds
 # %% [markdown]
 # ## What people get wrong
 #
-# * *"Attention recomputes the whole text for every token."* With a cache nothing of the past goes through a weight again. Spy on `ops.linear` while the 257th token would be written:
+# * *"Attention recomputes the whole text for every token."* With a cache nothing of the past goes through a weight again. Spy on `ops.linear` while the 257th
+#   token would be written:
 
 # %%
 class Spy:  # an ops module that notes how many rows each linear layer gets
@@ -660,7 +682,8 @@ assert set(spy.rows) == {1} and len(spy.rows) == 4 * config.n_layer
 print(f"{len(spy.rows)} linear layers, rows in each: {set(spy.rows)}")
 
 # %% [markdown]
-# * *"Generating is limited by how fast the machine computes."* One text at a time it is limited by how fast the machine reads. Take the arithmetic at full speed and nothing else, and compare:
+# * *"Generating is limited by how fast the machine computes."* One text at a time it is limited by how fast the machine reads. Take the arithmetic at full
+#   speed and nothing else, and compare:
 
 # %%
 flops, n_bytes, seconds = decoding[1]
@@ -668,7 +691,8 @@ assert flops / peak < seconds
 print(f"one token: measured {1e3 * seconds:.1f} ms; arithmetic at full speed would need {1e3 * flops / peak:.2f} ms")
 
 # %% [markdown]
-# * *"Attention is the most expensive part."* Not in operations, within the context of these models; the feed-forward network is. All of attention, its linear layers included, against it, for a GPT-2 whose context is full:
+# * *"Attention is the most expensive part."* Not in operations, within the context of these models; the feed-forward network is. All of attention, its linear
+#   layers included, against it, for a GPT-2 whose context is full:
 
 # %%
 full = lens.cost_view(PRESETS["gpt2"], 1023)
@@ -679,8 +703,8 @@ for name, flops in rows.items():
     print(f"{name:17} {flops / full.flops:4.0%}")
 
 # %% [markdown]
-# * *"A token of the prompt costs as much as a token that is generated."* As many operations, yes. As much time, no: read together, the tokens of a prompt share one reading of the weights. (This is why services charge less for
-#   input than for output.)
+# * *"A token of the prompt costs as much as a token that is generated."* As many operations, yes. As much time, no: read together, the tokens of a prompt share
+#   one reading of the weights. (This is why services charge less for input than for output.)
 
 # %%
 a_token_of_prompt, a_new_token = reading[256][2] / 256, decoding[1][2]
@@ -689,8 +713,9 @@ ratio = a_new_token / a_token_of_prompt
 print(f"measured: {1e3 * a_token_of_prompt:.2f} ms a token of a prompt, {1e3 * a_new_token:.2f} a new one: {ratio:.0f} times")
 
 # %% [markdown]
-# * *"When the context is full, drop the oldest token from the cache and go on."* With learned positions a key knows its place. Move a text one place to the left, and all its keys change; in the cache they would be wrong. So the
-#   library reads the last half of the text anew (`kv_cache.slide`), and one token is as expensive as a prompt. By how much do the keys change?
+# * *"When the context is full, drop the oldest token from the cache and go on."* With learned positions a key knows its place. Move a text one place to the
+#   left, and all its keys change; in the cache they would be wrong. So the library reads the last half of the text anew (`kv_cache.slide`), and one token is as
+#   expensive as a prompt. By how much do the keys change?
 
 # %%
 here, there = keys_of(plain_ids[:13], True)[:, 1:], keys_of(plain_ids[1:13], True)  # then one place to the left
@@ -700,8 +725,8 @@ print("block by block, as a share of their length:", ", ".join(f"{one:.2f}" for 
 # %% [markdown]
 # ## Exercises
 #
-# **Easy.** Write `cache_bytes(config, n_batch, n_tokens, itemsize)`: how many bytes the keys and values of `n_batch` texts of `n_tokens` tokens take, at `itemsize` bytes per number. Then: how many texts
-# of 1,024 tokens of GPT-2 124M fit into 8 GB beside the weights?
+# **Easy.** Write `cache_bytes(config, n_batch, n_tokens, itemsize)`: how many bytes the keys and values of `n_batch` texts of `n_tokens` tokens take, at
+# `itemsize` bytes per number. Then: how many texts of 1,024 tokens of GPT-2 124M fit into 8 GB beside the weights?
 
 # %%
 def cache_bytes(config, n_batch, n_tokens, itemsize):
@@ -719,8 +744,9 @@ ch09.cache_bytes(cache_bytes);
 # ```
 # </details>
 #
-# **Medium.** One prompt, several ways to go on: a multiple-choice question. Write `endings(gpt, prompt, several)`: `prompt` is a list of ids, `several` a list of lists of ids. Return a list with the logits `[n_vocab]` behind the
-# last token of `prompt + ending`, for each ending. Each token may go through the model once only: the prompt once, and each ending once. `gpt(ids, cache=cache)` gives logits `[1, n_new, n_vocab]`; `KVCache` has two methods that help.
+# **Medium.** One prompt, several ways to go on: a multiple-choice question. Write `endings(gpt, prompt, several)`: `prompt` is a list of ids, `several` a list
+# of lists of ids. Return a list with the logits `[n_vocab]` behind the last token of `prompt + ending`, for each ending. Each token may go through the model
+# once only: the prompt once, and each ending once. `gpt(ids, cache=cache)` gives logits `[1, n_new, n_vocab]`; `KVCache` has two methods that help.
 
 # %%
 def endings(gpt, prompt, several):
@@ -743,12 +769,14 @@ ch09.endings(endings);
 # ```
 # </details>
 #
-# **Hard, an investigation.** At which batch does decoding stop being limited by memory? Write `turning_batch(config, n_before, peak, bandwidth)`: the smallest number of texts, each with `n_before` tokens in its cache, for
-# which the roofline's time of arithmetic is at least its time of reading. Per text there are operations and bytes of cache, and the weights are read once for all; `lens.cost_view` knows them. **It may be that no batch
-# is large enough**; then return `None`. When is that so? It is worth finding out on paper before you write.
+# **Hard, an investigation.** At which batch does decoding stop being limited by memory? Write `turning_batch(config, n_before, peak, bandwidth)`: the smallest
+# number of texts, each with `n_before` tokens in its cache, for which the roofline's time of arithmetic is at least its time of reading. Per text there are
+# operations and bytes of cache, and the weights are read once for all; `lens.cost_view` knows them. **It may be that no batch is large enough**; then return
+# `None`. When is that so? It is worth finding out on paper before you write.
 #
-# Then investigate with the `peak` and `bandwidth` of your machine: where does it turn for `big` at 32 tokens, and at which length never? Measure `step_time(n)` around the turn. Is there a knee? If it comes earlier or later than foretold, which
-# of the two speeds does `big` not reach, and why? (Look again at the small batches.) And what happens to the turn if the weights, or the cache, or both, become int8?
+# Then investigate with the `peak` and `bandwidth` of your machine: where does it turn for `big` at 32 tokens, and at which length never? Measure `step_time(n)`
+# around the turn. Is there a knee? If it comes earlier or later than foretold, which of the two speeds does `big` not reach, and why? (Look again at the small
+# batches.) And what happens to the turn if the weights, or the cache, or both, become int8?
 
 # %%
 def turning_batch(config, n_before, peak, bandwidth):

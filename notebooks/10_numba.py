@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 10 · How many times faster can the same sum be?
 #
-# **You will be able to** turn a slow loop into one that runs at the speed of the machine, rung by rung, without leaving Python; say for each rung why it is faster; see in the compiler's output whether it worked; and tell
-# which speed-ups change the result.
+# **You will be able to** turn a slow loop into one that runs at the speed of the machine, rung by rung, without leaving Python; say for each rung why it is
+# faster; see in the compiler's output whether it worked; and tell which speed-ups change the result.
 #
 # **You need** notebook 00. Notebook 09 explains why some operations wait for memory and others for arithmetic; here both kinds are made fast.
 #
-# Most of a GPT-2's time is one kind of sum: $\text{out}_{ij} = \sum_k x_{ik} w_{kj}$, a matrix product. In Python it is three loops. Between these three loops and the best that this machine can do with the very same sum lies a
-# factor. Before you read on, guess it: 10? 100? 1,000?
+# Most of a GPT-2's time is one kind of sum: $\text{out}_{ij} = \sum_k x_{ik} w_{kj}$, a matrix product. In Python it is three loops. Between these three loops
+# and the best that this machine can do with the very same sum lies a factor. Before you read on, guess it: 10? 100? 1,000?
 
 # %%
 import contextlib
@@ -46,8 +46,9 @@ n_operations = 2 * n_rows * n_in * n_out  # a multiplication and an addition for
 print(f"{n_rows} x {n_in} times {n_in} x {n_out}: {n_operations / 1e6:.0f} million operations")
 
 # %% [markdown]
-# Real numbers: 128 tokens of Shakespeare, on their way into the feed-forward network of block 3. Each rung of the ladder below computes this product, or its first rows where all of them would take too long; each is
-# compared with `ops.linear`, which is the definition in this package; and each is timed in the same way: as many times as fit into a moment, and the shortest counts, as everything that can disturb a measurement makes it longer.
+# Real numbers: 128 tokens of Shakespeare, on their way into the feed-forward network of block 3. Each rung of the ladder below computes this product, or its
+# first rows where all of them would take too long; each is compared with `ops.linear`, which is the definition in this package; and each is timed in the same
+# way: as many times as fit into a moment, and the shortest counts, as everything that can disturb a measurement makes it longer.
 
 # %%
 def fastest(seconds, clock, *runs):  # -> the shortest time of each function: they take turns, at least three times
@@ -114,8 +115,8 @@ climb("NumPy, row by row", row_by_row, rows=4)
 # %% [markdown]
 # ## Rung 3: the three loops, compiled
 #
-# Numba takes the function as it stands, works out the types from the arguments, and lets LLVM (the compiler behind Clang, Rust and Julia) make machine code of it. The source is that of rung 1 with arrays in place of lists. Before you run it: will it beat
-# NumPy, row by row?
+# Numba takes the function as it stands, works out the types from the arguments, and lets LLVM (the compiler behind Clang, Rust and Julia) make machine code of
+# it. The source is that of rung 1 with arrays in place of lists. Before you run it: will it beat NumPy, row by row?
 
 # %%
 def three_loops(x, weight, out):
@@ -147,8 +148,9 @@ print(f"the next k is {down:,} bytes away, the next j {across}")
 print(f"a line of the cache has 64 bytes on most CPUs: {64 // across} numbers; this loop uses {max(1, 64 // down)}")
 
 # %% [markdown]
-# Memory comes in lines. Going down a column, each number costs a line, and the other fifteen are thrown away before their turn comes. So change the order of the loops: `k` in the middle, `j` innermost. It is the same set
-# of multiplications, and each `out[i, j]` still receives its terms in the order of `k`. Only the innermost step now goes to the neighbour.
+# Memory comes in lines. Going down a column, each number costs a line, and the other fifteen are thrown away before their turn comes. So change the order of
+# the loops: `k` in the middle, `j` innermost. It is the same set of multiplications, and each `out[i, j]` still receives its terms in the order of `k`. Only
+# the innermost step now goes to the neighbour.
 
 # %%
 def neighbours(x, weight, out):
@@ -164,8 +166,9 @@ climb("Numba, i k j", compiled_neighbours, rows=32)
 assert ladder["Numba, i k j"] > ladder["Numba, i j k"]
 
 # %% [markdown]
-# The largest step of the whole ladder for the smallest change, and the cache is only half of the reason. The other half stands in what LLVM wrote. A CPU has registers that hold several numbers, and instructions that add or multiply all of them at once
-# (SIMD). LLVM uses them where it can prove that nothing changes. Its language writes the addition of eight packed float32 as `fadd <8 x float>`; we search for that:
+# A large step for a small change, and the cache is only half of the reason. The other half stands in what LLVM wrote. A CPU has registers that hold several
+# numbers, and instructions that add or multiply all of them at once (SIMD). LLVM uses them where it can prove that nothing changes. Its language writes the
+# addition of eight packed float32 as `fadd <8 x float>`; we search for that:
 
 # %%
 def code_of(function):  # what LLVM made of it, after all optimizations
@@ -180,12 +183,14 @@ assert widths(compiled_neighbours) and not widths(compiled_loops)
 print(f"i j k: none; i k j: measured at most {max(widths(compiled_neighbours))} at once, by this CPU's registers")
 
 # %% [markdown]
-# In the order i k j, neighbouring `j` are different sums: eight of them can go on at once. In the order i j k all of the innermost loop is *one* sum. To add eight of its terms at once, LLVM would have to change the order of the additions,
-# and then the result would differ in the last digits. It is not allowed to. This is worth a closer look.
+# In the order i k j, neighbouring `j` are different sums: eight of them can go on at once. In the order i j k all of the innermost loop is *one* sum. To add
+# eight of its terms at once, LLVM would have to change the order of the additions, and then the result would differ in the last digits. It is not allowed to.
+# This is worth a closer look.
 #
 # ## Which rules may be bent?
 #
-# Floating-point addition is not associative. The clearest case: a million times 0.1, added one after the other. The total becomes large, and every next 0.1 is rounded to the coarse grid of large numbers.
+# Floating-point addition is not associative. The clearest case: a million times 0.1, added one after the other. The total becomes large, and every next 0.1 is
+# rounded to the coarse grid of large numbers.
 
 # %%
 def total_of(x):
@@ -205,8 +210,9 @@ print(f"exact {exact:.1f}; one after the other {one:.1f}, off by {one / exact - 
 print(f"in any order: measured off by {other / exact - 1:.2%} and {slow / quick:.0f} times as fast")
 
 # %% [markdown]
-# `reassoc` is the permission to add in another order. LLVM makes many partial sums side by side and adds them up at the end. That is faster, and here also *more accurate*: many short sums on a fine grid instead of a
-# long one on a coarse grid. What it costs is that the last digits now depend on the width of the registers, so that two CPUs may differ.
+# `reassoc` is the permission to add in another order. LLVM makes many partial sums side by side and adds them up at the end. That is faster, and here also
+# *more accurate*: many short sums on a fine grid instead of a long one on a coarse grid. What it costs is that the last digits now depend on the width of the
+# registers, so that two CPUs may differ.
 #
 # Numba's `fastmath=True` gives that permission together with six others. The package takes five and leaves two:
 
@@ -219,8 +225,8 @@ print("left: ", ", ".join(sorted({"nnan", "ninf", "nsz", "arcp", "contract", "af
 # * `arcp`: divide by multiplying with the reciprocal. `afn`: approximate functions. `nsz`: the sign of a zero does not matter.
 # * `ninf`, `nnan`: "there are no infinities" and "there is no NaN". A causal mask *is made of infinities*.
 #
-# Here is a softmax of one row. Where everything is masked (padding makes such rows), it computes inf - inf, which is NaN, and so it has a guard: what is NaN becomes zero, as in `ops.softmax_scores`. Compiled with all
-# flags, the question "is this NaN?" has a known answer, no, and LLVM deletes the guard:
+# Here is a softmax of one row. Where everything is masked (padding makes such rows), it computes inf - inf, which is NaN, and so it has a guard: what is NaN
+# becomes zero, as in `ops.softmax_scores`. Compiled with all flags, the question "is this NaN?" has a known answer, no, and LLVM deletes the guard:
 
 # %%
 def masked_softmax(scores, out):
@@ -243,7 +249,8 @@ for name, flags in {"no flags": False, "our five": FAST, "fastmath=True": True}.
 assert not results["our five"].any() and np.isnan(results["fastmath=True"]).all()
 
 # %% [markdown]
-# No error, no warning; NaN. And do not look for another guard: what a compiler does once a promise is broken is written nowhere, and changes from one version to the next. A test of the package refuses `fastmath=True` in any kernel (`tests/kernels/test_guards.py`).
+# No error, no warning; NaN. And do not look for another guard: what a compiler does once a promise is broken is written nowhere, and changes from one version
+# to the next. A test of the package refuses `fastmath=True` in any kernel (`tests/kernels/test_guards.py`).
 #
 # ## Rung 5: the flags
 #
@@ -253,13 +260,15 @@ assert not results["our five"].any() and np.isnan(results["fastmath=True"]).all(
 climb("Numba, i k j, flags", njit(fastmath=FAST, error_model="numpy")(neighbours), rows=32)
 
 # %% [markdown]
-# Little or nothing, on many machines. Flags free what was forbidden, and in this order of the loops nothing that matters was. What does it wait for, then? Count the innermost step, per multiplication with addition: read a weight, read `out`, write `out`. **Three visits to
-# the cache for one piece of arithmetic**, where a core can do about as many of the one as of the other.
+# Little or nothing, on many machines. Flags free what was forbidden, and in this order of the loops nothing that matters was. What does it wait for, then?
+# Count the innermost step, per multiplication with addition: read a weight, read `out`, write `out`. **Three visits to the cache for one piece of arithmetic**,
+# where a core can do about as many of the one as of the other.
 #
 # ## Rung 6: tiles
 #
-# The way out is to use what has been fetched more than once. Take four rows of `x` at a time, four weights of each, and a strip of 64 columns. A weight that was read once is then used for four rows, and a sum that was read once receives four terms before it is written
-# back: 4 + 4 reads and 4 writes for 16 multiplications. The strip of weights is copied together first, so that its numbers lie side by side and stay near.
+# The way out is to use what has been fetched more than once. Take four rows of `x` at a time, four weights of each, and a strip of 64 columns. A weight that
+# was read once is then used for four rows, and a sum that was read once receives four terms before it is written back: 4 + 4 reads and 4 writes for 16
+# multiplications. The strip of weights is copied together first, so that its numbers lie side by side and stay near.
 
 # %%
 WIDTH = 64  # columns of the weights that are used together
@@ -303,9 +312,10 @@ climb("tiles in the cache", in_tiles, rows=64)
 # %% [markdown]
 # ## Rung 7: tiles in registers
 #
-# Still every sum goes to the cache and back each time. The best place for a sum is a register, from its first term to its last. There are few: 16 or 32, of 4 to 16 numbers each. So the tile must be small, and fit them exactly. Numba's loops
-# cannot promise that, so this package writes that one innermost loop in LLVM's language: `multiply_tile`, some thirty lines in `kernels/vectors.py`. Around it, everything can stay a plain loop. Both sides are first copied into *panels*, in exactly the order in which
-# the tile will read them (Goto & van de Geijn 2008).
+# Still every sum goes to the cache and back each time. The best place for a sum is a register, from its first term to its last. There are few: 16 or 32, of 4
+# to 16 numbers each. So the tile must be small, and fit them exactly. Numba's loops cannot promise that, so this package writes that one innermost loop in
+# LLVM's language: `multiply_tile`, some thirty lines in `kernels/vectors.py`. Around it, everything can stay a plain loop. Both sides are first copied into
+# *panels*, in exactly the order in which the tile will read them (Goto & van de Geijn 2008).
 
 # %%
 print(f"measured for this CPU: a tile of {TILE_ROWS} rows and {TILE_COLUMNS} columns stays in registers")
@@ -331,7 +341,8 @@ climb("tiles in registers", lambda x, weight, out: columns_in_registers(x, weigh
 # %% [markdown]
 # ## Rung 8: all cores
 #
-# `prange` shares the turns of a loop among the cores. It does not ask whether they may run at the same time; that is our promise. Here each turn writes columns of its own, so it is kept. (Had two turns added to the same `out[i, j]`, sums would be lost, now and then, without a word.)
+# `prange` shares the turns of a loop among the cores. It does not ask whether they may run at the same time; that is our promise. Here each turn writes columns
+# of its own, so it is kept. (Had two turns added to the same `out[i, j]`, sums would be lost, now and then, without a word.)
 
 # %%
 N_PARTS = n_threads()
@@ -352,8 +363,8 @@ climb("… on all cores", on_all_cores, rows=128, clock=WALL)
 # %% [markdown]
 # ## The top: BLAS, and the machine
 #
-# What would an expert's library do? NumPy's `@` calls one (OpenBLAS, MKL, Accelerate): the same panels and tiles, tuned by hand for each CPU. And what is the most that one core *could* do? We let `multiply_tile` multiply the same two panels over and over: nothing but
-# arithmetic on what is already there.
+# What would an expert's library do? NumPy's `@` calls one (OpenBLAS, MKL, Accelerate): the same panels and tiles, tuned by hand for each CPU. And what is the
+# most that one core *could* do? We let `multiply_tile` multiply the same two panels over and over: nothing but arithmetic on what is already there.
 
 # %%
 climb("BLAS, one core", lambda x, weight, out: np.matmul(x, weight, out=out), rows=128)
@@ -395,8 +406,9 @@ style.without_frame(axes, "top", "right", "left")
 figure
 
 # %% [markdown]
-# The dotted line is where arithmetic alone would end on one core. The longest bar against the first is the answer to the title, for your machine. Two things to take along. **The largest gains come from the order in which memory is
-# touched**, not from compiling as such: rung 3 is compiled and slow. And **from rung 4 on, each step needs to know the machine**: lines of the cache, width and number of registers. That knowledge is what a BLAS library is.
+# The dotted line is where arithmetic alone would end on one core. The longest bar against the first is the answer to the title, for your machine. Two things to
+# take along. **Compiling alone is not enough**: rung 3 is compiled and slow; what follows is won by the order in which memory is touched. And **from rung 4 on,
+# each step needs to know the machine**: lines of the cache, width and number of registers. That knowledge is what a BLAS library is.
 #
 # So, should one write products by hand at all? Usually not; `ops.py` does not. The compiled twin of this package does, and its first lines say why:
 
@@ -405,11 +417,13 @@ print(kernels.__doc__.strip().splitlines()[0])
 print(re.search(r"No matrix product.*?\.", kernels.__doc__, re.DOTALL)[0])
 
 # %% [markdown]
-# Two pools of threads in one program, each of which keeps its cores busy while it waits, cost more than either library gains; `docs/performance.md` has the numbers ("Tried, and did not help").
+# Two pools of threads in one program, each of which keeps its cores busy while it waits, cost more than either library gains; `docs/performance.md` has the
+# numbers ("Tried, and did not help").
 #
 # ## The other kind: operations that wait for memory
 #
-# GELU, layer norm and softmax do little with each number. In NumPy every `+` and `*` is a pass over memory of its own, with an array in between. How many bytes does that move? An array can count for itself: NumPy lets a subclass step in before each of its loops.
+# GELU, layer norm and softmax do little with each number. In NumPy every `+` and `*` is a pass over memory of its own, with an array in between. How many bytes
+# does that move? An array can count for itself: NumPy lets a subclass step in before each of its loops.
 
 # %%
 class Counted(np.ndarray):
@@ -439,11 +453,13 @@ for name, n_bytes in moved.items():
     print(f"{name:10} moves {n_bytes / big.nbytes:4.1f} times the bytes of its input")
 
 # %% [markdown]
-# Reading the input once and writing the output once is 2. A kernel that keeps each number in a register from the first step to the last moves no more than that. That is called *fusing*. If memory were all that counts, GELU could gain a factor of ten, layer norm six, softmax four.
+# Reading the input once and writing the output once is 2. A kernel that keeps each number in a register from the first step to the last moves no more than
+# that. That is called *fusing*. If memory were all that counts, GELU could gain a factor of ten, layer norm six, softmax four.
 #
 # ## A second ladder: GELU
 #
-# The same climb with GELU, in a hurry, and with two traps on the way. First the formula of `ops.gelu_new` as it stands, in one loop; on 65,536 numbers, which fit the cache, so that only arithmetic counts. Predict: how much faster than NumPy, with its nine passes?
+# The same climb with GELU, in a hurry, and with two traps on the way. First the formula of `ops.gelu_new` as it stands, in one loop; on 65,536 numbers, which
+# fit the cache, so that only arithmetic counts. Predict: how much faster than NumPy, with its nine passes?
 
 # %%
 def gelu_naive(x, out):
@@ -452,25 +468,25 @@ def gelu_naive(x, out):
         out[i] = 0.5 * x[i] * (1 + math.tanh(math.sqrt(2 / math.pi) * (x[i] + 0.044715 * cube)))
 
 
+def gelu_exp(x, out):  # (1 + tanh(u)) / 2 is 1 / (1 + exp(-2u))
+    for i in range(x.size):
+        out[i] = x[i] / (1 + math.exp(-2 * math.sqrt(2 / math.pi) * x[i] * (1 + 0.044715 * x[i] * x[i])))
+
+
 HALF, ONE = np.float32(0.5), np.float32(1)
-SCALE, CUBE = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715)
+SCALE, CUBE = np.float32(2 * math.sqrt(2 / math.pi)), np.float32(0.044715)
 
 
 def gelu_float32(x, out):  # the same with constants of float32
     for i in range(x.size):
-        out[i] = HALF * x[i] * (ONE + math.tanh(SCALE * (x[i] + CUBE * x[i] * x[i] * x[i])))
-
-
-def gelu_exp(x, out):  # (1 + tanh(u)) / 2 is 1 / (1 + exp(-2u))
-    for i in range(x.size):
-        out[i] = x[i] / (ONE + math.exp(-(SCALE + SCALE) * x[i] * (ONE + CUBE * x[i] * x[i])))
+        out[i] = x[i] / (ONE + math.exp(-SCALE * x[i] * (ONE + CUBE * x[i] * x[i])))
 
 
 some = np.ascontiguousarray(big[:64]).reshape(-1)
 out, expected = np.empty_like(some), ops.gelu_new(some)
 rungs = {"NumPy": lambda x, out: ops.gelu_new(x)}
-rungs |= {f.__name__: njit(fastmath=FAST, error_model="numpy")(f) for f in (gelu_naive, gelu_float32, gelu_exp)}
-rungs["the package's"] = kernel_math.gelu_new_row
+rungs |= {f.__name__: njit(fastmath=FAST, error_model="numpy")(f) for f in (gelu_naive, gelu_exp, gelu_float32)}
+rungs["gelu_new_row"] = kernel_math.gelu_new_row  # the package's
 for name, function in list(rungs.items())[1:]:
     function(some, out)
     assert np.allclose(out, expected, rtol=1e-5, atol=1e-6), name
@@ -481,10 +497,11 @@ for name, seconds in zip(rungs, times, strict=True):
 # %% [markdown]
 # The naive one, fused and compiled, is likely the slowest of all, slower than NumPy. Two reasons, and both can be seen in what LLVM wrote.
 #
-# **float64 came in.** `0.5` and `math.pi` are Python numbers, and in compiled code a Python float *is* a float64. Float32 times float64 is float64, so everything behind it is computed in double width, at half the numbers per register, and rounded back
-# at the end. (In NumPy the same line stays float32: there, Python's numbers give way. Numba's do not.) In LLVM's language the widening is called `fpext`.
+# **Calls.** For each number by itself, the loop jumps into a library of C for its `tanh`. No eight at a time. `exp` is a cheaper call, but still a call.
 #
-# **`tanh` is a call.** For each number by itself, the loop jumps into a library of C. No eight at a time.
+# **float64 came in.** `0.5` and `math.pi` are Python numbers, and in compiled code a Python float *is* a float64. Float32 times float64 is float64, so
+# everything behind it is computed in double width, at half the numbers per register, and rounded back at the end. (In NumPy the same line stays float32: there,
+# Python's numbers give way. Numba's do not.) In LLVM's language the widening is called `fpext`.
 
 # %%
 @njit
@@ -500,14 +517,16 @@ def narrow_half_of(x):
 for function in (half_of, narrow_half_of):
     function(np.float32(1))
     print(f"{function.__name__:15} float32 in, {function.nopython_signatures[0].return_type} out")
-for name in ("gelu_naive", "gelu_float32", "the package's"):
+print(f"{'NumPy: 0.5 * x':15} float32 in, {(0.5 * some).dtype} out")
+CALL = re.compile(r"call[^@\n]*@(?:__svml_|llvm\.)?(?:tanh|exp)[\w.]*\(")
+for name in list(rungs)[1:]:
     code = code_of(rungs[name])
-    is_wide, is_called = "fpext" in code, bool(re.search(r"call[^@\n]*@\w*tanh", code))
-    print(f"{name:14} goes to float64: {is_wide!s:5}  calls tanh: {is_called}")
-assert "fpext" in code_of(rungs["gelu_naive"]) and "double" not in code_of(rungs["the package's"])
+    print(f"{name:14} goes to float64: {'fpext' in code!s:5}  calls tanh or exp: {bool(CALL.search(code))}")
+assert "fpext" in code_of(rungs["gelu_naive"]) and "double" not in code_of(rungs["gelu_new_row"])
 
 # %% [markdown]
-# Hence a rule of this package: inside `@njit`, constants are typed on purpose. And hence its own `exp`: a few lines of plain arithmetic (Cephes' polynomial), which LLVM can do for a register full of numbers at once. This is the real kernel, down to the last line:
+# Hence a rule of this package: inside `@njit`, constants are typed on purpose. And hence its own `exp`: a few lines of plain arithmetic (Cephes' polynomial),
+# which LLVM can do for a register full of numbers at once. This is the real kernel, down to the last line:
 
 # %%
 print(inspect.getsource(pointwise._gelu_new_small_kernel.function))
@@ -529,7 +548,8 @@ for name, error in errors.items():
 # %% [markdown]
 # ## As fast as memory
 #
-# Now a large array, 32 MB, which must come from memory. A fused kernel should then cost about as much as *copying* the array: it reads and writes the same bytes. That is the yardstick for every operation of this kind: how many copies does it take?
+# Now a large array, 32 MB, which must come from memory. A fused kernel should then cost about as much as *copying* the array: it reads and writes the same
+# bytes. That is the yardstick for every operation of this kind: how many copies does it take?
 
 # %%
 out, eps = np.empty_like(big), np.float32(1e-5)
@@ -549,8 +569,9 @@ for name, seconds in costs.items():
     print(f"{name:18} measured {1e3 * seconds:6.1f} ms, {seconds / costs['copy']:5.1f} copies")
 
 # %% [markdown]
-# The counted bytes foretold the order of things. What exceeds them has causes of its own: arithmetic that takes longer than memory (NumPy's `tanh`), and the arrays in between, whose memory the system must find and clear, each time anew. The fused kernels
-# may need more than one copy, though they move the same bytes: an ordinary write fetches the line first, in case only a part of it is overwritten. NumPy's copy tells the CPU that all of it will be.
+# The counted bytes foretold the order of things. What exceeds them has causes of its own: arithmetic that takes longer than memory (NumPy's `tanh`), and the
+# arrays in between, whose memory the system must find and clear, each time anew. The fused kernels may need more than one copy, though they move the same
+# bytes: an ordinary write fetches the line first, in case only a part of it is overwritten. NumPy's copy tells the CPU that all of it will be.
 #
 # ## What compiling costs
 #
@@ -561,12 +582,14 @@ saved = 1 / ladder["Python"] - 1 / ladder["Numba, i j k"]  # seconds per billion
 print(f"measured: {first_call:.2f} s to compile, worth it from {1e3 * first_call / saved:.0f} million operations on")
 
 # %% [markdown]
-# `njit(cache=True)` keeps what was compiled on disk, for the next process. The package does (`kernels/compile.py`), and compiles for one signature per kernel, in advance, with `nanogpt-np warmup`. For the same reason `ops="auto"` takes plain NumPy for small models: they would have
-# said their 200 tokens before the kernels are there.
+# `njit(cache=True)` keeps what was compiled on disk, for the next process. The package does (`kernels/compile.py`), and compiles for one signature per kernel,
+# in advance, with `nanogpt-np warmup`. For the same reason `ops="auto"` takes plain NumPy for small models: they would have said their 200 tokens before the
+# kernels are there.
 #
 # ## How a kernel earns its place
 #
-# A kernel is a second definition of something that has one. The package allows it under three conditions. It has the *same name and signature* as in `ops.py`; it gives the same values; it is faster. The first two, for all functions of `ops.py`:
+# A kernel is a second definition of something that has one. The package allows it under three conditions. It has the *same name and signature* as in `ops.py`;
+# it gives the same values; it is faster. The first two, for all functions of `ops.py`:
 
 # %%
 definitions = {name: one for name, one in inspect.getmembers(ops, inspect.isfunction) if not name.startswith("_")}
@@ -580,8 +603,9 @@ with contextlib.redirect_stderr(io.StringIO()):
         assert np.allclose(getattr(kernels, name)(few, *others), definitions[name](few, *others), atol=1e-6), name
 
 # %% [markdown]
-# And when a kernel is wrong? Then one wants to step through it, and a debugger cannot step into machine code. But each compiled function still has its Python source, and it runs: `.py_func`. With `NUMBA_DISABLE_JIT=1` in the environment *everything* runs as Python; the tests of this package
-# do that on tiny shapes, too (`docs/stepping.md`).
+# And when a kernel is wrong? Then one wants to step through it, and a debugger cannot step into machine code. But each compiled function still has its Python
+# source, and it runs: `.py_func`. With `NUMBA_DISABLE_JIT=1` in the environment *everything* runs as Python; the tests of this package do that on tiny shapes,
+# too (`docs/stepping.md`).
 
 # %%
 by_python, by_machine = np.empty_like(few[0]), np.empty_like(few[0])
@@ -593,7 +617,8 @@ print("as Python, compiled, and by definition: the same")
 # %% [markdown]
 # ## What people get wrong
 #
-# * *"Numba makes NumPy code faster."* It makes *loops* faster. A line of NumPy that is one well-made loop already has nothing to gain: the obvious compiled product loses to `@`, and so does a compiled `np.tanh`, more often than not:
+# * *"Numba makes NumPy code faster."* It makes *loops* faster. A line of NumPy that is one well-made loop already has nothing to gain: the obvious compiled
+#   product loses to `@`, and so does a compiled `np.tanh`, more often than not:
 
 # %%
 @njit
@@ -611,7 +636,8 @@ print(f"product: measured {ratio:.0f} times as fast by BLAS as by three compiled
 print(f"tanh: measured {numba_time / numpy_time:.1f} times as long when compiled")
 
 # %% [markdown]
-# * *"`fastmath=True` is free speed."* It returned NaN above. And where it does help, it is `reassoc` or `contract` that help; the two dangerous flags bought nothing. Here for the sum:
+# * *"`fastmath=True` is free speed."* It returned NaN above. And where it does help, it is `reassoc` or `contract` that help; the two dangerous flags bought
+#   nothing. Here for the sum:
 
 # %%
 every_flag = njit(fastmath=True)(total_of)
@@ -620,7 +646,8 @@ ours, all_of_them = fastest(0.2, CORE, lambda: in_any_order(tenths), lambda: eve
 print(f"all flags: measured {ours / all_of_them:.2f} times as fast as reassoc alone")
 
 # %% [markdown]
-# * *"More threads are faster."* Waking a thread takes time, too. The package's GELU exists twice, for one core and for all. We run both on more and more numbers:
+# * *"More threads are faster."* Waking a thread takes time, too. The package's GELU exists twice, for one core and for all. We run both on more and more
+#   numbers:
 
 # %%
 with contextlib.redirect_stderr(io.StringIO()):
@@ -635,12 +662,14 @@ for n in (64, 1024, 1 << 14, 1 << 18, 1 << 22):
 print(f"the package wakes the others from {kernel_math.SMALL:,} numbers on")
 
 # %% [markdown]
-# * *"float32 in, so it computes in float32."* Not if a constant says otherwise, as `half_of` showed. `out` may be float32 all the same: the result is rounded back, and nothing in it betrays the detour but the clock.
+# * *"float32 in, so it computes in float32."* Not if a constant says otherwise, as `half_of` showed. `out` may be float32 all the same: the result is rounded
+#   back, and nothing in it betrays the detour but the clock.
 #
 # ## Exercises
 #
-# **Easy.** The gradient of a bias is the sum of the rows of a matrix. Write `sum_rows(x, out)`: `x` is `[n_rows, n_columns]`, `out` is `[n_columns]` and holds anything; afterwards it holds the sum of each column. Plain loops, as for Numba (no decorator), and such that
-# the numbers of `x` are read in the order in which they lie in memory. The check watches the order.
+# **Easy.** The gradient of a bias is the sum of the rows of a matrix. Write `sum_rows(x, out)`: `x` is `[n_rows, n_columns]`, `out` is `[n_columns]` and holds
+# anything; afterwards it holds the sum of each column. Plain loops, as for Numba (no decorator), and such that the numbers of `x` are read in the order in
+# which they lie in memory. The check watches the order.
 
 # %%
 def sum_rows(x, out):
@@ -662,8 +691,10 @@ ch10.sum_rows(sum_rows);
 # ```
 # </details>
 #
-# **Medium.** Write `gelu_and_slope(x, out, slope)`: three float32 arrays of one length. Into `out` goes `ops.gelu_new(x)`, into `slope` its derivative, which is `ops.gelu_new_backward(1, x)`; both in one loop, so that the `tanh` is computed once. (With $t = \tanh u$ and $u = s(x + c x^3)$ the derivative is $\frac{1}{2}(1 + t) + \frac{1}{2} x (1 - t^2) u'$.)
-# No decorator: the check compiles it with the package's flags, compares, and then searches LLVM's code for float64.
+# **Medium.** Write `gelu_and_slope(x, out, slope)`: three float32 arrays of one length. Into `out` goes `ops.gelu_new(x)`, into `slope` its derivative, which
+# is `ops.gelu_new_backward(1, x)`; both in one loop, so that the `tanh` is computed once. (With $t = \tanh u$ and $u = s(x + c x^3)$ the derivative is
+# $\frac{1}{2}(1 + t) + \frac{1}{2} x (1 - t^2) u'$.) No decorator: the check compiles it with the package's flags, compares, and then searches LLVM's code for
+# float64.
 
 # %%
 def gelu_and_slope(x, out, slope):
@@ -687,12 +718,17 @@ ch10.gelu_and_slope(gelu_and_slope);
 # ```
 # </details>
 #
-# **Hard, an investigation.** All of attention in one pass. `ops` needs the scores of all keys before the first value can be weighted: three passes and an array of scores. Write `attend(q, keys, values, visible, out)` for one query of one head: `q` and `out` are `[d_head]`, `keys` and `values` `[n_key, d_head]`, `visible` `[n_key]`
-# bool. `out` becomes what `ops.attention_mix(ops.attention_probs(...), ...)` gives (mind the scale), **and each key and each value is looked at once, in order, with no array of scores.** The difficulty is the maximum: it is not known before the end. If a larger one comes, what must happen to the sums so far?
-# Masked keys count as minus infinity, also the first ones; where nothing is visible, `out` is zero. Plain loops, no decorator; float32 in the sums.
+# **Hard, an investigation.** All of attention in one pass. `ops` needs the scores of all keys before the first value can be weighted: three passes and an array
+# of scores. Write `attend(q, keys, values, visible, out)` for one query of one head: `q` and `out` are `[d_head]`, `keys` and `values` `[n_key, d_head]`,
+# `visible` `[n_key]` bool. `out` becomes what `ops.attention_mix(ops.attention_probs(...), ...)` gives (mind the scale), **and each key and each value is
+# looked at once, in order, with no array of scores.** The difficulty is the maximum: it is not known before the end. If a larger one comes, what must happen to
+# the sums so far? Masked keys count as minus infinity, also the first ones; where nothing is visible, `out` is zero. Plain loops, no decorator; float32 in the
+# sums.
 #
-# Then investigate. This is the heart of FlashAttention (Dao et al. 2022), after an idea of Milakov and Gimelshein (2018), which `ops.cross_entropy` uses for the vocabulary. Compile yours, and measure it against `ops` on one core for 64 to 100,000 keys. From which length on does it win, and is it memory or arithmetic that it wins by? How often does
-# the maximum change, for random scores, in `n` keys? (Guess, then count; the harmonic numbers may come to mind.) What would be needed to use whole registers?
+# Then investigate. This is the heart of FlashAttention (Dao et al. 2022), after an idea of Milakov and Gimelshein (2018), which `ops.cross_entropy` uses for
+# the vocabulary. Compile yours, and measure it against `ops` on one core for 64 to 100,000 keys. From which length on does it win, and is it memory or
+# arithmetic that it wins by? How often does the maximum change, for random scores, in `n` keys? (Guess, then count; the harmonic numbers may come to mind.)
+# What would be needed to use whole registers?
 
 # %%
 def attend(q, keys, values, visible, out):

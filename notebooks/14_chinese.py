@@ -90,7 +90,7 @@ print("bytes:", len(quiet_night.encode()), "and", len(english.encode()))
 # %% [markdown]
 # Read the two middle columns crosswise. For GPT-2 the English text of 134 bytes is cheaper than the Chinese one of 75; for *poems* it is the other way round, and its English falls to single bytes.
 # **A vocabulary is cheap in the language it was counted in.** It is no property of Chinese. (同一首诗，GPT-2 要 50 个词元，poems 只要 27 个：贵的不是汉字，是词表。 *The same poem takes GPT-2 50 tokens and
-# poems 27: not the characters are dear, the vocabulary is.*) The cuts, in the poem's first two lines:
+# poems 27: what is costly is not the characters, it is the vocabulary.*) The cuts, in the poem's first two lines:
 
 # %%
 def draw_cuts(text, vocabularies):
@@ -150,8 +150,8 @@ print(f"{len(with_han)} of {gpt2.n_vocab:,}:", " ".join(text.strip() for text in
 assert "明" not in with_han
 
 # %% [markdown]
-# Many of these are what one expects: 的 (of), 人 (person), 一 (one), 不 (not). But `龍喚士` (dragon caller), `龍契士` (one sworn to a dragon) and `裏覚醒` (hidden awakening) are terms of a Japanese mobile game, whose lists were
-# on the web so often that each became a token. And `明` (bright), a character that every child knows, is not among them. A vocabulary is a portrait of what it was counted on.
+# Some of these are what one expects: 的 (of), 人 (person), 一 (one), 不 (not), 中 (middle). But 龍 (dragon), 魔 (demon), 姫 (princess), 闘 (fight), 将 (general)? `龍喚士` (dragon caller), `龍契士` (one sworn to a dragon) and `裏覚醒` (hidden awakening) are terms of a Japanese mobile game, whose lists were
+# on the web so often that each became a token (in the traditional and Japanese forms of the characters). And `明` (bright), a character that every child knows, is not among them. A vocabulary is a portrait of what it was counted on.
 #
 # ## A vocabulary of one's own
 #
@@ -163,8 +163,8 @@ by_lines = Tokenizer.train(known, 4096)
 print(" ".join(spell(by_lines.token_bytes(i)) for i in range(256, 280)))
 
 # %% [markdown]
-# Among the first are halves: `\xe4\xb8` is how 一 (one), 上 (up), 不 (not), 中 (middle) begin. Common *beginnings* come before common characters, as BPE counts bytes. The whole characters are the
-# comma and the full stop, the title marks 《 》 and 绝, which stands in every heading (五绝, a quatrain of five; 七绝, of seven).
+# Among the first are halves: `\xe4\xb8` is how 一 (one), 上 (up), 不 (not), 中 (middle) begin. Common *beginnings* come before common characters, as BPE counts bytes. Whole are the marks ，
+# 。 《 》, and 七 (seven), 绝 and both together, as most headings say 七绝, *quatrain of seven*; then 不 (not).
 #
 # There is a choice. Chinese is written without spaces, so a chunk is a line, and merges run across characters: 明月, *bright moon*, may become one token. *poems* was made the other
 # way: each character was a text by itself in training (`weights/poems/prepare.py`), so that no merge can join two. How many tokens per character does each way buy? As in notebook 01 we merge step by step and let the 60 new
@@ -215,8 +215,8 @@ style.without_frame(axes, "top", "right")
 figure
 
 # %% [markdown]
-# Half of the way is done by the first 256 merges. Then the two ways part: merged within lines, the known text goes on shrinking, the new one does not. Those late tokens are half lines of poems learned by
-# heart, and no other poem uses them.
+# Most of the way is done by the first 256 merges. Then the two ways part: merged within lines, the known text goes on shrinking, the new one does not. Those late tokens are pieces of single lines, and no
+# other poem uses them.
 #
 # ## Never compare per token
 #
@@ -292,7 +292,7 @@ for piece in (b"\xe4", b"\xe9", b"\xe7\xa4", b"\xe6\xb5", b"\xe5"):
     print(f"after {spell(piece):9} {probs[goes_on].sum():.2f} of the probability is on what goes on with the character")
 
 # %% [markdown]
-# It knows, from ids alone: UTF-8's grammar was learned like any other. Except after `\xe5`. Look at notebook 01 again: every character with `\xe5` has its first two bytes merged, so the byte `\xe5` alone **never
+# It knows, from ids alone: UTF-8's grammar was learned like any other. Except after `\xe5`. Think of notebook 01: whatever byte follows `\xe5`, there is a merge of the two, so `\xe5` alone **never
 # occurs** in what `encode` gives. Its row is one of the dead ones, and what the model says after it is noise:
 
 # %%
@@ -300,6 +300,7 @@ wte = gpt.params["wte"]["weight"].astype(np.float64)
 never = wte[[0xC0, 0xC1, *range(0xF5, 0x100)]].mean(axis=0)  # bytes that no text contains
 cosine = wte @ never / np.linalg.norm(wte, axis=1) / np.linalg.norm(never)
 dead = np.flatnonzero(cosine > 0.99)
+assert all(bytes([0xE5, byte]) in number for byte in range(0x80, 0xC0))
 print(f"{len(dead)} dead rows of {len(wte):,}")
 for byte in (b"\xe4", b"\xe5"):
     print(spell(byte), "is dead" if number[byte] in dead else "is in use")
@@ -307,7 +308,7 @@ for byte in (b"\xe4", b"\xe5"):
 # %% [markdown]
 # ## It writes
 #
-# *poems* is prompted by form and title on one line: `五绝《春雪》` is *quatrain of five* and *Spring Snow*. Three seeds, and a form of seven, `七绝《送友人》`, *Seeing Off a Friend*:
+# *poems* is prompted by form and title on one line: `五绝《春雪》` is *quatrain of five* and *Spring Snow*. Below also `五绝《山中》`, *In the Hills*, and one of seven, `七绝《送友人》`, *Seeing Off a Friend*; behind each poem the number of characters in its lines:
 
 # %%
 for form, seed in (("五绝《山中》", 1), ("五绝《春雪》", 2), ("五绝《春雪》", 3), ("七绝《送友人》", 3)):
@@ -315,9 +316,15 @@ for form, seed in (("五绝《山中》", 1), ("五绝《春雪》", 2), ("五�
     print(f"{form} seed {seed}  {' '.join(verses)}  {[len(line) - 1 for line in verses]}")
 
 # %% [markdown]
-# Word by word, roughly: the first, *In the Hills*, "Alone I drink, the spring window is gone; / green hills one cannot bear to sing. / The immortal does not see the moon, / wind and rain drown the sounding flag." The second, *Spring
-# Snow*, "Your poems love the wind that rises; / I see none who asks after the heart. / The bright moon slowly comes to its end, / the leaves of the pine grow dim by themselves." Grammar of the time, images of the time, and no
-# thread that would hold them together. 懂中文的读者会看到：词语地道，意脉不通，押韵随意。 (*Readers of Chinese will see: idiomatic words, no train of thought, rhymes at random.*)
+# In English, roughly and line by line:
+#
+# * *In the Hills*: "Alone I drink, the spring window is gone; / green hills one cannot bear to sing. / The immortal does not see the moon, / wind and rain drown the sounding flag."
+# * *Spring Snow*: "Your poems love the wind that rises; / I see none who asks after the heart. / The bright moon slowly comes to its end, / the leaves of the pine grow dim by themselves."
+# * *Spring Snow* again: "The flowers fall, the time is spent when spring is spent; / flowering boughs come in once more and hang in pairs. / I think of you, five hairs, which nobody knows; / only the sad one is
+#   not like silk."
+# * *Seeing Off a Friend*: "Twenty years, and each year one parting; / before the flowers all is open, how much grief. / In office seven years, and no friend who knows me, / only the far palace, which never rests."
+#
+# Words of the time, images of the time, and no thread that would hold them together. 懂中文的读者会看到：词语地道，意脉不通。 (*Readers of Chinese will see: idiomatic words, no train of thought.*)
 #
 # The third is a mistake, and a telling one: five were asked for, the first line has seven, **and the others follow it**. Let code count how often the form is kept:
 
@@ -327,13 +334,17 @@ def lengths(poem):
     return [len(line) - 1 for line in poem.split("\n")]
 
 
-asked = ["五绝《秋夜》\n"] * 10 + ["七绝《秋夜》\n"] * 10  # Autumn Night, ten of each form
-written = gpt.generate(asked, 40, temperature=0.8, top_p=0.95, seed=0)
-kept = sum(lengths(poem) == [{"五": 5, "七": 7}[form[0]]] * 4 for form, poem in zip(asked, written, strict=True))
-same = sum(len(set(lengths(poem))) == 1 for poem in written)
-print(f"{kept} of {len(written)} have the form that was asked for; in {same} all four lines are of one length")
+forms = ("五绝《春雪》\n", "七绝《春雪》\n")
+written = gpt.generate(forms, 40, temperature=0.8, top_p=0.95, seed=0, num_return_sequences=15)
+assert len(set(written)) == 30
+fives, sevens = written[:15], written[15:]
+print(f"asked for five: {sum(lengths(poem) == [5] * 4 for poem in fives)} of 15 have it")
+print(f"asked for seven: {sum(lengths(poem) == [7] * 4 for poem in sevens)} of 15 have it")
+print(f"four lines of one length, whichever: {sum(len(set(lengths(poem))) == 1 for poem in written)} of 30")
 
 # %% [markdown]
+# The form is sometimes forgotten, the count hardly ever: once the first line stands, the others equal it.
+#
 # ## How does it keep count?
 #
 # There is no counter in a GPT-2. Yet after exactly five or seven characters it puts a comma. Here is a head of block 1 on a title and two lines (`\n` ends the title; rows look at columns):
@@ -481,18 +492,20 @@ sevens = places["七绝"].mean(axis=0)
 assert sevens[0] > sevens[1] and sevens[2] > sevens[3] and sevens[4] > sevens[5]
 print("sevens, mean by place:", "  ".join(f"{bits:.1f}" for bits in sevens))
 ends = {form: places[form][:, -1] for form in places}
+assert max(ends["五绝"][[1, 3]]) < min(ends["五绝"][[0, 2]])
 for form, name in (("五绝", "fives"), ("七绝", "sevens")):
     print(f"{name}, last place of lines 1 to 4:", "  ".join(f"{bits:.1f}" for bits in ends[form]))
 
 # %% [markdown]
-# Dear, cheap, dear, cheap: the odd places of a line begin a word, the even ones end it. A line of seven is read two and two and three (明月 | 松间 | …), and nobody told the model: it is in what can be guessed.
+# Costly, cheap, costly, cheap: the odd places of a line begin a word, the even ones end it. A line of seven is read two and two and three (朝辞 | 白帝 | 彩云间, *At dawn I left | Baidi | among coloured clouds*, Li Bai), and nobody told
+# the model: it is in what can be guessed.
 #
-# And the ends of lines? In a quatrain lines 2 and 4 rhyme. In the fives the end of line 4 is the cheapest of the four ends: as if the model knew the rhyme. Does it? You have seen above what a suggestive picture is worth. The hard exercise is
-# the experiment.
+# And the ends of lines? In a quatrain lines 2 and 4 rhyme. In the fives the ends of these two lines are the cheap ones: as if the model knew the rhyme. Does it? You have seen above what a suggestive picture is worth. The hard
+# exercise is the experiment.
 #
 # ## What people get wrong
 #
-# * *"GPT-2 cannot read Chinese."* Its vocabulary reads anything. Every poem here, and each of 20,992 characters of Unicode's main block, comes back unharmed; what the published model lacks is training, and its vocabulary is dear.
+# * *"GPT-2 cannot read Chinese."* Its vocabulary reads anything. Every poem here, and each of 20,992 characters of Unicode's main block, comes back unharmed; what the published model lacks is training, and its vocabulary makes Chinese costly.
 
 # %%
 block = "".join(map(chr, range(0x4E00, 0xA000)))

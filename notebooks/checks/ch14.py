@@ -88,7 +88,7 @@ def effect(function):
         "五绝《春雪》\n君诗爱风起，\n不见问心人。\n明月渐还尽，\n青松叶自昏。",
         "七绝《送友人》\n二十年年一别离，\n花前开尽几多悲。\n公家七载无知己，\n只有离宫不复休。",
     )
-    for poem, line, other in ((poems[0], 2, "山"), (poems[0], 3, "飗"), (poems[1], 1, "归"), (poems[1], 4, "知")):
+    for poem, line, other in ((poems[1], 4, "知"), (poems[0], 3, "飗"), (poems[1], 1, "归"), (poems[0], 2, "山")):
         lines = poem.split("\n")
         changed = "\n".join([*lines[:line], lines[line][:-2] + other + lines[line][-1], *lines[line + 1 :]])
         expected = _last_bits(gpt, changed) - _last_bits(gpt, poem)
