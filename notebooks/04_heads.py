@@ -445,14 +445,14 @@ assert 10 < per_ten.argmax() < 16 and per_ten.max() > 2.5 * per_ten[:10].mean()
 
 # %%
 once = np.random.default_rng(3).permutation(48)[:12]
-summary, induction = lens.head_summaries(copier, once), lens.induction_scores(copier, 12)
+summary, behind = lens.head_summaries(copier, once), lens.induction_scores(copier, 12)
 print("        the token before   itself   what followed before")
 for layer, head in np.ndindex(2, 2):
-    row = (summary.previous[layer, head], summary.itself[layer, head], induction[layer, head])
+    row = (summary.previous[layer, head], summary.itself[layer, head], behind[layer, head])
     print(f"L{layer}.H{head}{row[0]:16.2f}{row[1]:12.2f}{row[2]:14.2f}")
 writer = (0, int(summary.previous[0].argmax()))
-reader = (1, int(induction[1].argmax()))
-assert summary.previous[writer] > 0.6 and induction[reader] > 0.8
+reader = (1, int(behind[1].argmax()))
+assert summary.previous[writer] > 0.6 and behind[reader] > 0.8
 
 # %% [markdown]
 # In block 0 one head looks mostly at the token before, the other mostly at itself. Both heads of block 1 are **induction heads**: they look at what followed
@@ -619,7 +619,7 @@ for layer in (0, 1):
 
 # %%
 scores = np.mean([lens.induction_scores(gpt, 50, seed=seed) for seed in range(3)], axis=0)
-print(f"the best induction score of 48 heads in stories: {scores.max():.2f}; of the copier's 4: {induction.max():.2f}")
+print(f"the best induction score of 48 heads in stories: {scores.max():.2f}; of the copier's 4: {behind.max():.2f}")
 assert scores.max() < 0.1
 
 # %% [markdown]

@@ -366,7 +366,7 @@ for penalty in (1.0, 1.1, 1.3, 2.0):
     before = [story[: i + 1] for i in range(len(said))]
     loss = surprise(sampling.repetition_penalty(said, before, penalty), story[1:]).mean()
     varied = variety(gpt.generate(encode(START), 120, temperature=0, repetition_penalty=penalty))
-    print(f"penalty {penalty}: different runs of three in greedy text {varied:.2f}; the story costs {loss:.2f} nats per token")
+    print(f"penalty {penalty}: greedy's different runs of three {varied:.2f}; the story costs {loss:.2f} nats a token")
 print("at 2.0:", gpt.generate(START, 70, temperature=0, repetition_penalty=2.0)[-75:])
 
 # %% [markdown]
@@ -559,8 +559,8 @@ for axes in (left, right):
         colour = style.PALE if look == "s--" else style.INK
         error = 2 * np.sqrt(came * (1 - came) / n)
         enough = n * came >= 5  # fewer would say nothing
-        places_of = (promised[enough], came[enough], error[enough])
-        axes.errorbar(*places_of, fmt=look, color=colour, ms=4, lw=1.2, label=name)
+        points = (promised[enough], came[enough], error[enough])
+        axes.errorbar(*points, fmt=look, color=colour, ms=4, lw=1.2, label=name)
     axes.set(xlabel="promised: mean probability", ylabel="how often it came")
     axes.tick_params(labelsize=8)
     style.without_frame(axes, "top", "right")
@@ -637,8 +637,9 @@ ch06.beam_search(beam_search);
 # $|-\log p - H|$, the most typical first, and keep the fewest that hold at least `mass` of the probability. Write `typical(logits, mass)`: `[n_batch, n_vocab]`
 # to the same, minus infinity where removed, the given array untouched, like the stages of the library.
 #
-# Then investigate. This stage can remove the *likeliest* token: at what share of the places of `story`, with mass 0.9? Which tokens are those? Draw texts with
-# it (a loop over `gpt`, your stage and `sampling.draw`): where do they stand in the table of likelihood and variety, compared with top-p of the same mass?
+# Then investigate, on the places of `story` (`said` has the logits). This stage can remove the *likeliest* token: at what share of the places does it, for
+# masses from 0.2 to 0.95? Which tokens are those? And at what share does it keep the very same set as top-p of that mass: for which settings is it another
+# method at all? Last, draw texts with it (a loop over `gpt`, your stage and `sampling.draw`) and find their place in the table of likelihood and variety.
 
 # %%
 def typical(logits, mass):

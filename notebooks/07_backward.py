@@ -8,6 +8,10 @@
 # layer norms help; nothing else is assumed.
 
 # %%
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # for products as small as here a second thread costs more than it helps
+
 import inspect
 import math
 import time
@@ -96,7 +100,7 @@ places = {  # name -> (x, y, value, gradient)
     "h": (2.6, 1.5, -2.0, dh), "z": (3.9, 2.25, 0.0, dz), "L": (5.2, 2.25, math.log(2), 1.0),
 }  # fmt: skip
 arrows = "w1>w1·x1 x1>w1·x1 w2>w2·x2 x2>w2·x2 w1·x1>h w2·x2>h b>h h>z x1>z z>L".split()
-figure = style.figure(9, 4.4, "A neuron forward and backward", "upper number: the value, made from left to right",
+figure = style.figure(7.6, 4, "A neuron forward and backward", "upper number: the value, made from left to right",
                       "red: the gradient of the loss L, made from right to left; x1 receives it by two ways")  # fmt: skip
 axes = figure.subplots()
 for arrow in arrows:
@@ -309,7 +313,7 @@ print("the same as taking out the plane spanned by (1, ..., 1) and x:", True)
 
 # %%
 flat = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])  # [2, 3]: seen along (1, 1, 1)
-figure = style.figure(7.2, 6.0, "Layer norm of three numbers, seen along (1, 1, 1)",
+figure = style.figure(6.4, 5.3, "Layer norm of three numbers, seen along (1, 1, 1)",
                       "circle: all outputs there are; grey: a gradient at an output; black: its part along the circle",
                       "red: the gradient at two inputs with this output")  # fmt: skip
 axes = figure.subplots()
@@ -589,7 +593,7 @@ for dtype in stored:
     asked = [(block_moved(h, dtype) - block_moved(-h, dtype)) / (2 * h) for h in steps]
     errors[dtype] = np.abs(np.array(asked) - slope) / slope
 assert errors[np.float64][6:8].max() < 1e-7 and errors[np.float32][4:7].max() > 0.01
-figure = style.figure(8, 4.6, "How far finite differences are off",
+figure = style.figure(7, 3.9, "How far finite differences are off",
                       f"stories, {len(ids) - 1} tokens, the weights of block 2 moved along their gradient",
                       "an error of 1: no digit is right")  # fmt: skip
 axes = figure.subplots()
@@ -672,7 +676,7 @@ print(f"|g| = {length:.1f}, curvature along it {curvature:.1f}")
 print(f"lr {rates[0]:.3f}: loss {loss:.3f} -> {got[0]:.3f}; the line says {line[0]:.3f}, with the bend {bent[0]:.3f}")
 
 # %%
-figure = style.figure(8, 4.4, "What one step does, and what was promised",
+figure = style.figure(7, 3.9, "What one step does, and what was promised",
                       f"stories, one text of {len(ids) - 1} tokens, plain gradient descent, float64")  # fmt: skip
 axes = figure.subplots()
 axes.semilogx(fine, line, "--", color=style.PALE, label="promised by the gradient")

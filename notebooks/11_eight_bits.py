@@ -164,7 +164,7 @@ assert view.names[kept[int(np.argmax(numbers))]] == "wte.weight"
 
 # %%
 wte = gpt.params["wte"]["weight"]  # [n_vocab, n_embd]
-large = np.argwhere(np.abs(wte) > 6 * wte.std())
+large = np.argwhere(np.abs(wte - wte.mean()) > 6 * wte.std())
 channels, counts = np.unique(large[:, 1], return_counts=True)
 channel = int(channels[counts.argmax()])
 print(f"of {len(large)} outliers {counts.max()} stand in column {channel} of {wte.shape[1]}")
@@ -220,15 +220,15 @@ N_NEW = 200
 start = gpt.tokenizer.encode("Once upon a time")
 
 
-def own_stories(seed):  # -> ids [4, n_seq]
-    drawn = gpt.generate(start, N_NEW, temperature=1.0, seed=seed, num_return_sequences=4, ignore_eos=True)
+def own_stories(n, seed):  # -> ids [n, n_seq]
+    drawn = gpt.generate(start, N_NEW, temperature=1.0, seed=seed, num_return_sequences=n, ignore_eos=True)
     return np.array([start + new for new in drawn])
 
 
 BY_HAND = """Once upon a time there was an old clock in a small kitchen. It said tick, tock, all day long. One night it was very cold, and the clock \
 stopped. In the morning nobody woke up. The boy came too late to school, and the cat got no milk. "What is wrong with you?" asked the boy. "I was cold," \
 said the clock. So the boy made a little coat of red wool and put it on the clock. Tick, tock, it said, and the cat got her milk."""
-drawn = own_stories(seed=7)
+drawn = own_stories(4, seed=7)
 by_hand = np.array([gpt.tokenizer.encode(BY_HAND)])
 assert not np.isin(drawn, whose).any() and not np.isin(by_hand, whose).any()
 print(gpt.tokenizer.decode(drawn[0, :60].tolist()), "…")
@@ -324,3 +324,295 @@ axes.legend(frameon=False, fontsize=9, loc="upper right")
 style.without_frame(axes, "top", "right")
 assert curve["output", 8] < 0.001 and curve["tensor", 4] > 5 * curve["output", 4]
 figure
+
+# %% [markdown]
+# This is the picture to keep. From right to left:
+#
+# * At 8 bits with a step per output the cost is a ten-thousandth of a nat. Nothing that one could read, or measure on a text of this length, is lost.
+# * Each bit less costs about four times as much: the error doubles, and the loss grows with its square, as it does around any minimum.
+# * Below 4 bits this ends. The errors are no longer small, and the loss falls off a cliff.
+# * Compare at equal *height*, not at equal numbers: a step per 32 weights at 4 bits takes 4.5 bits. It lies on nearly the same curve as a step per output. What the finer steps gain, they cost.
+#
+# Your guess from the beginning: this model uses 5 or 6 of its 32 bits.
+#
+# ## Which part minds most
+#
+# Round only one kind of matrix at a time, by output.
+
+# %%
+KINDS = {"wte": "wte.weight", "c_attn (q, k, v)": "attn.c_attn.weight", "attn.c_proj": "attn.c_proj.weight", "c_fc": "mlp.c_fc.weight", "mlp.c_proj": "mlp.c_proj.weight"}
+print("only this at      weights      4 bits   3 bits   at 3 bits, per million weights")
+alone = {}
+for kind, ending in KINDS.items():
+    n = sum(array.size for name, array in P.walk(gpt.params) if name.endswith(ending))
+    for bits in (4, 3):
+        alone[kind, bits] = cost(with_matrices(lambda name, m, bits=bits, ending=ending: rounded(name, m, bits, "output") if name.endswith(ending) else m))
+    print(f"{kind:16} {n:9,}     {alone[kind, 4]:.4f}   {alone[kind, 3]:.4f}   {alone[kind, 3] / n * 1e6:.4f}")
+assert max(alone, key=alone.get)[0] == "wte"
+together = {bits: sum(alone[kind, bits] for kind in KINDS) for bits in (4, 3)}
+print(f"the sum of these  {'':9}  {together[4]:.4f}   {together[3]:.4f};  all at once: {curve['output', 4]:.4f}   {curve['output', 3]:.4f}")
+
+# %% [markdown]
+# `wte` is a sixth of the model and costs about as much as all the rest. It is used at both ends, and at the end a rounding error goes straight into the logits, with no layer norm and no further block to absorb it. Formats in use
+# keep it at more bits for this reason. The costs of the parts nearly add up to that of the whole: small errors hardly know of one another. The hard exercise makes use of that.
+#
+# ## Whole numbers multiply exactly
+#
+# So far numbers were rounded and then used as floats. The gain in speed comes from multiplying the whole numbers themselves, and for that the *activations* must become whole numbers too, as they come. Whole numbers have a virtue that floats
+# have not: their sum does not depend on the order.
+
+# %%
+rng = np.random.default_rng(11)
+a, b = rng.integers(-127, 128, (2, 1024)).astype(np.int8)
+floats = rng.standard_normal((2, 1024)).astype(np.float32)
+products, float_products = a.astype(np.int32) * b, floats[0] * floats[1]
+orders = [rng.permutation(1024) for _ in range(50)]
+whole_sums = {int(np.add.accumulate(products[order])[-1]) for order in orders}
+float_sums = {float(np.add.accumulate(float_products[order])[-1]) for order in orders}
+print(f"50 orders: {len(whole_sums)} sum of int8 products; float32 more than 5 different ones: {len(float_sums) > 5}")
+assert len(whole_sums) == 1 and len(float_sums) > 5
+assert 127 * 127 * 4096 < 2**31  # an int32 has room for the largest sum of any model here
+
+# %% [markdown]
+# CPUs with an instruction for it (VNNI) multiply four pairs of bytes and add the four products into an int32, but one of the two must be *unsigned*. The library therefore stores $w + 128$, and takes off again what that adds: $\sum x\,(w + 128) = \sum x\,w + 128 \sum x$.
+
+# %%
+stored = (b.astype(np.int16) + 128).astype(np.uint8)
+with_offset = int((a.astype(np.int32) * stored).sum())
+assert with_offset - 128 * int(a.sum(dtype=np.int32)) == int(products.sum())
+print(with_offset, "-", 128 * int(a.sum(dtype=np.int32)), "=", int(products.sum()))
+
+# %% [markdown]
+# Older CPUs (AVX2) have `maddubs`: two products of an unsigned and a signed byte, added in an **int16** that *saturates*: what is larger than 32,767 becomes 32,767, silently. Written in NumPy:
+
+# %%
+def maddubs(unsigned, signed):  # [n], [n] -> int16 [n / 2], as the instruction does it
+    pairs = (unsigned.astype(np.int32) * signed).reshape(-1, 2).sum(axis=1)
+    return np.clip(pairs, -32768, 32767).astype(np.int16)
+
+
+pairs = (stored.astype(np.int32) * a).reshape(-1, 2).sum(axis=1)
+spoilt = int((pairs != maddubs(stored, a)).sum())
+size, signed = np.abs(b).astype(np.uint8), (a * np.sign(b)).astype(np.int8)  # |w|, and its sign given to x
+print(f"w + 128: {spoilt} of {len(pairs)} pairs are spoilt, the sum is {int(maddubs(stored, a).sum(dtype=np.int32)) - 128 * int(a.sum(dtype=np.int32))} in place of {int(products.sum())}")
+print(f"|w|:     at most 2 * 127 * 127 = {2 * 127 * 127:,}, the sum is {int(maddubs(size, signed).sum(dtype=np.int32))}")
+assert spoilt > 10 and int(maddubs(size, signed).sum(dtype=np.int32)) == int(products.sum())
+
+# %% [markdown]
+# A bug of this kind shows in no test with small numbers and on no machine with VNNI. (That the extreme -128 is never used, as at the top of this page, is what makes the second line safe: 128 is no int8.)
+#
+# ### Activations have outliers, too
+#
+# Activations are not known beforehand; each row is measured as it comes. Once more the question is how many share a step. Below, the weights stay exact, and what enters every matrix product is rounded. A module with other functions can be given as `ops`, so it is three lines:
+
+# %%
+def rounded_rows(x, bits, how):  # "tensor", "row" or the size of a group
+    shape = {"tensor": (1, -1), "row": (-1, x.shape[-1])}.get(how) or (-1, how)
+    whole, step = quantize(x.reshape(shape), bits, axis=1)
+    return (whole * step).astype(np.float32).reshape(x.shape)
+
+
+def ops_with(bits, how):
+    twin = types.ModuleType("rounding")
+    twin.__dict__.update({name: value for name, value in vars(ops).items() if not name.startswith("__")})
+    twin.linear = lambda x, weight, bias: ops.linear(rounded_rows(x, bits, how), weight, bias)
+    twin.unembed = lambda x, weight: ops.unembed(rounded_rows(x, bits, how), weight)
+    return twin
+
+
+by_activations = {}
+print("cost of rounded activations, exact weights    8 bits   6 bits   4 bits")
+for how, label in (("tensor", "one step for all tokens of all texts"), ("row", "a step per token"), (64, "a step per 64 of a token")):
+    for bits in (8, 6, 4):
+        by_activations[how, bits] = cost(GPT(gpt.config, gpt.params, gpt.tokenizer, ops_with(bits, how)))
+    print(f"{label:42}" + "".join(f"{by_activations[how, bits]:9.4f}" for bits in (8, 6, 4)))
+assert by_activations[64, 4] < by_activations["row", 4] / 3
+
+# %% [markdown]
+# One step for the whole batch would also mean that a text's result depends on its neighbours in the batch. The library takes a step per 64 of a row: an outlier spoils its 63 neighbours and nobody else (Dettmers et al. 2022 found in larger models a few channels so large that whole
+# rows are lost without such care).
+#
+# ## What the library does
+#
+# Here is its quantizer. It is compiled, packs 64 outputs side by side and adds 128, but the numbers are those of this page: assert it.
+
+# %%
+from nanogpt_np import quantized  # noqa: E402  (it brings Numba; only here is it needed)
+
+print(inspect.getsource(quantized.Int8Matrix.dequantized))
+with contextlib.redirect_stderr(io.StringIO()):  # it says so where compiling takes long
+    theirs = {name: quantized.Int8Matrix(m, name == "wte.weight") for name, m in P.walk(gpt.params) if name.endswith(MATRICES)}
+n_ties = 0
+for name, m in P.walk(gpt.params):
+    if name.endswith(MATRICES):
+        outputs, step = by_output(name, m), np.abs(by_output(name, m)).max(axis=1, keepdims=True) / 127
+        mine, them = (by_output(name, matrix) / step for matrix in (rounded(name, m, 8, "output"), theirs[name].dequantized()))
+        assert np.allclose(theirs[name].factors, step[:, 0], rtol=1e-6)
+        other = np.abs(mine - them) > 0.01
+        n_ties += int(other.sum())
+        assert (np.abs(np.abs(outputs / step % 1) - 0.5)[other] < 1e-4).all()  # exactly between two: either is as near
+assert n_ties < 1e-3 * n_weights
+n_bytes = sum(one.nbytes for one in theirs.values())
+print(f"{len(theirs)} matrices equal, but for {n_ties / n_weights:.2%} of the numbers that lie exactly between two")
+print(f"{n_bytes:,} bytes in place of {4 * n_weights:,}: {4 * n_weights / n_bytes:.2f} times fewer")
+
+# %% [markdown]
+# And a product, with the activations of a real text, as whole numbers from end to end: int8 times int8, summed in int32 within each group of 64, then scaled. Mine in NumPy, theirs compiled.
+
+# %%
+def int8_linear(x, whole, step, bias):  # float [n, n_in], ints [n_in, n_out], [n_out] -> [n, n_out]
+    out = np.zeros((len(x), whole.shape[1]), np.float32)
+    for first in range(0, x.shape[1], 64):
+        small, scale = quantize(x[:, first : first + 64], 8, axis=1)
+        out += scale * (small.astype(np.int32) @ whole[first : first + 64].astype(np.int32))
+    return out * step + bias
+
+
+acts = lens.look(gpt, text).acts.blocks[3].ffn
+bias = gpt.params["h"][3]["mlp"]["c_fc"]["bias"]
+matrix = theirs["h.3.mlp.c_fc.weight"]
+whole = np.round(matrix.dequantized() / matrix.factors)  # its numbers, so that those between two are the same
+mine = int8_linear(acts.x[0], whole, matrix.factors, bias)
+with contextlib.redirect_stderr(io.StringIO()):
+    theirs_out = matrix.multiply(acts.x[0], bias)
+exact_out = acts.pre_gelu[0]
+print(f"mine and theirs differ by less than a hundredth of what rounding costs: {np.abs(mine - theirs_out).max() < 0.01 * np.abs(mine - exact_out).max()}")
+print(f"rounding costs {np.linalg.norm(mine - exact_out) / np.linalg.norm(exact_out):.2%} of the output's length")
+assert np.abs(mine - theirs_out).max() < 0.01 * np.abs(mine - exact_out).max()
+
+# %% [markdown]
+# ### Where it enters the stream
+#
+# Weights and activations both at 8 bits as in the library, over a short text: how far has the residual stream moved behind each half-block?
+
+# %%
+eight = with_matrices(lambda name, m: rounded(name, m, 8, "output"))
+as_theirs = GPT(gpt.config, eight.params, gpt.tokenizer, ops_with(8, 64))
+view = lens.rounding_view(gpt, as_theirs, text)
+print(f"cost, weights and activations at 8 bits: {cost(as_theirs):.4f} nats per token")
+figure = lens.draw_rounding(view, "stories, the int8 of the library written in NumPy")
+figure
+
+# %% [markdown]
+# Each grey line is a token, the blue one their mean. The embedding is rounded once and is off by half a per cent; the first block adds as much again; and then nothing accumulates. Each half-block adds its own error, about one per cent of what it adds, but it adds to a
+# stream that grows as well, and independent errors add up as the root of their number. The next layer norm reads a stream that is right to one part in a hundred, wherever it stands. This is why eight bits are enough.
+#
+# ## Do the texts change?
+#
+# Greedy decoding is a hard test: one token that comes out differently, and everything after it is another text. How many of 60 tokens are the same before the first that is not?
+
+# %%
+PROMPTS = ("Tom had a red ball.", "The cat sat by the door and", "One day, a little bird", "Lily and her mom went to")
+
+
+def same_tokens(model, prompt):
+    ids = gpt.tokenizer.encode(prompt)
+    ours, others = (one.generate(ids, 60, temperature=0, ignore_eos=True) for one in (gpt, model))
+    return next((n for n, (a, b) in enumerate(zip(ours, others, strict=True)) if a != b), 60)
+
+
+for bits in (8, 5, 3):
+    model = with_matrices(lambda name, m, bits=bits: rounded(name, m, bits, "output"))
+    print(f"{bits} bits: ", *(f"{same_tokens(model, prompt):3}" for prompt in PROMPTS), " of 60")
+
+# %% [markdown]
+# At 8 bits they are the same to the end. At 5 bits, for half a hundredth of a nat, other stories come, and no worse ones: somewhere two tokens were nearly equally likely, and a small push decided. *Other text is no sign of worse text*; only the loss tells.
+#
+# ## The same bits, better chosen
+#
+# Rounding to nearest minimises the error of the *weights*. Nobody sees the weights. What is seen is the output $xW$, and an error in $W$ counts by the inputs it meets. Take an error of one and the same size in `c_fc` of block 3, in three directions:
+
+# %%
+calibration = own_stories(10, seed=8)  # another text, so that nothing is fitted to the one that judges
+acts = gpt(calibration, keep_acts=True)[1]
+x = acts.blocks[3].ffn.x.reshape(-1, gpt.config.n_embd).astype(np.float64)
+_, directions = np.linalg.eigh(x.T @ x)  # from those that inputs hardly have to the one that they have most
+size = np.linalg.norm(rounded("c_fc.weight", weight, 4, "output") - weight)
+rng = np.random.default_rng(5)
+for label, direction in (("which inputs have least", directions[:, 0]), ("at random", None), ("which inputs have most", directions[:, -1])):
+    error = rng.standard_normal(weight.shape)
+    if direction is not None:
+        error = np.outer(direction, error[0])
+    error *= size / np.linalg.norm(error)
+    changed = (weight + error).astype(np.float32)
+    model = with_matrices(lambda name, m, changed=changed: changed if name == "h.3.mlp.c_fc.weight" else m)
+    print(f"an error of length {np.linalg.norm(changed - weight):.2f}, in the direction {label:24} cost {cost(model):.5f}")
+
+# %% [markdown]
+# A thousand times more or less, for errors that are equal to every digit when one looks at weights alone. So choose the rounding by what it does to the output. By hand: two weights of 0.4, a step of 1, and inputs that always come as twins, $x_1 = x_2 = 1$. The output is 0.8.
+# To nearest, both become 0: the output is off by 0.8. But round the first to 0, and *let the second make good what the first did wrong*: it should then be 0.8, and becomes 1. Off by 0.2, though the second weight was rounded "wrongly".
+#
+# That is the idea of GPTQ (Frantar et al. 2022; the algebra is Hassibi & Stork's of 1993): round one input's weights after the other, and after each let all that are still free make good the error, as far as the inputs allow. Which correction is best follows from $H = X^\top X$, how the
+# inputs of some calibration text go together. Two rungs lie before it: choose the step that leaves the smallest error, instead of the one that just holds the largest weight; first for the weights' error, then for the output's, which is $e^\top H e$ for each output.
+
+# %%
+inputs = {"wte.weight": acts.final}
+for layer, block in enumerate(acts.blocks):
+    inputs |= {f"h.{layer}.attn.c_attn.weight": block.attn.x, f"h.{layer}.attn.c_proj.weight": block.attn.merged,
+               f"h.{layer}.mlp.c_fc.weight": block.ffn.x, f"h.{layer}.mlp.c_proj.weight": block.ffn.hidden}  # fmt: skip
+together = {name: x.reshape(-1, x.shape[-1]).T @ x.reshape(-1, x.shape[-1]) for name, x in inputs.items()}  # H: [n_in, n_in]
+
+
+def to_levels(outputs, step, bits):
+    most = 2 ** (bits - 1) - 1
+    return np.clip(np.round(outputs / step), -most, most) * step
+
+
+def best_steps(outputs, bits, h):  # [n_out, n_in], H -> [n_out, 1]: of six shares of the largest, the one with the smallest e H e
+    largest, found = np.abs(outputs).max(axis=1, keepdims=True), []
+    for share in np.linspace(0.5, 1.0, 6, dtype=np.float32):
+        step = share * largest / (2 ** (bits - 1) - 1)
+        error = to_levels(outputs, step, bits) - outputs
+        found.append((((error @ h) * error).sum(axis=1), step))
+    errors, steps = (np.stack(part) for part in zip(*found, strict=True))  # -> [6, n_out], [6, n_out, 1]
+    return np.take_along_axis(steps, errors.argmin(axis=0)[None, :, None], axis=0)[0]
+
+
+def gptq(outputs, bits, h, at_once=64):  # [n_out, n_in], H -> the same, rounded
+    step, free, done = best_steps(outputs, bits, h), outputs.copy(), np.empty_like(outputs)
+    damped = h.astype(np.float64) + 0.01 * np.diag(h).mean() * np.eye(len(h))
+    pull = np.linalg.cholesky(np.linalg.inv(damped)).T.astype(np.float32)  # row k: what an error in k asks of those behind
+    for first in range(0, len(h), at_once):  # the far ones hear of the errors in bundles: the same sums, far sooner
+        end = min(first + at_once, len(h))
+        errors = np.empty((len(outputs), end - first), np.float32)
+        for k in range(first, end):
+            done[:, k] = to_levels(free[:, k], step[:, 0], bits)
+            errors[:, k - first] = (free[:, k] - done[:, k]) / pull[k, k]
+            free[:, k + 1 : end] -= np.outer(errors[:, k - first], pull[k, k + 1 : end])
+        free[:, end:] -= errors @ pull[first:end, end:]
+    return done
+
+# %% [markdown]
+# All four ways, with exactly the same number of bits: the blocks at 3 and at 2 bits with a step per output, `wte` at 8.
+
+# %%
+def nearest(outputs, bits, h):
+    return to_levels(outputs, np.abs(outputs).max(axis=1, keepdims=True) / (2 ** (bits - 1) - 1), bits)
+
+
+def step_by_weights(outputs, bits, h):
+    return to_levels(outputs, best_steps(outputs, bits, np.eye(len(h), dtype=np.float32)), bits)
+
+
+def step_by_output(outputs, bits, h):
+    return to_levels(outputs, best_steps(outputs, bits, h), bits)
+
+
+def blocks_with(way, bits):
+    def changed(name, m):
+        if name == "wte.weight":
+            return rounded(name, m, 8, "output")
+        return np.ascontiguousarray(way(np.ascontiguousarray(m.T), bits, together[name]).T)
+
+    return with_matrices(changed)
+
+
+WAYS = {"to nearest, largest weight fits": nearest, "the step that suits the weights": step_by_weights,
+        "the step that suits the output": step_by_output, "GPTQ: the others make good": gptq}  # fmt: skip
+better = {}
+print("cost, nats per token               3 bits   2 bits")
+for label, way in WAYS.items():
+    better[label] = [cost(blocks_with(way, bits)) for bits in (3, 2)]
+    print(f"{label:32} {better[label][0]:8.4f} {better[label][1]:8.4f}")
+first, *_, last = better.values()
+assert first[0] > 3 * last[0] and first[1] > 8 * last[1]

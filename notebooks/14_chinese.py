@@ -8,10 +8,13 @@
 # (*Readers of Chinese may skip the English beside the characters.*)
 
 # %%
+import os
 import time
 import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # so small a model is quickest on one core; NumPy reads this once
 
 import numpy as np
 from checks import ch14
@@ -353,10 +356,11 @@ print(f"four lines of one length, whichever: {sum(len(set(lengths(poem))) == 1 f
 sample = "五绝《雪》\n云物当无雨，\n松中多"  # Snow: the clouds should bring no rain, among pines many …
 view = lens.attention_view(gpt, sample, layer=1, head=2)
 figure = lens.draw_attention(view, "poems, 五绝《雪》: a quatrain of five, “Snow”")
-words = "five,quatrain,《,snow,》,\\n,clouds,things,should,no,rain,，,\\n,pines,among,many".split(",")
-glossed = [word if word == token else f"{word} {style.legible(token)}" for word, token in zip(words, view.tokens, strict=True)]
-figure.axes[0].set_yticks(range(len(glossed)), glossed)
-figure.axes[0].tick_params(axis="x", labelrotation=0)
+words = "five quatrain - snow - - clouds things should no rain - - pines among many".split()
+glossed = [f"{word} {style.legible(token)}".lstrip("- ") for word, token in zip(words, view.tokens, strict=True)]
+axes = figure.axes[0]
+axes.set_yticks(range(len(glossed)), glossed, fontfamily=style.fonts(), fontsize=9)
+axes.tick_params(axis="x", labelrotation=0 if style.legible("五") == "五" else 90)  # escapes, without a font, are long
 figure
 
 # %% [markdown]

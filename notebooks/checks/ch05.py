@@ -82,7 +82,7 @@ def dispensable(function):
         got = [tuple(site) if isinstance(site, (list, tuple)) else site for site in got]
         for place, site in enumerate(got):
             if site not in sites:
-                return say.wrong(function, given, "(\"attn_out\" or \"ffn_out\", layer) each", site)
+                return say.wrong(function, given, '("attn_out" or "ffn_out", layer) each', site)
             if site in got[:place]:
                 return say.wrong(function, given, "each half-block at most once", f"{site} twice")
             losses = {other: _loss(gpt, text, [*got[:place], other]) for other in sites if other not in got[:place]}
