@@ -89,12 +89,14 @@ def draw_attention_stages(view, query=-1, model=""):
 def draw_heads(view, model=""):
     """What kind of head each is -> Figure: a table of layers and heads for each measure, every number written."""
     n_layer, n_head = view.previous.shape
-    size, what = (5 * (0.5 + 0.42 * n_head), 1.6 + 0.42 * n_layer), "means over the text's queries; 0 white to 1 dark"
+    size, what = (3 * (0.6 + 0.32 * n_head), 2.6 + 0.64 * n_layer), "means over the text's queries; 0 white to 1 dark"
     figure = style.figure(*size, "What kind of head each is", model, what)
     colours = style.colour_map(style.PROBABILITY)
     titles = {"previous": "looks at the token before", "first": "at the first token", "itself": "at itself",
               "entropy": "at all alike (entropy)", "induction": "at what followed before"}  # fmt: skip
-    for (name, title), axes in zip(titles.items(), figure.subplots(1, 5, sharey=True), strict=True):
+    panels = figure.subplots(2, 3).ravel()
+    panels[5].axis("off")
+    for (name, title), axes in zip(titles.items(), panels[:5], strict=True):
         array = getattr(view, name)
         axes.imshow(np.ma.masked_invalid(array), cmap=colours, vmin=0, vmax=1, aspect="auto")
         for (layer, head), value in np.ndenumerate(array):

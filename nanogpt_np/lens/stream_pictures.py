@@ -85,7 +85,9 @@ def draw_attribution(view, model=""):
         axes.text(value, y, f" {value:+.3f} ", va="center", ha="left" if value >= 0 else "right", fontsize=7.5)
     axes.axvline(0, color=style.INK, linewidth=0.8)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
-    axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(min(values.min() * 1.25, -0.1), max(values.max() * 1.25, 0.1)))
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    room = 0.14 * (high - low) or 0.1  # for the numbers beside the bars
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(low - room, high + room))
     axes.tick_params(axis="y", length=0)
     _open(axes)
     return figure

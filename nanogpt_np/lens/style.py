@@ -17,8 +17,8 @@ SIGNED = ("#2166ac", "#92c5de", "#ffffff", "#f4a582", "#b2182b")  # negative, 0,
 
 # The first of these that is there is taken for what DejaVu Sans lacks: Debian's, macOS's, Windows's.
 CHINESE = (
-    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
-    "PingFang SC", "Hiragino Sans GB", "Heiti SC", "Microsoft YaHei", "SimHei",
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei", "PingFang SC", "Hiragino Sans GB", "Heiti SC", "Microsoft YaHei", "SimHei",
 )  # fmt: skip
 LATIN = "DejaVu Sans"  # comes with matplotlib
 PER_INCH = 16.5  # characters of the small letters below a picture
@@ -41,7 +41,7 @@ def colour_map(colours):
 
 
 def mark_tokens(axis, tokens, size=9, rotate=False):
-    """Write tokens along a matplotlib Axis, one at each whole number; `rotate`: upwards, where one is longer than two."""
+    """Write tokens along a matplotlib Axis, one at each whole number; `rotate`: upwards, unless all are short."""
     labels = [legible(token) for token in tokens]
     axis.set_ticks(range(len(tokens)), labels, fontfamily=fonts(), fontsize=size, color=INK)
     axis.set_tick_params(length=0, labelrotation=90 if rotate and max(map(len, labels)) > 2 else 0)

@@ -83,6 +83,12 @@ def test_what_no_font_has_is_escaped(monkeypatch):
     assert style.legible("$x_1$") == r"\$x_1\$"  # else matplotlib takes it for a formula
 
 
+def test_chinese_is_drawn_as_it_stands_where_there_is_a_font():
+    if len(style.fonts()) < 2:
+        pytest.skip(f"none of {', '.join(style.CHINESE)} is here (Debian: fonts-noto-cjk)")
+    assert style.legible("床前明月光") == "床前明月光"
+
+
 def test_numbers_of_tokens(gpt):
     view = lens.tokens_view(gpt, IDS)
     said = texts(lens.draw_tokens(view))
