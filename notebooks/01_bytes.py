@@ -59,8 +59,8 @@ print(len(impossible), "bytes that no text contains:", " ".join(f"{byte:02x}" fo
 # %% [markdown]
 # Remember these 13. They are rows of every byte-level vocabulary, GPT-2's too, and no text can ever ask for them. We shall meet them again in the weights.
 #
-# Why not stop here, with `n_vocab = 256`? Because a model pays for every token: time, and a place in its context. How much Shakespeare fits *stories*' context in
-# bytes, and how much in its tokens?
+# Why not stop here, with `n_vocab = 256`? Because a model pays for every piece that it reads (a *token*): with time, and with a place in its *context*, the `n_ctx` tokens that it can see
+# at once. How much Shakespeare fits *stories*' context in bytes, and how much in its tokens?
 
 # %%
 n_ctx = gpt.config.n_ctx
@@ -310,8 +310,9 @@ for size in (256, 1024, 4096, 10000):
 
 # %% [markdown]
 # Shorter is not yet better. A table with more rows must be learned from the same text, so each row is met less often. To see both sides we need a model that takes a moment
-# to train. The smallest one there is guesses the next token from the one before by counting pairs, mixed half and half with how often each token comes at all. What it
-# needs for the new text, in **bits per byte**, can be compared between vocabularies; bits per token cannot, as a token is another amount of text in each.
+# to train. The smallest one there is guesses the next token from the one before by counting pairs, mixed half and half with how often each token comes at all. What the
+# new text costs it, in **bits per byte**, can be compared between vocabularies; bits per token cannot, as a token is another amount of text in each. (A token that was given probability
+# $p$ costs $-\log_2 p$ bits: 1 bit for a half, 2 for a quarter, 10 for about a thousandth. The less, the better it was foreseen.)
 
 # %%
 def bits_per_byte(ids, new, n_vocab, n_bytes):
@@ -369,8 +370,8 @@ for axes in (length, rarity, cost, zipf):
 figure
 
 # %% [markdown]
-# *Above, left:* each doubling gains less than the one before, and the gap between the text it was learned from and a new one opens. *Right:* past two thousand tokens most new merges
-# join what is already rare. *Below, left:* both together. There is a best size **for this much text**, and it is far from the largest. GPT-2 could afford 50,257 because it had 40 GB
+# *Above, left:* each doubling gains less than the one before, and past 4,096 the gap between the text it was learned from and a new one opens. *Right:* past two thousand tokens the rare
+# ones multiply: a new merge is rare itself, and takes away from the two that it joins. *Below, left:* both together. There is a best size **for this much text**, and it is far from the largest. GPT-2 could afford 50,257 because it had 40 GB
 # (Radford et al. 2019); *stories* has 4,096 because it had 12 MB.
 #
 # *Below, right:* one line for each of four vocabularies, its tokens sorted by how often they come. Merge after merge, a curve with a cliff turns into a straight line:
@@ -438,7 +439,7 @@ def way(n):
 WAYS = ("one token", "1 | 3", "2 | 2", "3 | 1", "other")
 shown = np.array([way(n) for n in range(10_000)]).reshape(100, 100)
 figure = style.figure(6.6, 6.1, "How GPT-2 cuts the numbers from 0 to 9,999", "colour: digits in each piece",
-                      "other: three pieces, or three digits in two", *(f"{name}: {(shown == i).sum():,}" for i, name in enumerate(WAYS)))
+                      "other: three pieces, or three digits in two", *(f"{name.replace(' | ', '|')}: {(shown == i).sum():,}" for i, name in enumerate(WAYS)))
 axes = figure.subplots()
 image = axes.imshow(shown, cmap=style.colour_map(style.PROBABILITY), vmin=0, vmax=4, interpolation="nearest")
 axes.set_xlabel("last two digits", fontsize=9)
@@ -470,7 +471,8 @@ print(f"{ids.count(gpt2.encode(' ')[0])} of {len(ids)} tokens are a lone space:"
 print(in_tokens(gpt2, code))
 
 # %% [markdown]
-# **`<|endoftext|>` typed by a user** is text, unless whoever calls `encode` allows the special token. To allow it for text from outside is to let strangers end your documents.
+# **`<|endoftext|>` typed by a user** is text, unless whoever calls `encode` allows the *special token* of that name: an id that no merge made and that in training stood between
+# documents. To allow it for text from outside is to let strangers end your documents.
 
 # %%
 text = "Hi<|endoftext|>"
@@ -516,9 +518,10 @@ style.without_frame(axes, "top", "right")
 figure
 
 # %% [markdown]
-# A line of points at 1, and nothing close below it. (Who has the training text can count: the dark points are exactly the tokens that do not occur in it.) Why one vector for all?
+# A line of points at 1, and below it a gap, narrow and empty. (Who has the training text can count: the dark points are exactly the tokens that do not occur in it.) Why one vector for all?
 # The same table is read at the bottom of the model and is multiplied with the stream at its top (notebook 00). A row that is never read gets one push per step only, from the
-# top: *be less likely*. The push is the same for all such rows, and weight decay forgets where each began. The grey points between cloud and line are nearly dead: tokens that came a
+# top: *be less likely*. The push is the same for all such rows, and weight decay (each step also shrinks every weight a little) wipes
+# out where each began. The grey points between cloud and line are nearly dead: tokens that came a
 # few times in all of training. And the cloud itself rises to the right, as later merges are rarer.
 #
 # The bytes are no wonder, children's stories have few umlauts. But ` restaur`? It is **scaffolding**: a merge on the way to ` restaurant` that nothing else ever

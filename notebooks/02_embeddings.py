@@ -453,7 +453,7 @@ for y, name in enumerate(kinds):
     axes.text(1.03, y, lengths_are, va="center", fontsize=8.5, color=style.INK)
 axes.axvline(1 / 16, color=style.INK, linewidth=1, linestyle="--")
 axes.axvline(1 / 4, color=style.INK, linewidth=1, linestyle=":")
-axes.set_yticks(range(len(kinds)), kinds)
+axes.set_yticks(range(len(kinds)), list(kinds))
 axes.set(xlim=(0, 1.5), ylim=(len(kinds) - 0.5, -0.5), xticks=(0, 0.25, 0.5, 0.75, 1))
 style.without_frame(axes, "top", "right")
 figure
@@ -533,13 +533,13 @@ print(f"mean length of rows  0 to 31: {rows[:32].mean():.3f}, at the start {star
 print(f"mean length of rows 32 to 63: {rows[32:].mean():.3f}, at the start {start[32:].mean():.3f}")
 
 # %% [markdown]
-# They begin as noise. In 120 steps the model has mainly *unlearned* that noise, and gained little yet. Next letters depend mostly on the last few, and which
-# kind of places a model has hardly shows: a few hundredths of a nat, where two seeds of one kind differ by one or two. That is an honest result too. Whoever
-# shows you a difference should show the seeds. Past what was trained all lose alike, the model without any table too, so the rows cannot be the whole reason.
+# They begin as noise. In 120 steps the model has mainly *unlearned* that noise, and gained little yet. Which kind of places a model has hardly shows so soon:
+# less than a tenth of a nat, where two seeds of one kind differ by some hundredths. Nor does it cost much to read past what was trained; who does not use
+# places yet cannot miss them. That is an honest result too. Whoever shows you a difference should show the seeds.
 #
 # The rows from 32 on, which no training window reached, are still the random numbers of the start, a little shrunk by weight decay, all by one factor (the
-# assert). An unread *token* is taught "never" at the exit; `wpe` has no exit, so an unread *place* stays noise. What would that do to *stories*? We throw its
-# rows from 60 on away, as if it had been trained on 60 places, and put fresh ones there:
+# assert). An unread *token* is taught "never" at the exit; `wpe` has no exit, so an unread *place* stays noise. What would that do to *stories*, which does use
+# its places? We throw its rows from 60 on away, as if it had been trained on 60 places, and put fresh ones there:
 
 # %%
 table = wpe.copy()

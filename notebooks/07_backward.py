@@ -34,11 +34,11 @@ print(f"{len(ids) - 1} next tokens, a loss of {loss:.2f} nats each, {P.count(gpt
 
 # %% [markdown]
 # A loss is one number: how surprised the model is, on average, by the token that really came next (in nats; $-\log$ of the probability that it had given to it).
-# The model has 5,853,184 weights, and each is a screw. If this one is turned up by a hair, does the loss rise or fall, and how fast? The list of all
-# these answers is the **gradient**.
+# The model has 5,853,184 weights, and each is a screw. If this one is turned up by a hair, does the loss rise or fall, and how fast? The list of all these
+# answers is the **gradient**.
 #
-# There is an honest way to get it: turn one screw, measure the loss again, turn it back; go to the next. How long would that take? And how long did the line above take,
-# which has found all of them?
+# There is an honest way to get it: turn one screw, measure the loss again, turn it back; go to the next. How long would that take? And how long did the line
+# above take, which has found all of them?
 
 # %%
 begun = time.perf_counter()
@@ -51,8 +51,8 @@ hours = one_pass * P.count(gpt.params) / 3600
 print(f"measured: {hours:.0f} hours screw by screw, {all_at_once:.1f} s for all of them at once")
 
 # %% [markdown]
-# This notebook is about that difference. The quick way is called *backward pass*, or *backpropagation*, and is the chain rule, used from the right end. The slow way keeps
-# a job: it knows nothing of formulas, so it is the judge of every formula below.
+# This notebook is about that difference. The quick way is called *backward pass*, or *backpropagation*, and is the chain rule, used from the right end. The slow
+# way keeps a job: it knows nothing of formulas, so it is the judge of every formula below.
 #
 # ## A neuron, by hand
 #
@@ -74,8 +74,8 @@ def neuron(x1, x2, w1, w2, b):
 print(f"loss {neuron(x1, x2, w1, w2, b):.3f}, which is ln 2 = {math.log(2):.3f}: with z = 0 yes and no are equally likely")
 
 # %% [markdown]
-# Now from the right end to the left. Write `dz` for $\partial L / \partial z$: how fast the loss changes as $z$ does. Each line needs only the result of the line before, and the
-# *local* slope of one operation. Take a pencil and do it before you read on.
+# Now from the right end to the left. Write `dz` for $\partial L / \partial z$: how fast the loss changes as $z$ does. Each line needs only the result of the line
+# before, and the *local* slope of one operation. Take a pencil and do it before you read on.
 
 # %%
 dz = 1 / (1 + math.exp(-0.0)) - 1  # the slope of log(1 + exp(-z)) is sigma(z) - 1
@@ -117,7 +117,8 @@ style.without_frame(axes, "top", "right", "bottom", "left")
 figure
 
 # %% [markdown]
-# Read it as advice: to make "yes" likelier, `w1` should go up (its gradient is negative, and we want less loss), twice as much as `b`, as it works through an input of 2.
+# Read it as advice: to make "yes" likelier, `w1` should go up (its gradient is negative, and we want less loss), twice as much as `b`, as it works through an
+# input of 2.
 #
 # ## Ask the function itself
 #
@@ -148,14 +149,15 @@ print(inspect.getsource(numeric_gradient).split('"""')[2])
 # %% [markdown]
 # ## From numbers to arrays
 #
-# A layer takes an array and gives an array. What is its gradient? One might think of a table: each output by each input, the *Jacobian*. For a layer from 1,024 to 256 numbers
-# that is 262,144 slopes, for every token. It is never made. All that is ever wanted is the gradient of **one number**, the loss, and so:
+# A layer takes an array and gives an array. What is its gradient? One might think of a table: each output by each input, the *Jacobian*. For a layer from 1,024
+# to 256 numbers that is 262,144 slopes, for every token. It is never made. All that is ever wanted is the gradient of **one number**, the loss, and so:
 #
 # * the gradient of an array has the **shape of that array**;
 # * a backward is handed `dout` (the gradient at the output) and gives back `dx` (the gradient at the input), and one for each weight.
 #
-# That is a contract, and a contract can be checked. Make up a `dout` at random and let the loss be $\sum \text{dout} \cdot \text{out}$; then `dout` *is* the gradient at the output,
-# and finite differences tell what must come out at the inputs. If a backward is right for random `dout`, it is right for whatever the rest of the network does with the output.
+# That is a contract, and a contract can be checked. Make up a `dout` at random and let the loss be $\sum \text{dout} \cdot \text{out}$; then `dout` *is* the
+# gradient at the output, and finite differences tell what must come out at the inputs. If a backward is right for random `dout`, it is right for whatever the
+# rest of the network does with the output.
 
 # %%
 rng = np.random.default_rng(7)
@@ -175,12 +177,14 @@ def checked(name, forward, inputs, mine, library):
 # %% [markdown]
 # ## Linear: why the transposes?
 #
-# Forward, for each token $t$: $y_{tj} = \sum_i x_{ti} W_{ij} + b_j$. Take one weight, $W_{ij}$. Which outputs does it reach? Column $j$ alone, but of *every* token, each through the input $x_{ti}$:
+# Forward, for each token $t$: $y_{tj} = \sum_i x_{ti} W_{ij} + b_j$. Take one weight, $W_{ij}$. Which outputs does it reach? Column $j$ alone, but of *every*
+# token, each through the input $x_{ti}$:
 #
 # $$dW_{ij} = \sum_t x_{ti}\, dy_{tj} \qquad dx_{ti} = \sum_j dy_{tj}\, W_{ij} \qquad db_j = \sum_t dy_{tj}$$
 #
-# What is summed over is what the number had been spread over: a weight serves all tokens, so it hears from all tokens; an input goes to all outputs, so it hears from all outputs.
-# The transposes follow from the shapes, and there is only one way to fit them: `dW` must be `[n_in, n_out]`, and out of `x [n, n_in]` and `dout [n, n_out]` only `x.T @ dout` is.
+# What is summed over is what the number had been spread over: a weight serves all tokens, so it hears from all tokens; an input goes to all outputs, so it hears
+# from all outputs. The transposes follow from the shapes, and there is only one way to fit them: `dW` must be `[n_in, n_out]`, and out of `x [n, n_in]` and
+# `dout [n, n_out]` only `x.T @ dout` is.
 
 # %%
 def linear_backward(dout, x, weight, bias):
@@ -197,7 +201,8 @@ checked("linear", ops.linear, inputs, linear_backward, ops.linear_backward)
 #
 # ## GELU: value by value
 #
-# Here every output has one input, so it is the first rule alone, the slope at each place. With $y = \tfrac12 x (1 + \tanh u)$, $u = c\,(x + 0.044715\,x^3)$, $c = \sqrt{2/\pi}$, the product rule gives
+# Here every output has one input, so it is the first rule alone, the slope at each place. With $y = \tfrac12 x (1 + \tanh u)$, $u = c\,(x + 0.044715\,x^3)$,
+# $c = \sqrt{2/\pi}$, the product rule gives
 #
 # $$\frac{dy}{dx} = \tfrac12 (1 + \tanh u) + \tfrac12 x\,(1 - \tanh^2 u)\; c\,(1 + 3 \cdot 0.044715\,x^2)$$
 
@@ -218,8 +223,9 @@ checked("gelu", ops.gelu_new, [x], gelu_backward, lambda dout, x: (ops.gelu_new_
 #
 # $$ds_i = \sum_j dp_j\, p_j\,(1[i=j] - p_i) = p_i \Big( dp_i - \sum_j p_j\, dp_j \Big)$$
 #
-# The sum in the bracket is the *average* of `dp`, with the probabilities as weights. In words: a score is judged by how much better its option is **than the average so far**, and by how much
-# of the probability it holds. Since shares must sum to one, only differences count. The table of all $\partial p_j / \partial s_i$ has gone: one sum for each row is left of it.
+# The sum in the bracket is the *average* of `dp`, with the probabilities as weights. In words: a score is judged by how much better its option is **than the
+# average so far**, and by how much of the probability it holds. Since shares must sum to one, only differences count. The table of all
+# $\partial p_j / \partial s_i$ has gone: one sum for each row is left of it.
 
 # %%
 def softmax_backward(dp, p):
@@ -236,12 +242,14 @@ assert np.allclose(softmax_backward(dp, p), jacobian @ dp)
 # %% [markdown]
 # ## The loss: everything cancels
 #
-# The loss of one token is $L = -\log p_t$, with $p$ the softmax of the logits $z$ and $t$ the right token. Insert the softmax: $L = \log \sum_j e^{z_j} - z_t$. Its slope by $z_i$ is
+# The loss of one token is $L = -\log p_t$, with $p$ the softmax of the logits $z$ and $t$ the right token. Insert the softmax: $L = \log \sum_j e^{z_j} - z_t$.
+# Its slope by $z_i$ is
 #
 # $$dz_i = \frac{e^{z_i}}{\sum_j e^{z_j}} - 1[i = t] = p_i - 1[i = t]$$
 #
-# That is all: **what the model believed, minus what was so**. By the long way, $dp_t = -1/p_t$, which is huge where the model was sure of something else; then the softmax's backward multiplies by $p_t$, and the two
-# cancel. On paper. In float32 the probability may have become 0 in between, and then the long way is lost:
+# That is all: **what the model believed, minus what was so**. By the long way, $dp_t = -1/p_t$, which is huge where the model was sure of something else; then
+# the softmax's backward multiplies by $p_t$, and the two cancel. On paper. In float32 the probability may have become 0 in between, and then the long way is
+# lost:
 
 # %%
 z = np.array([0.0, 200.0], np.float32)  # the right token is 0, and the model is quite sure that it is 1
@@ -252,7 +260,8 @@ with np.errstate(divide="ignore", invalid="ignore"):
 print("p - onehot   ", p - np.array([1, 0], np.float32))
 
 # %% [markdown]
-# Here it is in the library, with the unembedding inside (so that the logits of a large vocabulary need not exist all at once). And here is what it says about a real text: what came next was ` dog`.
+# Here it is in the library, with the unembedding inside (so that the logits of a large vocabulary need not exist all at once). And here is what it says about a
+# real text: what came next was ` dog`.
 
 # %%
 n, n_vocab = 4, 6
@@ -276,18 +285,20 @@ print(f"all {gpt.config.n_vocab:,} gradients together: {abs(dlogits.sum()):.3f}"
 assert abs(dlogits.sum()) < 1e-5
 
 # %% [markdown]
-# The right token is pulled up by what it lacks; each wrong one is pushed down exactly as much as it was believed; the pushes and the pull are equal. A token that nobody believed gets next to nothing.
+# The right token is pulled up by what it lacks; each wrong one is pushed down exactly as much as it was believed; the pushes and the pull are equal. A token that
+# nobody believed gets next to nothing.
 #
 # ## Layer norm: two directions are taken out
 #
-# A layer norm takes from a token's row its mean, and divides it by its standard deviation: $\hat x = (x - \bar x) / \sigma$ (then come a weight and a bias, as easy as in a linear layer). The formula of the gradient looks
-# like an accident:
+# A layer norm takes from a token's row its mean, and divides it by its standard deviation: $\hat x = (x - \bar x) / \sigma$ (then come a weight and a bias, as
+# easy as in a linear layer). The formula of the gradient looks like an accident:
 #
 # $$dx = \frac{1}{\sigma} \Big( d\hat x - \text{mean}(d\hat x) - \hat x \cdot \text{mean}(d\hat x \cdot \hat x) \Big)$$
 #
-# It is geometry. Think of the row as an arrow with $n$ entries. Two ways of moving it change nothing in the output: **adding the same number to all entries** (the direction $(1, \dots, 1)$: the mean takes it away), and **making it longer**
-# (the direction $\hat x$: the division takes it away). Along a direction in which nothing happens the slope is zero. So the gradient can have no part in these two, and the formula takes exactly these parts out: both
-# subtractions are projections. What is left is divided by $\sigma$, since a longer arrow turns less when its tip is moved by the same step.
+# It is geometry. Think of the row as an arrow with $n$ entries. Two ways of moving it change nothing in the output: **adding the same number to all entries**
+# (the direction $(1, \dots, 1)$: the mean takes it away), and **making it longer** (the direction $\hat x$: the division takes it away). Along a direction in
+# which nothing happens the slope is zero. So the gradient can have no part in these two, and the formula takes exactly these parts out: both subtractions are
+# projections. What is left is divided by $\sigma$, since a longer arrow turns less when its tip is moved by the same step.
 
 # %%
 def layer_norm_backward(dout, x, weight, bias):
@@ -309,7 +320,8 @@ assert np.allclose(dx[0], (dnormed - plane @ (plane.T @ dnormed)) / x.std(), rto
 print("the same as taking out the plane spanned by (1, ..., 1) and x:", True)
 
 # %% [markdown]
-# With three entries it can be drawn. Look along $(1, 1, 1)$: the mean cannot be seen from there, so the picture is flat, and layer norm puts every arrow onto a circle of radius $\sqrt 3$.
+# With three entries it can be drawn. Look along $(1, 1, 1)$: the mean cannot be seen from there, so the picture is flat, and layer norm puts every arrow onto a
+# circle of radius $\sqrt 3$.
 
 # %%
 flat = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])  # [2, 3]: seen along (1, 1, 1)
@@ -344,18 +356,18 @@ style.without_frame(axes, "top", "right", "bottom", "left")
 figure
 
 # %% [markdown]
-# Each red arrow touches its circle: it has no part along the line from the middle, as moving along that line changes nothing. And of two inputs on the same line, the one that is twice as far out has a
-# gradient half as long. Keep that in mind for the residual stream, which grows from block to block.
+# Each red arrow touches its circle: it has no part along the line from the middle, as moving along that line changes nothing. And of two inputs on the same line,
+# the one that is twice as far out has a gradient half as long. Keep that in mind for the residual stream, which grows from block to block.
 #
 # ## Attention: who should have been looked at?
 #
-# One head. Query $i$ takes an average of values, $\text{out}_i = \sum_j P_{ij} v_j$, with $P = \text{softmax}(S)$ along each row and $S_{ij} = q_i \cdot k_j / \sqrt d$. All of it is known by now: two
-# matrix products with a softmax in between.
+# One head. Query $i$ takes an average of values, $\text{out}_i = \sum_j P_{ij} v_j$, with $P = \text{softmax}(S)$ along each row and
+# $S_{ij} = q_i \cdot k_j / \sqrt d$. All of it is known by now: two matrix products with a softmax in between.
 #
 # $$dv_j = \sum_i P_{ij}\, d\text{out}_i \qquad dP_{ij} = d\text{out}_i \cdot v_j \qquad dS = \text{softmax backward} \qquad dq_i = \sum_j \frac{dS_{ij}\, k_j}{\sqrt d} \qquad dk_j = \sum_i \frac{dS_{ij}\, q_i}{\sqrt d}$$
 #
-# Read the sums: a value hears from every query that looked at it, as much as it looked. And the causal mask? A hidden place has $P_{ij} = 0$, so $dS_{ij} = 0$: it passes nothing,
-# in either direction, and need not be mentioned.
+# Read the sums: a value hears from every query that looked at it, as much as it looked. And the causal mask? A hidden place has $P_{ij} = 0$, so $dS_{ij} = 0$:
+# it passes nothing, in either direction, and need not be mentioned.
 
 # %%
 def attention_backward(dout, q, k, v):  # [n_seq, d_head] each
@@ -380,13 +392,15 @@ q, k, v = (rng.standard_normal((6, 4)) for _ in range(3))
 checked("attention", attention, [q, k, v], attention_backward, library)
 
 # %% [markdown]
-# There is more to see. The softmax compares with the average of `dP` over a row. Now $\sum_j P_{ij}\,dP_{ij} = \sum_j P_{ij}\; d\text{out}_i \cdot v_j = d\text{out}_i \cdot \text{out}_i$, so
+# There is more to see. The softmax compares with the average of `dP` over a row. Now
+# $\sum_j P_{ij}\,dP_{ij} = \sum_j P_{ij}\; d\text{out}_i \cdot v_j = d\text{out}_i \cdot \text{out}_i$, so
 #
 # $$dS_{ij} = P_{ij}\;\, d\text{out}_i \cdot (v_j - \text{out}_i)$$
 #
-# Look more at $j$ if the value there would pull the average to where the loss is lower. (FlashAttention's backward lives on this line: the average is one dot product of two short rows, and the long row of `dP`
-# need not be at hand.) And it says how attention gets stuck: **a head that is sure of one place has $\text{out}_i = v_j$, the bracket is zero, and it cannot learn to look elsewhere.** This is what the
-# $1/\sqrt d$ is for. Guess before you run it: how much gradient is left if it is forgotten?
+# Look more at $j$ if the value there would pull the average to where the loss is lower. (FlashAttention's backward lives on this line: the average is one dot
+# product of two short rows, and the long row of `dP` need not be at hand.) And it says how attention gets stuck: **a head that is sure of one place has
+# $\text{out}_i = v_j$, the bracket is zero, and it cannot learn to look elsewhere.** This is what the $1/\sqrt d$ is for. Guess before you run it: how much
+# gradient is left if it is forgotten?
 
 # %%
 dout, probs = rng.standard_normal((6, 4)), ops.attention_probs(q, k, ops.causal_mask(6, 6))
@@ -402,9 +416,10 @@ for name, scale in (("scaled by 1 / sqrt(d)", 1 / 16), ("not scaled", 1.0)):
 # %% [markdown]
 # ### Numbers that never learn
 #
-# Here is something that one finds only by doing this by hand. Each row of $dS$ sums to zero (a softmax knows only differences). Add the same vector to *all* keys: the scores of a row all change by the same amount,
-# so nothing changes. But that is what the bias of the keys does. **Its gradient is zero, always**; 256 numbers in every block of *stories*, and 768 in every layer of GPT-2, are there for nothing.
-# They began at zero. What has become of them in 10,000 steps of training, next to the biases of queries and values?
+# Here is something that one finds only by doing this by hand. Each row of $dS$ sums to zero (a softmax knows only differences). Add the same vector to *all*
+# keys: the scores of a row all change by the same amount, so nothing changes. But that is what the bias of the keys does. **Its gradient is zero, always**; 256
+# numbers in every block of *stories*, and 768 in every layer of GPT-2, are there for nothing. They began at zero. What has become of them in 10,000 steps of
+# training, next to the biases of queries and values?
 
 # %%
 for layer, p in enumerate(gpt.params["h"]):
@@ -418,11 +433,13 @@ assert np.allclose(GPT(gpt.config, changed)(ids), gpt(ids), atol=1e-3)
 print("with 3.0 in place of every one of them, the logits stay as they were")
 
 # %% [markdown]
-# That they are not exactly zero is rounding: Adam, the optimizer of notebook 08, divides each gradient by its own usual size, and so makes steps even of gradients that are nothing but rounding errors.
+# That they are not exactly zero is rounding: Adam, the optimizer of notebook 08, divides each gradient by its own usual size, and so makes steps even of
+# gradients that are nothing but rounding errors.
 #
 # ## Embedding: a row that was read twice
 #
-# Forward, token 394 reads row 394. Backward, row 394 receives the gradient of that place. A token that occurs three times is a fork: three gradients, to be added. In NumPy the obvious line gets this wrong, without a word:
+# Forward, token 394 reads row 394. Backward, row 394 receives the gradient of that place. A token that occurs three times is a fork: three gradients, to be
+# added. In NumPy the obvious line gets this wrong, without a word:
 
 # %%
 few = np.array([2, 0, 2, 2])
@@ -436,12 +453,13 @@ assert np.array_equal(added, ops.embedding_backward(dout, few, np.zeros((4, 2)))
 assert np.array_equal(added, np.eye(4)[few].T @ dout)  # an embedding is onehot @ weight, so this is linear's x.T @ dout
 
 # %% [markdown]
-# Nothing raises, no shape is off, the loss falls all the same, only more slowly: frequent tokens learn as if they were rare. Only a comparison with finite differences finds such a bug, and only with a text in which a token repeats.
+# Nothing raises, no shape is off, the loss falls all the same, only more slowly: frequent tokens learn as if they were rare. Only a comparison with finite
+# differences finds such a bug, and only with a text in which a token repeats.
 #
 # ## Forks: the residual stream, and one matrix used twice
 #
-# `x = x + attention(...)` is the neuron's $z = h + x_1$ again. The gradient goes past the attention undiminished *and* through it, and where both ways meet, they add. And `wte` is used twice, to read tokens in and
-# to make logits: two gradients, one matrix (its weights are *tied*). How do these two compare?
+# `x = x + attention(...)` is the neuron's $z = h + x_1$ again. The gradient goes past the attention undiminished *and* through it, and where both ways meet, they
+# add. And `wte` is used twice, to read tokens in and to make logits: two gradients, one matrix (its weights are *tied*). How do these two compare?
 
 # %%
 onehot = np.eye(gpt.config.n_vocab, dtype=np.float32)
@@ -456,13 +474,13 @@ for name, part in (("as input", as_input), ("as output", as_output)):
     print(f"{name:9} reaches {n_reached:5,} of {len(part):,} rows, gradient of length {np.linalg.norm(part):.2f}")
 
 # %% [markdown]
-# As input, only the tokens of this text learn. As output, **all of them** do, at every step: a token that did not occur is pushed away from wherever the stream pointed. So a token that never occurs in the training text
-# does not stay at its random beginning.
+# As input, only the tokens of this text learn. As output, **all of them** do, at every step: a token that did not occur is pushed away from wherever the stream
+# pointed. So a token that never occurs in the training text does not stay at its random beginning.
 #
 # ## The whole backward
 #
-# Every piece is there; what is left is to string them together, from the last line of the forward pass to the first. It takes what the forward has seen (`acts`), for one text, and fills a dict with the
-# names of the checkpoint. Read it beside `gpt2` of notebook 00, from the bottom of that to its top.
+# Every piece is there; what is left is to string them together, from the last line of the forward pass to the first. It takes what the forward has seen (`acts`),
+# for one text, and fills a dict with the names of the checkpoint. Read it beside `gpt2` of notebook 00, from the bottom of that to its top.
 
 # %%
 def gradients(ids, targets, params, config):
@@ -541,8 +559,8 @@ print(f"{len(mine)} arrays, {sum(a.size for a in mine.values()):,} gradients: th
 # %% [markdown]
 # ### One number for all of them
 #
-# Both could share a mistake. Nudging each of the 5.9 million weights is out of the question, but **all at once** can be nudged: in a random direction $d$. The loss must then change by $g \cdot d$,
-# and if one large gradient were wrong, it would not.
+# Both could share a mistake. Nudging each of the 5.9 million weights is out of the question, but **all at once** can be nudged: in a random direction $d$. The
+# loss must then change by $g \cdot d$, and if one large gradient were wrong, it would not.
 #
 # $$\frac{L(\theta + h\,d) - L(\theta - h\,d)}{2h} \approx g \cdot d$$
 
@@ -573,7 +591,8 @@ assert abs(asked - expected) < 1e-5 * math.sqrt(dot(gradient, gradient))
 #
 # ## How the judge himself fails
 #
-# How small should $h$ be? As small as possible, says the definition of a derivative. Before you run the next cell, draw what you expect: the error of the finite difference over $h$.
+# How small should $h$ be? As small as possible, says the definition of a derivative. Before you run the next cell, draw what you expect: the error of the finite
+# difference over $h$.
 
 # %%
 block = {name: array for name, array in gradient.items() if name.startswith("h.2.")}
@@ -610,8 +629,9 @@ style.without_frame(axes, "top", "right")
 figure
 
 # %% [markdown]
-# From the right to the left: at first the error falls with $h^2$, as the loss bends ever less within so short a way. Then it turns, and **rises**: the two losses differ only in their last digits, and these are rounding.
-# Divided by a tiny $h$, rounding becomes large. The best step is near $\varepsilon^{1/3}$, where $\varepsilon$ is the rounding of 1: there is no good step at all in float32, and a comfortable one in float64.
+# From the right to the left: at first the error falls with $h^2$, as the loss bends ever less within so short a way. Then it turns, and **rises**: the two losses
+# differ only in their last digits, and these are rounding. Divided by a tiny $h$, rounding becomes large. The best step is near $\varepsilon^{1/3}$, where
+# $\varepsilon$ is the rounding of 1: in float32 that leaves a few digits, with luck; in float64 about ten, and a wide range of steps that are good enough.
 
 # %%
 for dtype in (np.float32, np.float64):
@@ -621,8 +641,9 @@ for dtype in (np.float32, np.float64):
 # %% [markdown]
 # ## A gradient to look at
 #
-# Between the first layer and the last stands the residual stream, and the gradient can be read there too: how does the loss of *one* token depend on every place of the stream? Take the sentence from above. The last token
-# is ` dog`; which of the tokens before it does its loss depend on? The bars at the right multiply the gradient with the token's own embedding: below zero, the token lowers the loss.
+# Between the first layer and the last stands the residual stream, and the gradient can be read there too: how does the loss of *one* token depend on every place
+# of the stream? Take the sentence from above. The last token is ` dog`; which of the tokens before it does its loss depend on? The bars at the right multiply the
+# gradient with the token's own embedding: below zero, the token lowers the loss.
 
 # %%
 seen = lens.gradients_view(gpt, "A dog and a cat played. The dog", position=-1)
@@ -630,8 +651,8 @@ figure = lens.draw_gradients(seen, "stories; the loss is that of the last token 
 figure
 
 # %% [markdown]
-# The ` dog` at the beginning helps. The ` cat` hurts, about as much: it is the other candidate. The last place has no gradient at all: what is read there comes after the prediction. Nothing of this was written into the
-# model; it follows from a chain of products.
+# The ` dog` at the beginning helps. The ` cat` hurts, about as much: it is the other candidate. The last place has no gradient at all: what is read there comes
+# after the prediction. Nothing of this was written into the model; it follows from a chain of products.
 #
 # Now the left picture, from top to bottom. Numbers for the last place that counts, ` The`:
 
@@ -642,14 +663,16 @@ for name, g, row in list(zip(seen.names, seen.stream[:, -2], x[:, -2], strict=Tr
     print(f"{name:9} gradient {np.linalg.norm(g):.2f}, like the top's {alike:+.2f}; the stream's own deviation {row.std():.2f}")
 
 # %% [markdown]
-# Two things are worth a pause. From the top down to block 0 the gradient keeps its length, and much of its direction: the stream is a road on which it passes five blocks almost untouched (rule 2), while each block adds its
-# own contribution. This is why deep GPTs can be trained. And then, at the very bottom, it becomes ten times longer. That is the layer norm's $1/\sigma$: the embeddings are small, block 0 writes something large over
-# them, and a small arrow turns further when its tip is moved.
+# Two things are worth a pause. From the top down to block 0 the gradient keeps its length, and much of its direction: the stream is a road on which it passes
+# five blocks almost untouched (rule 2), while each block adds its own contribution. This is a large part of why deep GPTs can be trained. And then, at the very
+# bottom, it becomes ten times longer. That is the layer norm's $1/\sigma$: the embeddings are small, block 0 writes something large over them, and a small arrow
+# turns further when its tip is moved.
 #
 # ## One step down
 #
-# Now use it. Move all weights a little against the gradient, $\theta \leftarrow \theta - \text{lr} \cdot g$. To first order the loss falls by $\text{lr} \cdot |g|^2$. This cannot go on for ever: a straight line goes below zero, which
-# a loss never does. The next term is the curvature along the gradient, and it costs two more gradients: the gradient a little ahead, minus the gradient a little behind.
+# Now use it. Move all weights a little against the gradient, $\theta \leftarrow \theta - \text{lr} \cdot g$. To first order the loss falls by
+# $\text{lr} \cdot |g|^2$. This cannot go on for ever: a straight line goes below zero, which a loss never does. The next term is the curvature along the
+# gradient, and it costs two more gradients: the gradient a little ahead, minus the gradient a little behind.
 #
 # $$L(\theta - \text{lr}\, g) \approx L - \text{lr}\,|g|^2 + \tfrac12\, \text{lr}^2\; g^{\top} H g$$
 
@@ -685,21 +708,23 @@ axes.semilogx(rates, got, "o-", color=style.QUERY, label="got")
 axes.axhline(loss, color=style.INK, linewidth=0.8)
 axes.text(rates[0], loss + 0.06, "before the step", fontsize=9, color=style.INK)
 axes.axvline(2 / curvature, color=style.INK, linewidth=0.8, linestyle=":")
-axes.text(2 / curvature * 0.96, 0.1, "2 / curvature", fontsize=9, color=style.INK, ha="right", rotation=90)
+axes.text(2 / curvature * 1.05, 0.1, "2 / curvature", fontsize=9, color=style.INK, rotation=90)
 axes.set(xlabel="learning rate", ylabel="loss after one step (nats per token)", ylim=(0, 1.8 * loss))
 axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 0.9))
 style.without_frame(axes, "top", "right")
 figure
 
 # %% [markdown]
-# For small rates the promise is kept. Then the bend takes over; a rate of $2/\text{curvature}$ lands, by the parabola, as high on the other side of the valley as it began, and everything beyond makes the model worse. So there is
-# a best rate, it depends on the place and on the direction, and no formula gives it beforehand. Training (notebook 08) is the art of living with that.
+# For small rates the promise is kept. Then the bend takes over; a rate of $2/\text{curvature}$ lands, by the parabola, as high on the other side of the valley as
+# it began, and everything beyond makes the model worse. So there is a best rate, it depends on the place and on the direction, and no formula gives it
+# beforehand. Training (notebook 08) is the art of living with that.
 #
 # (And do not rejoice over the fallen loss: this is one text, and one step on it makes the model better at *this* text.)
 #
 # ## What people get wrong
 #
-# * *"Backpropagation is how the network learns."* It moves nothing: it answers a question about weights that stay as they are. Learning is the subtraction that follows, and there are many ways to do it.
+# * *"Backpropagation is how the network learns."* It moves nothing: it answers a question about weights that stay as they are. Learning is the subtraction that
+#   follows, and there are many ways to do it.
 
 # %%
 before = {name: array.copy() for name, array in P.walk(gpt.params)}
@@ -708,8 +733,8 @@ assert all(np.array_equal(before[name], array) for name, array in P.walk(gpt.par
 print("after a backward pass every weight is, bit for bit, what it was")
 
 # %% [markdown]
-# * *"Backpropagation is something else than the chain rule."* It is the chain rule with the brackets set from the left. A chain of tables (Jacobians) from a loss to a deep layer can be multiplied in either order; the answer
-#   is the same, the work is not. From the loss on, there is always one row to carry:
+# * *"Backpropagation is something else than the chain rule."* It is the chain rule with the brackets set from the left. A chain of tables (Jacobians) from a loss
+#   to a deep layer can be multiplied in either order; the answer is the same, the work is not. From the loss on, there is always one row to carry:
 
 # %%
 width, depth = 256, 6
@@ -723,7 +748,8 @@ assert np.allclose(from_the_loss, row @ from_the_input)
 print(f"the same numbers; {depth * width**2:,} multiplications from the loss, {depth * width**3:,} from the input")
 
 # %% [markdown]
-# * *"To go back through a softmax the whole Jacobian must be stored."* For one head over 256 tokens it would have 16.8 million entries. One sum per row does it; so it does for layer norm, and for everything else here.
+# * *"To go back through a softmax the whole Jacobian must be stored."* For one head over 256 tokens it would have 16.8 million entries. One sum per row does it;
+#   so it does for layer norm, and for everything else here.
 
 # %%
 n = 256
@@ -735,7 +761,8 @@ print(f"{jacobians.size:,} numbers with the Jacobian, {p.size:,} without; the sa
 del jacobians
 
 # %% [markdown]
-# * *"Its loss is the squared error."* Then a model that is confidently wrong could not be corrected. Two tokens, and the logit of the wrong one is ahead by 2, 5 or 10:
+# * *"Its loss is the squared error."* Then a model that is confidently wrong could not be corrected. Two tokens, and the logit of the wrong one is ahead by 2, 5
+#   or 10:
 
 # %%
 for ahead_by in (2.0, 5.0, 10.0):
@@ -744,8 +771,9 @@ for ahead_by in (2.0, 5.0, 10.0):
     print(f"wrong by {ahead_by:4.1f}: gradient at the right logit {p[0] - 1:.3f} by cross-entropy, {squared[0]:.5f} by squared error")
 
 # %% [markdown]
-# * *"Whether the gradients of a batch are summed or averaged makes no difference."* With plain gradient descent it is a factor of the learning rate, here 30; clipping cuts at another place. AdamW divides by the gradient's own
-#   size and does not notice. What is always wrong is a mean of means when texts differ in length: a token in a short text would then weigh more.
+# * *"Whether the gradients of a batch are summed or averaged makes no difference."* With plain gradient descent it is a factor of the learning rate, here 30;
+#   clipping cuts at another place. AdamW divides by the gradient's own size and does not notice. What is always wrong is a mean of means when texts differ in
+#   length: a token in a short text would then weigh more.
 
 # %%
 halves = [ids[:21], ids[20:]]  # 20 next tokens, and 10
@@ -764,8 +792,8 @@ print("AdamW's first step by the mean and by the sum: the same,", steps[0][0].ro
 # %% [markdown]
 # ## Exercises
 #
-# **Easy.** A model is trained at a temperature: its loss is $-\log \text{softmax}(z / T)_t$. Write `tempered_backward(dlosses, logits, targets, temperature)`: the gradient at the logits `[n, n_vocab]`. `dlosses [n]` is the
-# gradient at each of the `n` losses, `targets [n]` are the right tokens.
+# **Easy.** A model is trained at a temperature: its loss is $-\log \text{softmax}(z / T)_t$. Write `tempered_backward(dlosses, logits, targets, temperature)`:
+# the gradient at the logits `[n, n_vocab]`. `dlosses [n]` is the gradient at each of the `n` losses, `targets [n]` are the right tokens.
 
 # %%
 def tempered_backward(dlosses, logits, targets, temperature):
@@ -785,8 +813,9 @@ ch07.tempered_backward(tempered_backward);
 # ```
 # </details>
 #
-# **Medium.** Llama and its kin have replaced layer norm by RMS norm: no mean is taken away, no bias added, $y = w\, x / \sqrt{\text{mean}(x^2) + \varepsilon}$. Which of the two silent directions is still silent?
-# Write `rms_norm_backward(dout, x, weight, eps)` → `dx, dweight`, for `x` and `dout` `[n, n_embd]`, `weight` `[n_embd]`.
+# **Medium.** Llama and its kin have replaced layer norm by RMS norm: no mean is taken away, no bias added, $y = w\, x / \sqrt{\text{mean}(x^2) + \varepsilon}$.
+# Which of the two silent directions is still silent? Write `rms_norm_backward(dout, x, weight, eps)` → `dx, dweight`, for `x` and `dout` `[n, n_embd]`, `weight`
+# `[n_embd]`.
 
 # %%
 def rms_norm_backward(dout, x, weight, eps):
@@ -808,12 +837,16 @@ ch07.rms_norm_backward(rms_norm_backward);
 # ```
 # </details>
 #
-# **Hard, an investigation.** How large a step can gradient descent bear, in *whatever* direction? In the direction of the greatest curvature (the largest eigenvalue $\lambda$ of the Hessian, the table of second derivatives) a rate above $2/\lambda$ makes every
-# step overshoot by more than it gained. The Hessian of a model with a million weights has $10^{12}$ entries, but its product with a vector $v$ costs two gradients, as above: $Hv \approx (g(x + hv) - g(x - hv)) / 2h$. Multiply again and again, keep the length at 1, and
-# $v$ turns into the direction of the largest eigenvalue. Write `sharpness(gradient, x)`: the eigenvalue of largest magnitude at `x` `[n]`, for a function `gradient(x)` that gives `[n]` in float64; a relative error of 1 % is good enough.
+# **Hard, an investigation.** How large a step can gradient descent bear, in *whatever* direction? In the direction of the greatest curvature (the largest
+# eigenvalue $\lambda$ of the Hessian, the table of second derivatives) a rate above $2/\lambda$ makes every step overshoot by more than it gained. The Hessian of
+# a model with a million weights has $10^{12}$ entries, but its product with a vector $v$ costs two gradients, as above:
+# $Hv \approx (g(x + hv) - g(x - hv)) / 2h$. Multiply again and again, keep the length at 1, and $v$ turns into the direction of the largest eigenvalue. Write
+# `sharpness(gradient, x)`: the eigenvalue of largest magnitude at `x` `[n]`, for a function `gradient(x)` that gives `[n]` in float64; a relative error of 1 % is
+# good enough.
 #
-# Then look. Below is the tiny model as such a function. Run gradient descent on it for 200 steps, at a tenth, a half, twice, four times and eight times $2/\lambda$ (with the $\lambda$ of the beginning). Does every rate above
-# $2/\lambda$ end in disaster, as the sentence above suggests? Watch $\lambda$ on the way, not the loss alone.
+# Then look. Below is the tiny model as such a function. Run gradient descent on it for 200 steps, at a tenth, a half, twice, four times and eight times
+# $2/\lambda$ (with the $\lambda$ of the beginning). Does every rate above $2/\lambda$ end in disaster, as the sentence above suggests? Watch $\lambda$ on the
+# way, not the loss alone.
 
 # %%
 def tiny_gradient(x):  # [n] -> [n]: the tiny model's weights in one row, and their gradient
@@ -853,9 +886,10 @@ ch07.sharpness(sharpness);
 #
 # <details><summary>what there is to see</summary>
 #
-# At the small rates the loss falls, and $\lambda$ first *rises* to a multiple of what it was: downhill the valley becomes narrower. A little above $2/\lambda$ the loss jumps about, but the jumps carry the weights
-# to a flatter place, where $\lambda$ is below $2/\text{lr}$, and there they come to rest, lower than the small rates got. Far above there is no such place, and the loss grows without bounds. So a large rate does not only go faster: it chooses
-# flatter valleys. Cohen et al. 2021 found that many networks, trained by full-batch gradient descent, go to this *edge of stability* by themselves and stay there.
+# At the small rates the loss falls, and $\lambda$ first *rises* to a multiple of what it was: downhill the valley becomes narrower. A little above $2/\lambda$
+# the loss jumps about, but the jumps carry the weights to a flatter place, where $\lambda$ is below $2/\text{lr}$, and there they come to rest, lower than the
+# small rates got. Far above there is no such place, and the loss grows without bounds. So a large rate does not only go faster: it chooses flatter valleys. Cohen
+# et al. 2021 found that many networks, trained by full-batch gradient descent, go to this *edge of stability* by themselves and stay there.
 #
 # </details>
 #

@@ -1,10 +1,11 @@
 # %% [markdown]
 # # 08 · How does a model grow out of noise?
 #
-# **You will be able to** train a GPT-2 from random numbers, say what its loss should be at every stage and why, choose a learning rate with reasons, and tell learning
-# from learning by heart.
+# **You will be able to** train a GPT-2 from random numbers, say what its loss should be at every stage and why, choose a learning rate with reasons, and tell
+# learning from learning by heart.
 #
-# **You need** notebook 00 (the forward pass) and 07 (gradients). All runs here are small, some 30,000 weights and a few seconds each; what they show holds for large ones, and where it does not, it is said.
+# **You need** notebook 00 (the forward pass) and 07 (gradients). All runs here are small, some 30,000 weights and a few seconds each; what they show holds for
+# large ones, and where it does not, it is said.
 
 # %%
 import os
@@ -35,8 +36,8 @@ from nanogpt_np.training.options import TrainOptions
 # %% [markdown]
 # ## What it is asked
 #
-# The text is 300,000 characters of Shakespeare. The **last** tenth is *held out*: measured, never learned. The cut is one place in the text; why not single lines here and there is shown below. To see as much as
-# possible happen in a few seconds, the tokens are bytes: 256, and one that stands for the end of a text.
+# The text is 300,000 characters of Shakespeare. The **last** tenth is *held out*: measured, never learned. The cut is one place in the text; why not single lines
+# here and there is shown below. To see as much as possible happen in a few seconds, the tokens are bytes: 256, and one that stands for the end of a text.
 
 # %%
 documents = data.read_documents(["texts/shakespeare.txt"])
@@ -46,7 +47,8 @@ train_ids, held_ids = (data.encode_documents(part, tokenizer) for part in (kept,
 print(f"{len(train_ids):,} tokens to learn from, {len(held_ids):,} held out, {tokenizer.n_vocab} in the vocabulary")
 
 # %% [markdown]
-# The text is cut into windows of `n_ctx` tokens, which are shuffled. What is asked at each place of a window is the **next** token: the targets are the same text, moved by one.
+# The text is cut into windows of `n_ctx` tokens, which are shuffled. What is asked at each place of a window is the **next** token: the targets are the same
+# text, moved by one.
 
 # %%
 n_ctx = 32
@@ -75,11 +77,12 @@ for factor in (1, 5, 50):
     print(f"matrices of size {0.02 * factor:.2f}: loss {loss:.2f}")
 
 # %% [markdown]
-# Small random weights make small logits; then all tokens are about equally likely, each gets 1/257, and the loss is $-\log(1/257) = \ln 257$. If your first loss is *not* the logarithm of the size of the vocabulary, look for the bug
-# before you train. Large random weights are worse than knowing nothing: they are sure of random things.
+# Small random weights make small logits; then all tokens are about equally likely, each gets 1/257, and the loss is $-\log(1/257) = \ln 257$. If your first loss
+# is *not* the logarithm of the size of the vocabulary, look for the bug before you train. Large random weights are worse than knowing nothing: they are sure of
+# random things.
 #
-# GPT-2 begins with a standard deviation of 0.02. That was chosen for rows of 768 numbers and more; a product of two rows grows with the root of their length, so narrow models should begin larger, by $\sqrt{768 / n_\text{embd}}$. Ours do,
-# and still begin near $\ln 257$.
+# GPT-2 begins with a standard deviation of 0.02. That was chosen for rows of 768 numbers and more; a product of two rows grows with the root of their length, so
+# narrow models should begin larger, by $\sqrt{768 / n_\text{embd}}$. Ours do, and still begin near $\ln 257$.
 
 # %%
 def fresh(config, rng):
@@ -93,8 +96,8 @@ def fresh(config, rng):
 # %% [markdown]
 # ## One step, many steps
 #
-# Five lines make a step: a batch; its gradient (notebook 07); *clipping*, by which a gradient longer than 1 is shortened to 1, its direction kept; the learning rate of this step; and the optimizer, which moves the weights. All five are the library's. What they do is
-# taken apart below.
+# Five lines make a step: a batch; its gradient (notebook 07); *clipping*, by which a gradient longer than 1 is shortened to 1, its direction kept; the learning
+# rate of this step; and the optimizer, which moves the weights. All five are the library's. What they do is taken apart below.
 
 # %%
 class Plan(NamedTuple):
@@ -136,8 +139,9 @@ def batches(windows, n_batch=16):
 # %% [markdown]
 # ## The order in which it learns
 #
-# Two tables can be made by counting, without any model. *How often is each byte?* And: *how often is each byte after each other byte?* Guessing by the first needs no context at all, by the second a context of one. Their losses
-# on the held-out text are marks to measure a model by. What do you expect: will it reach them, in which order, and will it stay there?
+# Two tables can be made by counting, without any model. *How often is each byte?* And: *how often is each byte after each other byte?* Guessing by the first
+# needs no context at all, by the second a context of one. Their losses on the held-out text are marks to measure a model by. What do you expect: will it reach
+# them, in which order, and will it stay there?
 
 # %%
 n_vocab = config.n_vocab
@@ -156,8 +160,8 @@ for name, loss in marks.items():
     print(f"{name:18} {loss:.2f} nats per token")
 
 # %% [markdown]
-# Now the run, 500 steps, less than once through the text. At a few steps we stop and ask the model about one stretch of held-out text: its loss, and how far its answers are from those of the two tables, as the Kullback-Leibler divergence
-# $\sum p \log (p / q)$, in nats: 0 means that it *is* the table.
+# Now the run, 500 steps, less than once through the text. At a few steps we stop and ask the model about one stretch of held-out text: its loss, and how far its
+# answers are from those of the two tables, as the Kullback-Leibler divergence $\sum p \log (p / q)$, in nats: 0 means that it *is* the table.
 
 # %%
 n_asked = 2048
@@ -220,9 +224,10 @@ for axes, place in ((upper, "center right"), (lower, "upper right")):
 figure
 
 # %% [markdown]
-# It does not learn "a bit of everything". First it learns which bytes are frequent, and for a moment around step 20 it nearly **is** the first table. Then it leaves that one and approaches the second: look at the flat stretch of the loss around step 100. What a context of one has to say
-# has been learned, and little seems to move. Then it leaves the second table as well, and falls below its loss: now it knows something that no table of pairs can know, it has begun to look further back. Each
-# of these stages is easier to find than the next. A flat stretch is easily taken for the end of learning, and is often the end of a stage.
+# It does not learn "a bit of everything". First it learns which bytes are frequent, and for a moment around step 20 it nearly **is** the first table. Then it
+# leaves that one and approaches the second: look at the flat stretch of the loss around step 100. What a context of one has to say has been learned, and little
+# seems to move. Then it leaves the second table as well, and falls below its loss: now it knows something that no table of pairs can know, it has begun to look
+# further back. Each of these stages is easier to find than the next. A flat stretch is easily taken for the end of learning, and is often the end of a stage.
 #
 # What it writes at these moments (`␣` is a space, `\n` a new line; at the beginning most of what it says is not even a letter):
 
@@ -236,8 +241,9 @@ for n, weights in copies.items():
 # %% [markdown]
 # ## The same twice
 #
-# Was that luck? The seed decides the fresh weights and the order of the windows, and nothing else is left to chance. So the same seed gives the same weights **to the last bit**. That is worth an assertion: a run that cannot be repeated cannot
-# be debugged. And here is what the library's own training loop makes of the same plan, from the text file to the model on disk:
+# Was that luck? The seed decides the fresh weights and the order of the windows, and nothing else is left to chance. So the same seed gives the same weights **to
+# the last bit**. That is worth an assertion: a run that cannot be repeated cannot be debugged. And here is what the library's own training loop makes of the same
+# plan, from the text file to the model on disk:
 
 # %%
 plan = Plan(steps=20, warmup=10)
@@ -256,8 +262,9 @@ for (name, mine), (_, other), (_, library) in zip(P.walk(once), P.walk(again), P
 print("20 steps, twice here and once in the library: every weight the same, to the last bit")
 
 # %% [markdown]
-# A long run must survive a power cut. What has to be kept? The weights, of course; also Adam's two means for each weight, the number of the step (it decides the batch and the learning rate), and the state of the random generator, where
-# there is dropout. With these, stopping makes no difference at all; without Adam's means, it does.
+# A long run must survive a power cut. What has to be kept? The weights, of course; also Adam's two means for each weight, the number of the step (it decides the
+# batch and the learning rate), and the state of the random generator, where there is dropout. With these, stopping makes no difference at all; without Adam's
+# means, it does.
 
 # %%
 def go_on(params, optimizer, first, last, plan, n_batch=16):
@@ -286,11 +293,13 @@ print(f"last loss without a stop {first[-1]:.2f}, resumed with everything {resul
 # %% [markdown]
 # ## AdamW, by hand
 #
-# Plain gradient descent moves each weight by $\text{lr} \cdot g$. Adam keeps two running means for each weight, of the gradient and of its square, and moves by their quotient:
+# Plain gradient descent moves each weight by $\text{lr} \cdot g$. Adam keeps two running means for each weight, of the gradient and of its square, and moves by
+# their quotient:
 #
 # $$m \leftarrow 0.9\,m + 0.1\,g \qquad v \leftarrow 0.99\,v + 0.01\,g^2 \qquad w \leftarrow w - \text{lr}\, \frac{m / (1 - 0.9^t)}{\sqrt{v / (1 - 0.99^t)} + \varepsilon}$$
 #
-# Both begin at zero, so that after $t$ steps they hold only a part of what they should; the divisions by $1 - 0.9^t$ and $1 - 0.99^t$ make that good. The W is for *weight decay*: before, the weight itself shrinks by $\text{lr} \cdot \text{decay} \cdot w$. Three steps with a pencil:
+# Both begin at zero, so that after $t$ steps they hold only a part of what they should; the divisions by $1 - 0.9^t$ and $1 - 0.99^t$ make that good. The W is
+# for *weight decay*: before, the weight itself shrinks by $\text{lr} \cdot \text{decay} \cdot w$. Three steps with a pencil:
 
 # %%
 w, m, v, lr, decay = 1.0, 0.0, 0.0, 0.1, 0.1
@@ -306,8 +315,9 @@ for t, g in enumerate((0.5, -2.0, 0.1), start=1):
     print(f"t {t}  g {g:+.1f}   m {m:+.3f} -> {m_full:+.3f}   v {v:.3f} -> {v_full:.3f}   moves by {-move:+.3f}   w {w:.3f}")
 
 # %% [markdown]
-# Look at the first step: $m/\sqrt v = g/|g|$. It is **lr in size, whatever the gradient**; a gradient a million times smaller gives the same step. So the learning rate of Adam is a length, about how far a weight may go in one step, and the scale of the loss drops out.
-# What that is good for shows where the loss is steep in one weight and flat in another:
+# Look at the first step: $m/\sqrt v = g/|g|$. It is **lr in size, whatever the gradient**; a gradient a million times smaller gives the same step. So the
+# learning rate of Adam is a length, about how far a weight may go in one step, and the scale of the loss drops out. What that is good for shows where the loss is
+# steep in one weight and flat in another:
 
 # %%
 def slide(name, lr, angle=0.0, n_steps=80):
@@ -339,8 +349,10 @@ style.without_frame(axes, "top", "right")
 figure
 
 # %% [markdown]
-# Gradient descent must take a rate below 2/100, or the steep weight flies off (notebook 07); with that it jumps to and fro in the steep one and creeps in the flat one. Adam does not notice the factor of 100 at all: it goes straight, overshoots once, as its mean remembers,
-# and is there. But it looks at each weight *by itself*. Turn the same valley by 45 degrees, so that steep and flat are mixtures of the two weights, and the advantage is gone, while gradient descent notices nothing:
+# Gradient descent must take a rate below 2/100, or the steep weight flies off (notebook 07); with that it jumps to and fro in the steep one and creeps in the
+# flat one. Adam does not notice the factor of 100 at all: it goes straight, overshoots once, as its mean remembers, and is there. But it looks at each weight *by
+# itself*. Turn the same valley by 45 degrees, so that steep and flat are mixtures of the two weights, and the advantage is gone, while gradient descent notices
+# nothing:
 
 # %%
 for name, lr in (("gradient descent", 0.019), ("Adam", 0.1)):
@@ -349,8 +361,9 @@ for name, lr in (("gradient descent", 0.019), ("Adam", 0.1)):
     print(f"{name:16} loss after 80 steps {straight:.3f}, in the turned valley {turned:.3f}")
 
 # %% [markdown]
-# How does this look in the run above? If the last gradients of a weight agree, $|m| / \sqrt v$ is 1, and it moves at full speed. If they are pure noise of either sign, the mean of about ten of them is smaller: half of the weights are then below 0.15
-# (that is $0.67\,\sqrt{0.1/1.9}$, from the weights of the mean). The median over the weights of the block:
+# How does this look in the run above? If the last gradients of a weight agree, $|m| / \sqrt v$ is 1, and it moves at full speed. If they are pure noise of either
+# sign, the mean of about ten of them is smaller: half of the weights are then below 0.15 (that is $0.67\,\sqrt{0.1/1.9}$, from the weights of the mean). The
+# median over the weights of the block:
 
 # %%
 noise = 0.674 * math.sqrt((1 - 0.9) / (1 + 0.9))
@@ -359,8 +372,9 @@ for n, median in agreement:
 assert agreement[0][1] > 3 * noise and 0.6 * noise < agreement[-1][1] < 1.4 * noise
 
 # %% [markdown]
-# In the beginning the batches agree. Later the steps are as good as noise: one batch pulls here, the next one there, and the weights jitter around a place that they cannot come closer to. The remedy is a smaller step, which averages over more
-# batches. Below, a model has gone 200 steps at a constant, rather high rate. What do 20 more steps give it, and what do 20 steps at a tenth of the rate?
+# In the beginning the batches agree. Later the steps are as good as noise: one batch pulls here, the next one there, and the weights jitter around a place that
+# they cannot come closer to. The remedy is a smaller step, which averages over more batches. Below, a model has gone 200 steps at a constant, rather high rate.
+# What do 20 more steps give it, and what do 20 steps at a tenth of the rate?
 
 # %%
 few = held_ids[: 2 * n_asked + 1]
@@ -384,11 +398,13 @@ for name, loss in reached.items():
 assert reached["20 smaller steps"] < min(reached["before"], reached["20 more steps"]) - 0.02
 
 # %% [markdown]
-# **That is why the learning rate comes down at the end of a run**: what looks like sudden learning is the jitter going away. (The library lets it come down along half a cosine.)
+# **That is why the learning rate comes down at the end of a run**: what looks like sudden learning is the jitter going away. (The library lets it come down along
+# half a cosine.)
 #
 # ## The learning rate, and what warm-up is for
 #
-# One number decides more than all the others. Twelve short runs, with and without *warm-up* (the rate rises from 0 during the first 20 steps). Guess the shape of the curve first: what happens at rates too small, too large, and just before too large?
+# One number decides more than all the others. Twelve short runs, with and without *warm-up* (the rate rises from 0 during the first 20 steps). Guess the shape of
+# the curve first: what happens at rates too small, too large, and just before too large?
 
 # %%
 rates = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
@@ -413,8 +429,10 @@ style.without_frame(axes, "top", "right")
 figure
 
 # %% [markdown]
-# Left, the runs are not finished: each step is too short. Right, they are hardly better than the table of bytes: the frequencies are all that they have learned. Look at the rate 0.1: with warm-up it is a usable rate, without it the first few steps, which are as long as all others then, have thrown the weights to where little can be learned. Warm-up
-# gains nothing at the best rate of this model; it makes **higher rates safe**, and so the valley wide. (At the start Adam's $\sqrt v$ rests on a few gradients; and how large a step may be depends on the place, as notebook 07 shows.)
+# Left, the runs are not finished: each step is too short. Right, they are hardly better than the table of bytes: the frequencies are all that they have learned.
+# Look at the rate 0.1: with warm-up it is a usable rate, without it the first few steps, which are as long as all others then, have thrown the weights to where
+# little can be learned. Warm-up gains nothing at the best rate of this model; it makes **higher rates safe**, and so the valley wide. (At the start Adam's
+# $\sqrt v$ rests on a few gradients; and how large a step may be depends on the place, as notebook 07 shows.)
 
 # %%
 assert found[0, 1e-1] > found[20, 1e-1] + 0.2 and found[0, 3e-1] > marks["counts of pairs"] + 0.5
@@ -425,7 +443,8 @@ for lr in (1e-2, 1e-1):
 # %% [markdown]
 # ## What is each part worth?
 #
-# A recipe has many parts: which of them matters? Change one at a time, train, compare. There is a trap. Two runs that differ in nothing but the **seed** end at different losses too. So the first question is: how far apart are runs that are the same?
+# A recipe has many parts: which of them matters? Change one at a time, train, compare. There is a trap. Two runs that differ in nothing but the **seed** end at
+# different losses too. So the first question is: how far apart are runs that are the same?
 
 # %%
 class Descent:
@@ -463,12 +482,14 @@ for name, loss in changed.items():
 assert max(narrow) > max(same) + luck
 
 # %% [markdown]
-# Most of the famous ingredients cannot be told from luck here. That does not make them useless: weight decay and clipping are insurance for long runs, and a hundred steps are none. What it does mean is that **a comparison of two runs is worth nothing unless you know how far
-# two equal runs lie apart**. Two things do matter even here. One is AdamW. The other is where the weights begin: too small, and it depends on the seed how long the model takes to get away.
+# Most of the famous ingredients cannot be told from luck here. That does not make them useless: weight decay and clipping are insurance for long runs, and a
+# hundred steps are none. What it does mean is that **a comparison of two runs is worth nothing unless you know how far two equal runs lie apart**. Two things do
+# matter even here. One is AdamW. The other is where the weights begin: too small, and it depends on the seed how long the model takes to get away.
 #
 # ## How many windows make a batch?
 #
-# A batch's gradient is an estimate: the true one, over all of the text, plus noise. Twice the windows, half the noise (in square), twice the time. Below, how well do the gradients of two *different* batches agree, as the cosine of the angle between them: 1 the same direction, 0 at right angles?
+# A batch's gradient is an estimate: the true one, over all of the text, plus noise. Twice the windows, half the noise (in square), twice the time. Below, how
+# well do the gradients of two *different* batches agree, as the cosine of the angle between them: 1 the same direction, 0 at right angles?
 
 # %%
 def gradient_of(params, numbers):
@@ -492,15 +513,17 @@ for n in (0, 20, 500):
     assert agree[1] < agree[8] < agree[64]
 
 # %% [markdown]
-# At the beginning a few windows say it all; more would be wasted work. Later each window pulls its own way, and a larger batch pays. So the right size grows during a run; the hard exercise measures it.
+# At the beginning a few windows say it all; more would be wasted work. Later each window pulls its own way, and a larger batch pays. So the right size grows
+# during a run; the hard exercise measures it.
 #
 # ## Learning by heart
 #
-# Now a text of 1,500 characters, read again and again. A part of it is set aside in two ways. *By position*: the 2,200 characters that follow. *At random*: of all windows that can be cut from the 1,500 characters, one at each place, a tenth is drawn by lot and not
-# trained on. Both are "unseen". Which of them tells the truth?
+# Now a text of 1,500 characters, read again and again. A part of it is set aside in two ways. *By position*: the 1,300 characters that follow. *At random*: of
+# all windows that can be cut from the 1,500 characters, one at each place, a tenth is drawn by lot and not trained on. Both are "unseen". Which of them tells the
+# truth?
 
 # %%
-short, following = (np.array(tokenizer.encode(kept[0][part])) for part in (slice(0, 1500), slice(1500, 3700)))
+short, following = (np.array(tokenizer.encode(kept[0][part])) for part in (slice(0, 1500), slice(1500, 2800)))
 starts = np.random.default_rng(3).permutation(len(short) - n_ctx)
 drawn_out, trained_on = starts[:146], starts[146:]
 
@@ -513,7 +536,7 @@ def cut(ids, starts):  # -> ids, targets [n, n_ctx]
 def by_heart(dropout):
     """-> rows of step, loss on windows trained on, on those drawn out, on the text that follows."""
     wide = config.replace(n_embd=64, dropout=dropout)
-    sets = (cut(short, trained_on[:64]), cut(short, drawn_out[:64]), cut(following, range(0, 2048, n_ctx)))
+    sets = (cut(short, trained_on[:40]), cut(short, drawn_out[:40]), cut(following, range(0, 40 * n_ctx, n_ctx)))
     rows, lots = [], np.random.default_rng(5)
 
     def measure(n, params, optimizer):
@@ -544,14 +567,16 @@ for axes, (dropout, rows) in zip(figure.subplots(1, 2, sharey=True), curves.item
     axes.set(xlabel="steps", title=f"dropout {dropout}", ylim=(0, 5.8))
     style.without_frame(axes, "top", "right")
 figure.axes[0].set_ylabel("loss (nats per token)")
-figure.axes[0].legend(frameon=False, loc="lower left")
+figure.axes[0].legend(frameon=False, loc="upper right")
 figure
 
 # %% [markdown]
-# Left: the loss on the text that is read falls and falls. On the text that follows it has its lowest point early, and from there on the model becomes *worse*; whoever measures there stops in time (*early stopping*; the library keeps `best/`). Right: with *dropout* a fifth of the values is left out, another fifth at
+# Left: the loss on the text that is read falls and falls. On the text that follows it has its lowest point early, and from there on the model becomes *worse*;
+# whoever measures there stops in time (*early stopping*; the library keeps `best/`). Right: with *dropout* a fifth of the values is left out, another fifth at
 # every step, so that nothing can rely on a single value. Learning by heart becomes slow.
 #
-# The windows drawn out at random say nothing of all this. Each of their tokens has been a target, in windows that began a few places away. A held-out set that **overlaps** the training set measures memory. That is why the library holds out whole documents, or the end of a text.
+# The windows drawn out at random say nothing of all this. Each of their tokens has been a target, in windows that began a few places away. A held-out set that
+# **overlaps** the training set measures memory. That is why the library holds out whole documents, or the end of a text.
 
 # %%
 rows = curves[0.0]
@@ -562,8 +587,9 @@ print(f"in the end: {rows[-1, 1]:.2f} on what was trained on, {rows[-1, 2]:.2f} 
 # %% [markdown]
 # ## Two models, two vocabularies: which one is better?
 #
-# Losses in nats *per token* cannot be compared when the tokens differ: a longer token is harder to guess and says more. Count instead what both have in common, the bytes of the text: **bits per byte** is the whole loss over the held-out text, in bits ($\div \ln 2$),
-# divided by the bytes of that text. It is the size to which the model could compress it. The same shape of model, on tokens of a vocabulary of 512:
+# Losses in nats *per token* cannot be compared when the tokens differ: a longer token is harder to guess and says more. Count instead what both have in common,
+# the bytes of the text: **bits per byte** is the whole loss over the held-out text, in bits ($\div \ln 2$), divided by the bytes of that text. It is the size to
+# which the model could compress it. The same shape of model, on tokens of a vocabulary of 512:
 
 # %%
 words = Tokenizer.train(kept, 512)
@@ -578,12 +604,13 @@ for name, found_loss in (("bytes", of_bytes), ("512 tokens", of_words)):
 assert of_words.loss > 1.5 * of_bytes.loss and abs(of_words.bits_per_byte - of_bytes.bits_per_byte) < 0.5
 
 # %% [markdown]
-# By nats per token the second looks hopeless; by bits per byte they are close, and it had half the steps. (With each step it reads about twice as much text, and a window of 32 tokens sees twice as far back.)
+# By nats per token the second looks hopeless; by bits per byte they are close, and it had half the steps. (With each step it reads about twice as much text, and
+# a window of 32 tokens sees twice as far back.)
 #
 # ## What a step costs
 #
-# A rule of thumb says: **6 · N · tokens** operations, for N weights. Each weight is multiplied and added once per token, that makes 2; backward costs two such products (notebook 07), that makes 6. How good is the rule? The arithmetic of this library is a module that is passed along
-# (`ops`), so pass one that counts:
+# A rule of thumb says: **6 · N · tokens** operations, for N weights. Each weight is multiplied and added once per token, that makes 2; backward costs two such
+# products (notebook 07), that makes 6. How good is the rule? The arithmetic of this library is a module that is passed along (`ops`), so pass one that counts:
 
 # %%
 def counting(total):
@@ -619,8 +646,9 @@ for name, p, c, batch in (("ours", copies[500], config, (ids, targets)),
 print(f"measured: {6 * P.count(params) * 500 * 512 / seconds / 1e9:.1f} billion operations per second in our run")
 
 # %% [markdown]
-# The rule counts the tables of input embeddings and positions, which are only looked up (in our tiny model they are a quarter of all weights), and it forgets attention, each token with each before it (which shows in *stories*, over 256 tokens).
-# So the time for a training can be known before it begins. The project's own model, by its log, and what would come next, at the same speed:
+# The rule counts the tables of input embeddings and positions, which are only looked up (in our tiny model they are a quarter of all weights), and it forgets
+# attention, each token with each before it (which shows in *stories*, over 256 tokens). So the time for a training can be known before it begins. The project's
+# own model, by its log, and what would come next, at the same speed:
 
 # %%
 def read_log(name):
@@ -639,7 +667,8 @@ for name, billions in (("gpt2", 10), ("gpt3-175b", 300)):
 # %% [markdown]
 # ## How the two models that ship were trained
 #
-# Everything above, at another size. Their logs ship with them. Cover the lower half of the picture: can you tell from the losses where the learning rate was raised, and where it came down?
+# Everything above, at another size. Their logs ship with them. Cover the lower half of the picture: can you tell from the losses where the learning rate was
+# raised, and where it came down?
 
 # %%
 def column(rows, x, y, scale=1e6):
@@ -667,7 +696,8 @@ axes[0, 0].legend(frameon=False)
 figure
 
 # %% [markdown]
-# (The small jumps in the rate: the run was stopped and gone on with, and the number of its steps was changed.) The second run of *stories* begins by losing what the first had gained at its end: the rate goes up again, the jitter is back, and the loss with it. When the rate comes down, the loss falls below where it was.
+# (The small jumps in the rate: the run was stopped and gone on with, and the number of its steps was changed.) The second run of *stories* begins by losing what
+# the first had gained at its end: the rate goes up again, the jitter is back, and the loss with it. When the rate comes down, the loss falls below where it was.
 # Had it been judged halfway, the second run would have looked like a mistake:
 
 # %%
@@ -679,7 +709,8 @@ assert by_step[10000] < by_step[4500] < by_step[7000]
 # %% [markdown]
 # ## What people get wrong
 #
-# * *"Fit X to X, and it learns to predict the next token."* Seen in real tutorials: `model.fit(X, X)`. Then the target at each place is the token that stands there, and all there is to learn is copying. The loss goes where no language model's can go, and the model is worth nothing:
+# * *"Fit X to X, and it learns to predict the next token."* Seen in real tutorials: `model.fit(X, X)`. Then the target at each place is the token that stands
+#   there, and all there is to learn is copying. The loss goes where no language model's can go, and the model is worth nothing:
 
 # %%
 copying, losses_of_copying = train(config, lambda n: (windows.batch(16 * n, 16)[0],) * 2, Plan(steps=60, lr=3e-2))
@@ -691,7 +722,8 @@ print(f"it continues 'hello' with {parrot.generate('hello', 20, temperature=0, i
 assert at_copying < 0.1 and at_next > math.log(n_vocab)
 
 # %% [markdown]
-# * *"The input is a window, the target is the one token behind it."* So it is done with Embedding-LSTM-Dense stacks that are called GPT. A GPT answers at **every** place of a window, and each answer has its target: here 32 lessons for the price of one. The same windows, the same number of steps:
+# * *"The input is a window, the target is the one token behind it."* So it is done with Embedding-LSTM-Dense stacks that are called GPT. A GPT answers at
+#   **every** place of a window, and each answer has its target: here 32 lessons for the price of one. The same windows, the same number of steps:
 
 # %%
 def last_only(n):
@@ -706,7 +738,8 @@ print(f"every place is a lesson: {same[0]:.2f} nats; the last place alone: {held
 assert held_out_loss(one_each, config) > same[0] + 0.3
 
 # %% [markdown]
-# * *"It is trained to be right as often as possible."* Accuracy has no slope: turn every weight by a hair, and the likeliest tokens stay the same. The loss moves. (And accuracy does not see whether a wrong answer was close.)
+# * *"It is trained to be right as often as possible."* Accuracy has no slope: turn every weight by a hair, and the likeliest tokens stay the same. The loss
+#   moves. (And accuracy does not see whether a wrong answer was close.)
 
 # %%
 held_batch = cut(held_ids.astype(int), range(0, 2048, n_ctx))
@@ -720,7 +753,8 @@ print(f"accuracy {right:.2f}, changes by {right_then - right}; the loss {loss:.2
 assert right == right_then
 
 # %% [markdown]
-# * *"The loss should go to zero."* Not on text that is new: what comes next is not decided by what came before. A loss near zero means copying, as above, or learning by heart, or a held-out set that leaks.
+# * *"The loss should go to zero."* Not on text that is new: what comes next is not decided by what came before. A loss near zero means copying, as above, or
+#   learning by heart, or a held-out set that leaks.
 # * *"The training loss falls, so it is getting better."* See the picture of learning by heart: the model of the circle is better than any that came after it.
 #
 # ## Exercises
@@ -743,8 +777,10 @@ ch08.bits_per_byte(bits_per_byte);
 # ```
 # </details>
 #
-# **Medium.** Is a held-out set really held out? A window that starts at `s` has the tokens `s + 1`, …, `s + n_ctx` of the text as its targets. Write `leaked(train_starts, held_starts, n_ctx)` for two arrays of starts: of all tokens of the text that are a target in some held-out window, each counted once,
-# the share (0 to 1) that is also a target in some window trained on. Then: how much leaks if every tenth of all possible windows is held out? And if every tenth is, of windows that do not overlap?
+# **Medium.** Is a held-out set really held out? A window that starts at `s` has the tokens `s + 1`, …, `s + n_ctx` of the text as its targets. Write
+# `leaked(train_starts, held_starts, n_ctx)` for two arrays of starts: of all tokens of the text that are a target in some held-out window, each counted once, the
+# share (0 to 1) that is also a target in some window trained on. Then: how much leaks if every tenth of all possible windows is held out? And if every tenth is,
+# of windows that do not overlap?
 
 # %%
 def leaked(train_starts, held_starts, n_ctx):
@@ -764,11 +800,14 @@ ch08.leaked(leaked);
 # ```
 # </details>
 #
-# **Hard, an investigation.** How many windows should a batch have? If the true gradient is $G$ and the gradient of one window scatters around it with a total variance of $S$ (summed over all weights), then the gradient of $B$ windows has the squared length $|G|^2 + S / B$ on average.
-# At $B = S / |G|^2$ signal and noise are equally long: far fewer windows waste steps, far more waste work (McCandlish et al. 2018 call it the *gradient noise scale*). Write `noise_scale(gradients)`: an estimate of $S / |G|^2$ from `gradients` `[n, n_weights]`, each that of one window. Mind that the mean of
-# $n$ gradients is still noisy itself: its squared length is $|G|^2 + S / n$ on average.
+# **Hard, an investigation.** How many windows should a batch have? If the true gradient is $G$ and the gradient of one window scatters around it with a total
+# variance of $S$ (summed over all weights), then the gradient of $B$ windows has the squared length $|G|^2 + S / B$ on average. At $B = S / |G|^2$ signal and
+# noise are equally long: far fewer windows waste steps, far more waste work (McCandlish et al. 2018 call it the *gradient noise scale*). Write
+# `noise_scale(gradients)`: an estimate of $S / |G|^2$ from `gradients` `[n, n_weights]`, each that of one window. Mind that the mean of $n$ gradients is still
+# noisy itself: its squared length is $|G|^2 + S / n$ on average.
 #
-# Then measure it on our model: `gradient_of(copies[n], [number])` for 256 windows, after 0, 20, 100 and 500 steps. How does it grow? Compare with the 16 windows of our run. What comes out if you train with the same number of *windows* in all, in batches of 4, 16 and 64?
+# Then measure it on our model: `gradient_of(copies[n], [number])` for 256 windows, after 0, 20, 100 and 500 steps. How does it grow? Compare with the 16 windows
+# of our run. What comes out if you train with the same number of *windows* in all, in batches of 4, 16 and 64?
 
 # %%
 def noise_scale(gradients):
@@ -792,8 +831,10 @@ ch08.noise_scale(noise_scale);
 #
 # <details><summary>what there is to see</summary>
 #
-# At the beginning two or three windows are a batch; at the end of our run it would be more than a hundred. The agreement of batches above says the same: where two batches of $B$ windows agree to a cosine of one half, $B$ is the noise scale. With the same text in all, short runs end best with the smallest
-# batches, since they take the most steps, and text is what they have little of; counted in steps it is the other way round. The 16 windows of our run were too many for its first steps and too few for its last.
+# At the beginning two or three windows are a batch; at the end of our run it would be more than a hundred. The agreement of batches above says the same: where
+# two batches of $B$ windows agree to a cosine of one half, $B$ is the noise scale. With the same text in all, short runs end best with the smallest batches,
+# since they take the most steps, and text is what they have little of; counted in steps it is the other way round. The 16 windows of our run were too many for
+# its first steps and too few for its last.
 #
 # </details>
 #

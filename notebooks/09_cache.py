@@ -4,7 +4,7 @@
 # **You will be able to** say which numbers a model would compute again for every token, write decoding with a cache of keys and values in a dozen lines,
 # foretell the time of a token from two numbers of your machine, and say how many texts at once are (almost) free.
 #
-# **You need** notebook 00, and attention: what a query, a key and a value are.
+# **You need** notebooks [00](00_map.ipynb) and [03](03_attention.ipynb) (attention: what a query, a key and a value are).
 #
 # Ask a chat model something long. For a while nothing comes; then the words come fast and evenly. The first token waits for the whole prompt, the second for
 # one token. This notebook counts what makes the difference, and then asks what is left to pay.
@@ -52,6 +52,7 @@ for _ in range(n_new):
 
 plain_ids = ids
 print(gpt.tokenizer.decode(ids))
+assert passes[0].shape == (4, 4608)
 print("rows in each pass:", [len(rows) for rows in passes])
 
 # %% [markdown]
@@ -582,7 +583,7 @@ figure = style.figure(9.2, 5.5, "What memory and arithmetic allow, and what was 
                       "a point: one measured step; beside it: tokens that share it")  # fmt: skip
 left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
 points = {
-    "decoding, texts at once": (decoding, "o", style.PROBABILITY[3], (7, -10)),
+    "decoding, texts at once": (decoding, "o", style.PROBABILITY[3], (-15, 4)),
     "reading a prompt": (reading, "s", style.INK, (-4, 8)),
     "looking back alone, texts at once": (looking, "^", style.KEY, (8, 2)),
 }
@@ -626,12 +627,12 @@ figure
 # do. At the end they come under the flat part, where the squares, the prompts, are already. Orange triangles stay in their column however many texts there are.
 #
 # Points hang below the roof for plain reasons: Python between the products; GELU, softmax and layer norm, which NumPy does in many small steps (notebook 10); a
-# product of a few rows, for which BLAS often copies the weights into another order first, and so moves them twice. (The compiled kernels of this package have
+# product of a few rows, for which BLAS (the library that multiplies for NumPy) often copies the weights into another order first, and so moves them twice. (The compiled kernels of this package have
 # loops of their own for up to eight rows; see `docs/performance.md`.) If a point hangs above it, the machine was busy while the roof was measured, or its cache
 # holds these weights.
 #
-# Two consequences that are worth money. First: whoever *guesses* the next few tokens can have all guesses checked in one step, at little more than the price of
-# one token. That is speculative decoding (`nanogpt_np/generation/speculation.py`). For one text on this machine:
+# Two consequences that are worth money. First: whoever *guesses* the next few tokens can have all guesses checked in one step, for
+# less than one step each would cost. That is speculative decoding (`nanogpt_np/generation/speculation.py`). For one text on this machine:
 
 # %%
 cache = KVCache(big.config)
@@ -659,8 +660,8 @@ del kinds
 # %% [markdown]
 # ## What people get wrong
 #
-# * *"Attention recomputes the whole text for every token."* With a cache nothing of the past goes through a weight again. Spy on `ops.linear` while the 257th
-#   token would be written:
+# * *"Attention recomputes the whole text for every token."* With a cache nothing of the past goes through a weight again. Spy on `ops.linear` while the 24th
+#   token goes through:
 
 # %%
 class Spy:  # an ops module that notes how many rows each linear layer gets
@@ -715,7 +716,8 @@ print(f"measured: {1e3 * a_token_of_prompt:.2f} ms a token of a prompt, {1e3 * a
 # %% [markdown]
 # * *"When the context is full, drop the oldest token from the cache and go on."* With learned positions a key knows its place. Move a text one place to the
 #   left, and all its keys change; in the cache they would be wrong. So the library reads the last half of the text anew (`kv_cache.slide`), and one token is as
-#   expensive as a prompt. By how much do the keys change?
+#   expensive as a prompt. By how much do the keys change? (In block 0 for their place alone;
+#   above it, also because the first token is gone.)
 
 # %%
 here, there = keys_of(plain_ids[:13], True)[:, 1:], keys_of(plain_ids[1:13], True)  # then one place to the left

@@ -589,7 +589,8 @@ print(f"measured: {first_call:.2f} s to compile, worth it from {1e3 * first_call
 # ## How a kernel earns its place
 #
 # A kernel is a second definition of something that has one. The package allows it under three conditions. It has the *same name and signature* as in `ops.py`;
-# it gives the same values; it is faster. The first two, for all functions of `ops.py`:
+# it gives the same values; it is faster. The first, for all functions of `ops.py`; the second here for two of
+# them, and in `tests/kernels/test_kernels.py` for the rest:
 
 # %%
 definitions = {name: one for name, one in inspect.getmembers(ops, inspect.isfunction) if not name.startswith("_")}
@@ -692,7 +693,7 @@ ch10.sum_rows(sum_rows);
 # </details>
 #
 # **Medium.** Write `gelu_and_slope(x, out, slope)`: three float32 arrays of one length. Into `out` goes `ops.gelu_new(x)`, into `slope` its derivative, which
-# is `ops.gelu_new_backward(1, x)`; both in one loop, so that the `tanh` is computed once. (With $t = \tanh u$ and $u = s(x + c x^3)$ the derivative is
+# is `ops.gelu_new_backward(1, x)`; both in one loop, so that the `tanh` is computed once. (With $t = \tanh u$ and $u = s(x + c x^3)$, $s$ and $c$ as in `gelu_naive`, the derivative is
 # $\frac{1}{2}(1 + t) + \frac{1}{2} x (1 - t^2) u'$.) No decorator: the check compiles it with the package's flags, compares, and then searches LLVM's code for
 # float64.
 

@@ -1,11 +1,14 @@
 # %% [markdown]
 # # 11 · How few bits does a weight need?
 #
-# **You will be able to** round a model's weights to 8, 4 or 3 bits, say beforehand how large the error will be, find out what it costs in loss and where it comes from, and make it several times smaller without spending a bit more.
+# **You will be able to** round a model's weights to 8, 4 or 3 bits, say beforehand how large the error will be, find out what it costs in loss and where
+# it comes from, and make it several times smaller without spending a bit more.
 #
-# **You need** 00 (the map). 09 explains why a model that writes token by token is as fast as its bytes can be read; that is the reason why anyone wants fewer.
+# **You need** 00 (the map). 09 explains why a model that writes token by token is as fast as its bytes can be read; that is the reason why anyone wants
+# fewer.
 #
-# A weight of GPT-2 is a float32: 32 bits, of which 23 are for digits behind the point. *stories* has 5.9 million of them, and reads every one for every token. How many of these bits does it use? Guess a number now, and write it down.
+# A weight of GPT-2 is a float32: 32 bits, of which 23 are for digits behind the point. *stories* has millions of them, and reads every one for every
+# token. How many of these bits does it use? Guess a number now, and write it down.
 
 # %%
 import contextlib
@@ -21,7 +24,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy: one core, so that time
 import numpy as np
 from checks import ch11
 
-from nanogpt_np import GPT, lens, ops
+from nanogpt_np import GPT, lens, ops, quantized
 from nanogpt_np import params as P
 from nanogpt_np.lens import style
 
@@ -31,7 +34,8 @@ print(f"{P.count(gpt.params):,} numbers, {sum(array.nbytes for _, array in P.wal
 # %% [markdown]
 # ## Six numbers by hand
 #
-# Whole numbers need few bits. So choose a *step*, divide by it, round. With 4 bits there are 16 whole numbers; one is left unused so that they lie evenly around 0: -7 to 7. The step is chosen so that the largest weight becomes 7.
+# Whole numbers need few bits. So choose a *step*, divide by it, round. With 4 bits there are 16 whole numbers; one is left unused so that they lie evenly
+# around 0: -7 to 7. The step is chosen so that the largest weight becomes 7.
 
 # %%
 def quantize(x, bits, axis=None):  # -> whole numbers, the step (one for all, or one for each slice along `axis`)
@@ -51,8 +55,9 @@ print("error  ", np.round(whole * step - six, 2))
 assert np.abs(whole * step - six).max() <= step[0] / 2
 
 # %% [markdown]
-# No error is larger than half a step: rounding cannot be further off. If all errors between $-\frac{1}{2}$ and $\frac{1}{2}$ step are equally likely, their mean square is $\text{step}^2 / 12$, so the error to expect is
-# $\text{step} / \sqrt{12}$. Is that so on real weights? `c_fc` of block 3, 262,144 of them:
+# No error is larger than half a step: rounding cannot be further off. If all errors between $-\frac{1}{2}$ and $\frac{1}{2}$ step are equally likely,
+# their mean square is $\text{step}^2 / 12$, so the error to expect is $\text{step} / \sqrt{12}$. Is that so on real weights? `c_fc` of block 3, 262,144
+# of them:
 
 # %%
 weight = gpt.params["h"][3]["mlp"]["c_fc"]["weight"]  # [n_embd, n_hidden]
@@ -65,12 +70,13 @@ for bits in (8, 6, 4, 3, 2):
     assert bits < 3 or abs(error / expected - 1) < 0.06
 
 # %% [markdown]
-# The rule holds to a few per cent down to 3 bits; with 2 there is hardly anything left but zeros, whose error is the weight itself. One bit less doubles the step, and the error: the price of a bit is always the same factor of two.
+# The rule holds to a few per cent down to 3 bits; with 2 there is hardly anything left but zeros, whose error is the weight itself. One bit less doubles
+# the step, and the error: the price of a bit is always the same factor of two.
 #
 # ### Two ends or one
 #
-# Weights lie evenly around 0. Other numbers do not: what GELU lets through is almost never below 0, so half of the whole numbers would lie idle. Then one spaces the levels from the smallest to the largest (*asymmetric*) and
-# remembers where 0 is.
+# Weights lie evenly around 0. Other numbers do not: what GELU lets through is almost never below 0, so half of the whole numbers would lie idle. Then one
+# spaces the levels from the smallest to the largest (*asymmetric*) and remembers where 0 is.
 
 # %%
 def quantize_asymmetric(x, bits):  # -> whole numbers from 0 to 2**bits - 1, the step, the smallest
@@ -93,7 +99,9 @@ for name, x in (("c_fc's weights", weight), ("behind GELU", hidden)):
 assert errors["behind GELU", 8][1] < 0.6 * errors["behind GELU", 8][0]
 
 # %% [markdown]
-# Behind GELU it halves the error at 8 bits, as if there were one bit more. (At 4 bits the gain is gone: the steps are so coarse that nearly everything is 0 either way.) For weights there is nothing in it, and a product of two symmetric numbers is a plain product of whole numbers, without a correction. So weights are rounded symmetrically, here and in the library.
+# Behind GELU it halves the error at 8 bits, as if there were one bit more. (At 4 bits the gain is gone: the steps are so coarse that nearly everything is
+# 0 either way.) For weights there is nothing in it, and a product of two symmetric numbers is a plain product of whole numbers, without a correction. So
+# weights are rounded symmetrically, here and in the library.
 #
 # ## How many weights share a step
 #
@@ -107,8 +115,9 @@ print("back   ", whole * step)
 assert (whole[:-1] != 0).sum() <= 2
 
 # %% [markdown]
-# One weight kept its digits, six lost theirs. The remedy: fewer neighbours to suffer. A step for each *output* of a matrix (the weights that make one number: a column of `c_fc`, a row of `wte`), or for each *group* of 32
-# of them. A step must be stored too. As float16 it costs 16 bits, which are half a bit for each of 32 weights. So bits shall be counted with their steps:
+# One weight kept its digits, six lost theirs. The remedy: fewer neighbours to suffer. A step for each *output* of a matrix (the weights that make one
+# number: a column of `c_fc`, a row of `wte`), or for each *group* of 32 of them. A step must be stored too. As float16 it costs 16 bits, which are half a
+# bit for each of 32 weights. So bits shall be counted with their steps:
 
 # %%
 MATRICES = ("c_attn.weight", "c_proj.weight", "c_fc.weight", "wte.weight")
@@ -144,14 +153,15 @@ for name, matrix in (("c_fc of block 3", weight), ("wte", gpt.params["wte"]["wei
         print(f"{name:15} {bits} bits   " + "   ".join(cells))
 
 # %% [markdown]
-# In `c_fc` the finer steps gain a little. In `wte` they gain a lot: something is different there. `lens.weights_view` counts, for every parameter, the share of its numbers that lie further than six standard deviations from their mean.
+# In `c_fc` the finer steps gain a little. In `wte` they gain a lot: something is different there. `lens.weights_view` counts, for every parameter, the
+# share of its numbers that lie further than six standard deviations from their mean.
 
 # %%
 view = lens.weights_view(gpt)
 kept = [row for row, name in enumerate(view.names) if name.endswith(MATRICES)]
 numbers = [view.outliers[row] * dict(P.walk(gpt.params))[view.names[row]].size for row in kept]
 print("matrix                  spread  largest  beyond 6 spreads")
-for place in np.argsort(numbers)[:-6:-1]:
+for place in np.argsort(-np.round(numbers), kind="stable")[:5]:
     row = kept[place]
     print(f"{view.names[row]:22}  {view.std[row]:.3f}   {view.largest[row]:5.2f}   {numbers[place]:5.0f}")
 print(f"of a million numbers spread by pure chance: {1e6 * math.erfc(6 / math.sqrt(2)):.3f}")
@@ -174,29 +184,35 @@ print([gpt.tokenizer.decode([int(i)]) for i in whose[::20]])
 assert len(large) == counts.max() and (wte[large[:, 0], channel] > 0).all()
 
 # %% [markdown]
-# Control characters, bytes that make no letter (shown as `�`), pieces of words that no text needs on their own, because a longer token took their place. What else do their rows have in common?
+# Control characters, bytes that make no letter (shown as `�`), pieces of words that no text needs on their own, because a longer token took their place.
+# What else do their rows have in common?
 
 # %%
 crowd = wte[whose]
 furthest = np.abs(crowd - crowd.mean(axis=0)).max()
+logits = gpt(gpt.tokenizer.encode(text))[0]  # [n_seq, n_vocab]
 print(f"no number in these {len(whose)} rows is further than {furthest:.2f} from their mean row; other rows are spread by {wte.std(axis=0).mean():.2f} in each column")
+print(f"mean logit over a text: theirs {logits[:, whose].mean():.1f}, those of all others {np.delete(logits, whose, axis=1).mean():.1f}")
 assert furthest < 0.04
 
 # %% [markdown]
-# They are all the same row. A token that never comes is only ever a wrong answer: every step of the training pushed its logit down a little, the same way for all of them, for 10,000 steps. The common push has become the largest number in the matrix.
-# And with one step per tensor, tokens that nobody writes decide how finely all others are written. Below are the levels that they leave to the rest, and those that one would choose without them:
+# They are all the same row, and its logit is low everywhere. That is what training does to a token that never comes: it is only ever a wrong answer, so
+# each step pushes it down a little, in the same way as all others that never come. The common push has become the largest number in the matrix. And with
+# one step per tensor, tokens that nobody writes decide how finely all others are written. Below are the levels that they leave to the rest, and those
+# that one would choose without them:
 
 # %%
 figure = style.figure(7.8, 4.2, "What 4 bits with one step can say of wte", "model stories; bars: how many of its 1,048,576 weights; lines: the 15 levels")
 panels = figure.subplots(2, 1, sharex=True)
-bins = np.linspace(-0.75, 0.75, 151)
+edges = np.linspace(-0.75, 0.75, 151)
+others, theirs = (np.histogram(part, edges)[0] for part in (np.delete(wte, whose, axis=0), crowd))
 for axes, top in zip(panels, (np.abs(wte).max(), 0.2), strict=True):
-    rest = np.delete(np.arange(len(wte)), whose)
-    axes.hist(wte[rest].ravel(), bins, color=style.PROBABILITY[2], label="all other rows")
-    axes.hist(crowd.ravel(), bins, color=style.SIGNED[-1], label=f"the {len(whose)} rows", alpha=0.9)
+    axes.stairs(others, edges, fill=True, color=style.PROBABILITY[2], label="all other rows")
+    axes.stairs(theirs, edges, fill=True, color=style.SIGNED[-1], label=f"the {len(whose)} rows", alpha=0.9)
     for level in range(-7, 8):
         axes.axvline(level * top / 7, color=style.INK, linewidth=0.7)
     axes.set_yscale("log")
+    axes.set_ylim(bottom=0.7)
     axes.set_ylabel("weights", fontsize=8)
     axes.set_title(f"largest level at {top:.2f}", fontsize=9, color=style.INK, loc="left")
     style.without_frame(axes, "top", "right")
@@ -204,19 +220,22 @@ panels[0].legend(fontsize=8, loc="upper left", framealpha=1, edgecolor="none")
 figure
 
 # %% [markdown]
-# In the upper half nearly everything falls between three lines. The lower half cuts the crowd short: its 0.73 becomes 0.2, an error larger than all others, and on numbers which nobody asks for. Which is better for the model?
+# In the upper half nearly everything falls between three lines. The lower half cuts the crowd short: its 0.73 becomes 0.2, an error larger than all
+# others, and on numbers which nobody asks for. Which is better for the model?
 #
 # ## What it costs
 #
-# That needs a text. *stories* writes it itself: four stories, drawn at temperature 1. This is a fair judge for a special reason. Where each token is drawn from the float model's own probabilities $p$, a model with other probabilities $q$ loses, on average over the draws,
+# That needs a text. *stories* writes it itself: four stories, drawn at temperature 1. This is a fair judge for a special reason. Where each token is
+# drawn from the float model's own probabilities $p$, a model with other probabilities $q$ loses, on average over the draws,
 #
 # $$\sum_v p_v \,(\ln p_v - \ln q_v)$$
 #
-# nats more per token: the KL divergence, which is 0 only where both agree, and never less. That average needs no dice, as both models give all their probabilities; so it is computed here for every place of the text, and called the *cost*.
-# A second, short text was written by hand for this page, so that not everything is judged by the model's own taste.
+# nats more per token: the KL divergence, which is 0 only where both agree, and never less. That average needs no dice, as both models give all their
+# probabilities; so it is computed here for every place of the text, and called the *cost*. A second, short text was written by hand for this page, so
+# that not everything is judged by the model's own taste.
 
 # %%
-N_NEW = 200
+N_NEW = 150
 start = gpt.tokenizer.encode("Once upon a time")
 
 
@@ -264,8 +283,8 @@ for bits in (32, 8, 4):
     print(f"{bits:2} bits, by output   {own:15.3f}   {other:7.3f}   {cost(model):.4f}")
 
 # %% [markdown]
-# None of the crowd occurs in them. Now `wte` alone, at 4 bits with one step, in three ways: the crowd decides; the crowd is cut short; and the same rounding in `wte`'s two roles, as it is read twice: at the entrance a row for each token, at
-# the end every row for every logit.
+# None of the crowd occurs in them. Now `wte` alone, at 4 bits with one step, in three ways: the crowd decides; the crowd is cut short; and the same
+# rounding in `wte`'s two roles, as it is read twice: at the entrance a row for each token, at the end every row for every logit.
 
 # %%
 def cut(matrix, bits, top):  # one step, the largest level at `top`
@@ -290,8 +309,8 @@ for name, more in costs.items():
 assert costs["levels up to 0.73"] > 8 * costs["levels up to 0.20"]
 
 # %% [markdown]
-# A rounding whose largest error is half a nat's worth of everything, and the loss hardly moves; a rounding that is right about the largest numbers, and the model is spoilt. *The error of a number counts as much as somebody uses it.* Keep this in mind; it is what the last third of this page
-# is built on.
+# The first rounding is right about the largest numbers, and the model is spoilt. The second is wrong about them by more than half, and the loss hardly
+# moves. *The error of a number counts as much as somebody uses it.* Keep this in mind; the last third of this page is built on it.
 #
 # Now the whole model, every matrix, all widths and all three ways to share a step:
 
@@ -331,7 +350,8 @@ figure
 # * At 8 bits with a step per output the cost is a ten-thousandth of a nat. Nothing that one could read, or measure on a text of this length, is lost.
 # * Each bit less costs about four times as much: the error doubles, and the loss grows with its square, as it does around any minimum.
 # * Below 4 bits this ends. The errors are no longer small, and the loss falls off a cliff.
-# * Compare at equal *height*, not at equal numbers: a step per 32 weights at 4 bits takes 4.5 bits. It lies on nearly the same curve as a step per output. What the finer steps gain, they cost.
+# * Compare at equal *height*, not at equal numbers: a step per 32 weights at 4 bits takes 4.5 bits. It lies on nearly the same curve as a step per
+#   output. What the finer steps gain, they cost.
 #
 # Your guess from the beginning: this model uses 5 or 6 of its 32 bits.
 #
@@ -341,25 +361,24 @@ figure
 
 # %%
 KINDS = {"wte": "wte.weight", "c_attn (q, k, v)": "attn.c_attn.weight", "attn.c_proj": "attn.c_proj.weight", "c_fc": "mlp.c_fc.weight", "mlp.c_proj": "mlp.c_proj.weight"}
-print("only this at      weights      4 bits   3 bits   at 3 bits, per million weights")
+print("only this at 4 bits   weights     cost     per million weights")
 alone = {}
 for kind, ending in KINDS.items():
     n = sum(array.size for name, array in P.walk(gpt.params) if name.endswith(ending))
-    for bits in (4, 3):
-        alone[kind, bits] = cost(with_matrices(lambda name, m, bits=bits, ending=ending: rounded(name, m, bits, "output") if name.endswith(ending) else m))
-    print(f"{kind:16} {n:9,}     {alone[kind, 4]:.4f}   {alone[kind, 3]:.4f}   {alone[kind, 3] / n * 1e6:.4f}")
-assert max(alone, key=alone.get)[0] == "wte"
-together = {bits: sum(alone[kind, bits] for kind in KINDS) for bits in (4, 3)}
-print(f"the sum of these  {'':9}  {together[4]:.4f}   {together[3]:.4f};  all at once: {curve['output', 4]:.4f}   {curve['output', 3]:.4f}")
+    alone[kind] = cost(with_matrices(lambda name, m, ending=ending: rounded(name, m, 4, "output") if name.endswith(ending) else m))
+    print(f"{kind:18} {n:10,}   {alone[kind]:.4f}   {alone[kind] / n * 1e6:.4f}")
+print(f"all of them, one by one: {sum(alone.values()):.4f}; all at once: {curve['output', 4]:.4f}")
+assert 2 * alone["wte"] > sum(alone.values()) and abs(sum(alone.values()) / curve["output", 4] - 1) < 0.2
 
 # %% [markdown]
-# `wte` is a sixth of the model and costs about as much as all the rest. It is used at both ends, and at the end a rounding error goes straight into the logits, with no layer norm and no further block to absorb it. Formats in use
-# keep it at more bits for this reason. The costs of the parts nearly add up to that of the whole: small errors hardly know of one another. The hard exercise makes use of that.
+# `wte` is less than a fifth of the weights, and costs more than all the rest together. It is used at both ends, and at the end a rounding error goes
+# straight into the logits, with no layer norm and no further block to absorb it. Formats in use keep it at more bits for this reason. And the costs of
+# the parts add up to that of the whole, nearly: small errors hardly know of one another. The hard exercise makes use of that.
 #
 # ## Whole numbers multiply exactly
 #
-# So far numbers were rounded and then used as floats. The gain in speed comes from multiplying the whole numbers themselves, and for that the *activations* must become whole numbers too, as they come. Whole numbers have a virtue that floats
-# have not: their sum does not depend on the order.
+# So far numbers were rounded and then used as floats. The gain in speed comes from multiplying the whole numbers themselves, and for that the
+# *activations* must become whole numbers too, as they come. Whole numbers have a virtue that floats have not: their sum does not depend on the order.
 
 # %%
 rng = np.random.default_rng(11)
@@ -374,7 +393,8 @@ assert len(whole_sums) == 1 and len(float_sums) > 5
 assert 127 * 127 * 4096 < 2**31  # an int32 has room for the largest sum of any model here
 
 # %% [markdown]
-# CPUs with an instruction for it (VNNI) multiply four pairs of bytes and add the four products into an int32, but one of the two must be *unsigned*. The library therefore stores $w + 128$, and takes off again what that adds: $\sum x\,(w + 128) = \sum x\,w + 128 \sum x$.
+# CPUs with an instruction for it (VNNI) multiply four pairs of bytes and add the four products into an int32, but one of the two must be *unsigned*. The
+# library therefore stores $w + 128$, and takes off again what that adds: $\sum x\,(w + 128) = \sum x\,w + 128 \sum x$.
 
 # %%
 stored = (b.astype(np.int16) + 128).astype(np.uint8)
@@ -383,7 +403,8 @@ assert with_offset - 128 * int(a.sum(dtype=np.int32)) == int(products.sum())
 print(with_offset, "-", 128 * int(a.sum(dtype=np.int32)), "=", int(products.sum()))
 
 # %% [markdown]
-# Older CPUs (AVX2) have `maddubs`: two products of an unsigned and a signed byte, added in an **int16** that *saturates*: what is larger than 32,767 becomes 32,767, silently. Written in NumPy:
+# Older CPUs (AVX2) have `maddubs`: two products of an unsigned and a signed byte, added in an **int16** that *saturates*: what is larger than 32,767
+# becomes 32,767, silently. Written in NumPy:
 
 # %%
 def maddubs(unsigned, signed):  # [n], [n] -> int16 [n / 2], as the instruction does it
@@ -396,14 +417,16 @@ spoilt = int((pairs != maddubs(stored, a)).sum())
 size, signed = np.abs(b).astype(np.uint8), (a * np.sign(b)).astype(np.int8)  # |w|, and its sign given to x
 print(f"w + 128: {spoilt} of {len(pairs)} pairs are spoilt, the sum is {int(maddubs(stored, a).sum(dtype=np.int32)) - 128 * int(a.sum(dtype=np.int32))} in place of {int(products.sum())}")
 print(f"|w|:     at most 2 * 127 * 127 = {2 * 127 * 127:,}, the sum is {int(maddubs(size, signed).sum(dtype=np.int32))}")
-assert spoilt > 10 and int(maddubs(size, signed).sum(dtype=np.int32)) == int(products.sum())
+assert spoilt > 5 and int(maddubs(size, signed).sum(dtype=np.int32)) == int(products.sum())
 
 # %% [markdown]
-# A bug of this kind shows in no test with small numbers and on no machine with VNNI. (That the extreme -128 is never used, as at the top of this page, is what makes the second line safe: 128 is no int8.)
+# A bug of this kind shows in no test with small numbers and on no machine with VNNI. (The extreme -128 is never used, as at the top of this page: its
+# negative, 128, is no int8, and x could not be given the other sign.)
 #
 # ### Activations have outliers, too
 #
-# Activations are not known beforehand; each row is measured as it comes. Once more the question is how many share a step. Below, the weights stay exact, and what enters every matrix product is rounded. A module with other functions can be given as `ops`, so it is three lines:
+# Activations are not known beforehand; each row is measured as it comes. Once more the question is how many share a step. Below, the weights stay exact,
+# and what enters every matrix product is rounded. A module with other functions can be given as `ops`, so it is three lines:
 
 # %%
 def rounded_rows(x, bits, how):  # "tensor", "row" or the size of a group
@@ -421,24 +444,23 @@ def ops_with(bits, how):
 
 
 by_activations = {}
-print("cost of rounded activations, exact weights    8 bits   6 bits   4 bits")
+print("cost of rounded activations, exact weights    8 bits   4 bits")
 for how, label in (("tensor", "one step for all tokens of all texts"), ("row", "a step per token"), (64, "a step per 64 of a token")):
-    for bits in (8, 6, 4):
+    for bits in (8, 4):
         by_activations[how, bits] = cost(GPT(gpt.config, gpt.params, gpt.tokenizer, ops_with(bits, how)))
-    print(f"{label:42}" + "".join(f"{by_activations[how, bits]:9.4f}" for bits in (8, 6, 4)))
+    print(f"{label:42}" + "".join(f"{by_activations[how, bits]:9.4f}" for bits in (8, 4)))
 assert by_activations[64, 4] < by_activations["row", 4] / 3
 
 # %% [markdown]
-# One step for the whole batch would also mean that a text's result depends on its neighbours in the batch. The library takes a step per 64 of a row: an outlier spoils its 63 neighbours and nobody else (Dettmers et al. 2022 found in larger models a few channels so large that whole
-# rows are lost without such care).
+# One step for the whole batch would also mean that a text's result depends on its neighbours in the batch. The library takes a step per 64 of a row: an
+# outlier spoils its 63 neighbours and nobody else (Dettmers et al. 2022 found in larger models a few channels so large that whole rows are lost without
+# such care).
 #
 # ## What the library does
 #
 # Here is its quantizer. It is compiled, packs 64 outputs side by side and adds 128, but the numbers are those of this page: assert it.
 
 # %%
-from nanogpt_np import quantized  # noqa: E402  (it brings Numba; only here is it needed)
-
 print(inspect.getsource(quantized.Int8Matrix.dequantized))
 with contextlib.redirect_stderr(io.StringIO()):  # it says so where compiling takes long
     theirs = {name: quantized.Int8Matrix(m, name == "wte.weight") for name, m in P.walk(gpt.params) if name.endswith(MATRICES)}
@@ -457,7 +479,8 @@ print(f"{len(theirs)} matrices equal, but for {n_ties / n_weights:.2%} of the nu
 print(f"{n_bytes:,} bytes in place of {4 * n_weights:,}: {4 * n_weights / n_bytes:.2f} times fewer")
 
 # %% [markdown]
-# And a product, with the activations of a real text, as whole numbers from end to end: int8 times int8, summed in int32 within each group of 64, then scaled. Mine in NumPy, theirs compiled.
+# And a product, with the activations of a real text, as whole numbers from end to end: int8 times int8, summed in int32 within each group of 64, then
+# scaled. Mine in NumPy, theirs compiled.
 
 # %%
 def int8_linear(x, whole, step, bias):  # float [n, n_in], ints [n_in, n_out], [n_out] -> [n, n_out]
@@ -494,41 +517,49 @@ figure = lens.draw_rounding(view, "stories, the int8 of the library written in N
 figure
 
 # %% [markdown]
-# Each grey line is a token, the blue one their mean. The embedding is rounded once and is off by half a per cent; the first block adds as much again; and then nothing accumulates. Each half-block adds its own error, about one per cent of what it adds, but it adds to a
-# stream that grows as well, and independent errors add up as the root of their number. The next layer norm reads a stream that is right to one part in a hundred, wherever it stands. This is why eight bits are enough.
+# Each grey line is a token, the blue one their mean. The embedding is rounded once and is off by half a per cent; the first block adds as much again; and
+# then the curve is flat. Every half-block goes on adding errors of its own. But the stream grows by what is added, and errors that know nothing of one
+# another add up only as the root of the sum of their squares. So what a layer norm reads is right to about one part in a hundred, wherever it stands.
+# This is why eight bits are enough.
 #
 # ## Do the texts change?
 #
-# Greedy decoding is a hard test: one token that comes out differently, and everything after it is another text. How many of 60 tokens are the same before the first that is not?
+# Greedy decoding is a hard test: one token that comes out differently, and everything after it is another text. How many of 60 tokens are the same before
+# the first that is not?
 
 # %%
 PROMPTS = ("Tom had a red ball.", "The cat sat by the door and", "One day, a little bird", "Lily and her mom went to")
 
 
-def same_tokens(model, prompt):
-    ids = gpt.tokenizer.encode(prompt)
-    ours, others = (one.generate(ids, 60, temperature=0, ignore_eos=True) for one in (gpt, model))
-    return next((n for n, (a, b) in enumerate(zip(ours, others, strict=True)) if a != b), 60)
+def greedy(model):
+    return model.generate([gpt.tokenizer.encode(prompt) for prompt in PROMPTS], 60, temperature=0, ignore_eos=True)
 
 
+def same_until(ours, others):
+    return next((n for n, (a, b) in enumerate(zip(ours, others, strict=True)) if a != b), len(ours))
+
+
+by_float = greedy(gpt)
 for bits in (8, 5, 3):
-    model = with_matrices(lambda name, m, bits=bits: rounded(name, m, bits, "output"))
-    print(f"{bits} bits: ", *(f"{same_tokens(model, prompt):3}" for prompt in PROMPTS), " of 60")
+    texts = greedy(with_matrices(lambda name, m, bits=bits: rounded(name, m, bits, "output")))
+    print(f"{bits} bits: ", *(f"{same_until(*pair):3}" for pair in zip(by_float, texts, strict=True)), " of 60")
 
 # %% [markdown]
-# At 8 bits they are the same to the end. At 5 bits, for half a hundredth of a nat, other stories come, and no worse ones: somewhere two tokens were nearly equally likely, and a small push decided. *Other text is no sign of worse text*; only the loss tells.
+# At 8 bits they are the same to the end. At 5 bits, for half a hundredth of a nat, other stories come, and no worse ones: somewhere two tokens were
+# nearly equally likely, and a small push decided. *Other text is no sign of worse text*; only the loss tells.
 #
 # ## The same bits, better chosen
 #
-# Rounding to nearest minimises the error of the *weights*. Nobody sees the weights. What is seen is the output $xW$, and an error in $W$ counts by the inputs it meets. Take an error of one and the same size in `c_fc` of block 3, in three directions:
+# Rounding to nearest minimises the error of the *weights*. Nobody sees the weights. What is seen is the output $xW$, and an error in $W$ counts by the
+# inputs it meets. Take an error of one and the same size in `c_fc` of block 3, in three directions:
 
 # %%
-calibration = own_stories(10, seed=8)  # another text, so that nothing is fitted to the one that judges
+calibration = own_stories(8, seed=8)  # another text, so that nothing is fitted to the one that judges
 acts = gpt(calibration, keep_acts=True)[1]
 x = acts.blocks[3].ffn.x.reshape(-1, gpt.config.n_embd).astype(np.float64)
 _, directions = np.linalg.eigh(x.T @ x)  # from those that inputs hardly have to the one that they have most
 size = np.linalg.norm(rounded("c_fc.weight", weight, 4, "output") - weight)
-rng = np.random.default_rng(5)
+rng, in_direction = np.random.default_rng(5), {}
 for label, direction in (("which inputs have least", directions[:, 0]), ("at random", None), ("which inputs have most", directions[:, -1])):
     error = rng.standard_normal(weight.shape)
     if direction is not None:
@@ -536,17 +567,26 @@ for label, direction in (("which inputs have least", directions[:, 0]), ("at ran
     error *= size / np.linalg.norm(error)
     changed = (weight + error).astype(np.float32)
     model = with_matrices(lambda name, m, changed=changed: changed if name == "h.3.mlp.c_fc.weight" else m)
-    print(f"an error of length {np.linalg.norm(changed - weight):.2f}, in the direction {label:24} cost {cost(model):.5f}")
+    in_direction[label] = cost(model)
+    print(f"an error of length {np.linalg.norm(changed - weight):.2f}, in the direction {label:24} cost {in_direction[label]:.5f}")
+
+least, _, most = in_direction.values()
+print(f"a factor of more than 300: {most > 300 * abs(least)}")
+assert most > 300 * abs(least)
 
 # %% [markdown]
-# A thousand times more or less, for errors that are equal to every digit when one looks at weights alone. So choose the rounding by what it does to the output. By hand: two weights of 0.4, a step of 1, and inputs that always come as twins, $x_1 = x_2 = 1$. The output is 0.8.
-# To nearest, both become 0: the output is off by 0.8. But round the first to 0, and *let the second make good what the first did wrong*: it should then be 0.8, and becomes 1. Off by 0.2, though the second weight was rounded "wrongly".
+# Hundreds of times more or less, for errors that are equal to every digit when one looks at weights alone. So choose the rounding by what it does to the
+# output. By hand: two weights of 0.4, a step of 1, and inputs that always come as twins, $x_1 = x_2 = 1$. The output is 0.8. To nearest, both become 0:
+# the output is off by 0.8. But round the first to 0, and *let the second make good what the first did wrong*: it should then be 0.8, and becomes 1. Off
+# by 0.2, though the second weight was rounded "wrongly".
 #
-# That is the idea of GPTQ (Frantar et al. 2022; the algebra is Hassibi & Stork's of 1993): round one input's weights after the other, and after each let all that are still free make good the error, as far as the inputs allow. Which correction is best follows from $H = X^\top X$, how the
-# inputs of some calibration text go together. Two rungs lie before it: choose the step that leaves the smallest error, instead of the one that just holds the largest weight; first for the weights' error, then for the output's, which is $e^\top H e$ for each output.
+# That is the idea of GPTQ (Frantar et al. 2022; the algebra is Hassibi & Stork's of 1993): round one input's weights after the other, and after each let
+# all that are still free make good the error, as far as the inputs allow. Which correction is best follows from $H = X^\top X$, how the inputs of some
+# calibration text go together. Two rungs lie before it: choose the step that leaves the smallest error, instead of the one that just holds the largest
+# weight; first for the weights' error, then for the output's, which is $e^\top H e$ for each output.
 
 # %%
-inputs = {"wte.weight": acts.final}
+inputs = {}
 for layer, block in enumerate(acts.blocks):
     inputs |= {f"h.{layer}.attn.c_attn.weight": block.attn.x, f"h.{layer}.attn.c_proj.weight": block.attn.merged,
                f"h.{layer}.mlp.c_fc.weight": block.ffn.x, f"h.{layer}.mlp.c_proj.weight": block.ffn.hidden}  # fmt: skip
@@ -568,33 +608,43 @@ def best_steps(outputs, bits, h):  # [n_out, n_in], H -> [n_out, 1]: of six shar
     return np.take_along_axis(steps, errors.argmin(axis=0)[None, :, None], axis=0)[0]
 
 
-def gptq(outputs, bits, h, at_once=64):  # [n_out, n_in], H -> the same, rounded
-    step, free, done = best_steps(outputs, bits, h), outputs.copy(), np.empty_like(outputs)
-    damped = h.astype(np.float64) + 0.01 * np.diag(h).mean() * np.eye(len(h))
-    pull = np.linalg.cholesky(np.linalg.inv(damped)).T.astype(np.float32)  # row k: what an error in k asks of those behind
-    for first in range(0, len(h), at_once):  # the far ones hear of the errors in bundles: the same sums, far sooner
+def pull_of(h):  # H -> [n_in, n_in], above the diagonal: row k says what an error in weight k asks of those behind it
+    damped = h.astype(np.float64) + 0.1 * np.diag(h).mean() * np.eye(len(h))  # the text is short: trust it not too far
+    return np.linalg.cholesky(np.linalg.inv(damped)).T.astype(np.float32)
+
+
+def gptq(outputs, bits, h, pull, at_once=64):  # [n_out, n_in] -> the same, rounded
+    step, free, done = best_steps(outputs, bits, h)[:, 0], outputs.copy(), np.empty_like(outputs)
+    for first in range(0, len(h), at_once):  # those far behind hear of the errors in bundles: the same sums, sooner
         end = min(first + at_once, len(h))
         errors = np.empty((len(outputs), end - first), np.float32)
         for k in range(first, end):
-            done[:, k] = to_levels(free[:, k], step[:, 0], bits)
+            done[:, k] = to_levels(free[:, k], step, bits)
             errors[:, k - first] = (free[:, k] - done[:, k]) / pull[k, k]
             free[:, k + 1 : end] -= np.outer(errors[:, k - first], pull[k, k + 1 : end])
         free[:, end:] -= errors @ pull[first:end, end:]
     return done
 
+
+twins = np.ones((1, 2), np.float32)  # inputs that always come together
+h = twins.T @ twins
+print("by hand, to nearest:", to_levels(np.array([0.4, 0.4]), 1, 3), " GPTQ:", to_levels(np.array([0.4, 0.4 + 0.4]), 1, 3))
+pull = pull_of(h)
+print(f"what an error of 1 in the first asks of the second: {-pull[0, 1] / pull[0, 0]:.2f} (1 without the damping)")
+
 # %% [markdown]
 # All four ways, with exactly the same number of bits: the blocks at 3 and at 2 bits with a step per output, `wte` at 8.
 
 # %%
-def nearest(outputs, bits, h):
+def nearest(outputs, bits, h, pull):
     return to_levels(outputs, np.abs(outputs).max(axis=1, keepdims=True) / (2 ** (bits - 1) - 1), bits)
 
 
-def step_by_weights(outputs, bits, h):
+def step_by_weights(outputs, bits, h, pull):
     return to_levels(outputs, best_steps(outputs, bits, np.eye(len(h), dtype=np.float32)), bits)
 
 
-def step_by_output(outputs, bits, h):
+def step_by_output(outputs, bits, h, pull):
     return to_levels(outputs, best_steps(outputs, bits, h), bits)
 
 
@@ -602,17 +652,170 @@ def blocks_with(way, bits):
     def changed(name, m):
         if name == "wte.weight":
             return rounded(name, m, 8, "output")
-        return np.ascontiguousarray(way(np.ascontiguousarray(m.T), bits, together[name]).T)
+        return np.ascontiguousarray(way(np.ascontiguousarray(m.T), bits, together[name], pulls[name]).T)
 
     return with_matrices(changed)
 
 
+pulls = {name: pull_of(h) for name, h in together.items()}
 WAYS = {"to nearest, largest weight fits": nearest, "the step that suits the weights": step_by_weights,
         "the step that suits the output": step_by_output, "GPTQ: the others make good": gptq}  # fmt: skip
 better = {}
 print("cost, nats per token               3 bits   2 bits")
 for label, way in WAYS.items():
-    better[label] = [cost(blocks_with(way, bits)) for bits in (3, 2)]
-    print(f"{label:32} {better[label][0]:8.4f} {better[label][1]:8.4f}")
+    better[label] = [cost(blocks_with(way, bits)) for bits in ((3, 2) if way in (nearest, gptq) else (3,))]
+    print(f"{label:32}" + "".join(f" {more:8.4f}" for more in better[label]))
 first, *_, last = better.values()
-assert first[0] > 3 * last[0] and first[1] > 8 * last[1]
+assert first[0] > 3 * last[0] and first[1] > 10 * last[1]
+
+# %% [markdown]
+# Not one bit more, and less than a third of the cost at 3 bits, less than a tenth at 2. Each rung asks a better question: how far is a weight off; how
+# far is the output off; and what can the other weights do about it.
+#
+# ## What it buys
+#
+# Where there are instructions for small numbers, a token is written as fast as the weights can be read (notebook 09): the bytes are the speed. So far
+# fewer of them are read by each token of *stories*:
+
+# %%
+for bits, how in ((8, "output"), (4, 32), (3, "output")):
+    real = sum(n_out * n_in * bits_with_steps(n_out, n_in, bits, how) for n_out, n_in in sizes) / n_weights
+    print(f"{bits} bits, {LOOKS[how][2]:17} {real:.2f} bits per weight, {n_weights * real / 8e6:4.1f} MB in place of {n_weights * 4 / 1e6:.1f}: {32 / real:4.1f} times fewer")
+
+# %% [markdown]
+# ## What people get wrong
+#
+# * *"int8 has 256 values, so the logits have, too."* Whole numbers are multiplied and summed, then scaled: a logit is a sum of hundreds of them, and each
+#   token's row has its own step.
+
+# %%
+logits = as_theirs(drawn[:1, :50])[0, -1]
+print(f"{len(logits):,} logits of one place, more than 4,000 different ones: {len(np.unique(logits)) > 4000}")
+print(f"a quarter of the bytes, and {cost(as_theirs) / loss(exact, drawn):.2%} more loss")
+assert len(np.unique(logits)) > 4000 and cost(as_theirs) < 0.001
+
+# %% [markdown]
+# * *"Rounding always makes it faster."* Fewer bytes help only where something multiplies them as they are. NumPy has no fast product for whole numbers:
+#   the same matrices, as float32 and as whole numbers in an int32.
+
+# %%
+def milliseconds(product, *given):
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        product(*given)
+        times.append(time.perf_counter() - began)
+    return 1e3 * min(times)
+
+
+small, _ = quantize(acts.blocks[3].ffn.x.reshape(-1, 256)[:128], 8, axis=1)
+pair = small, np.round(matrix.dequantized() / matrix.factors)
+took = {kind: milliseconds(np.matmul, *(part.astype(kind) for part in pair)) for kind in ("float32", "int32")}
+print(f"measured: float32 {took['float32']:.2f} ms, int32 {took['int32']:.2f} ms, which is {took['int32'] / took['float32']:.0f} times as long")
+
+# %% [markdown]
+# * *"The mean error is what counts."* Of the four roundings to 3 bits, take the one that was chosen for the smallest error of the weights, and GPTQ.
+
+# %%
+name = "h.3.mlp.c_fc.weight"
+for label in ("the step that suits the weights", "GPTQ: the others make good"):
+    outputs = WAYS[label](np.ascontiguousarray(weight.T), 3, together[name], pulls[name])
+    off = np.linalg.norm(outputs - weight.T) / np.linalg.norm(weight)
+    print(f"{label:32} c_fc of block 3 is off by {off:.1%}, the model costs {better[label][0]:.4f}")
+
+# %% [markdown]
+# * *"8 bits per weight are 8 bits of information."* Most whole numbers are small, few are large. How many bits would a perfect archiver need for them?
+
+# %%
+for bits in (8, 4, 3):
+    whole = np.concatenate([quantize(by_output(name, m), bits, axis=1)[0].ravel() for name, m in P.walk(gpt.params) if name.endswith(MATRICES)])
+    share = np.unique(whole, return_counts=True)[1] / whole.size
+    print(f"stored in {bits} bits: {-(share * np.log2(share)).sum():.2f} bits of information; {share.max():.0%} are 0" if bits < 8 else
+          f"stored in {bits} bits: {-(share * np.log2(share)).sum():.2f} bits of information")
+
+# %% [markdown]
+# ## Exercises
+#
+# **Easy.** Nothing in NumPy has 4 bits, so two numbers share a byte. Write `pack_nibbles(whole)`: from whole numbers between -8 and 7, int8 `[n]` with n
+# even, to uint8 `[n / 2]`. To each number 8 is added; the first of two goes to the lower four bits, the second to the upper.
+
+# %%
+def pack_nibbles(whole):
+    ...
+
+
+ch11.pack_nibbles(pack_nibbles);
+
+# %% [markdown]
+# <details><summary>a solution</summary>
+#
+# ```python
+# def pack_nibbles(whole):
+#     shifted = (np.asarray(whole) + 8).astype(np.uint8)
+#     return shifted[::2] | (shifted[1::2] << 4)
+# ```
+# </details>
+#
+# **Medium.** The whole numbers are chosen; which step suits them best? Write `best_step(w, whole, x)`: the number s for which the outputs `x @ (s *
+# whole)` are as near as possible to `x @ w`, in the sum of squares. `w` and `whole` are `[n]`, `x` is `[n_rows, n]`. (There the derivative after s is 0.)
+
+# %%
+def best_step(w, whole, x):
+    ...
+
+
+ch11.best_step(best_step);
+
+# %% [markdown]
+# <details><summary>a solution</summary>
+#
+# ```python
+# def best_step(w, whole, x):
+#     wanted, got = x @ w, x @ whole
+#     return float(got @ wanted / (got @ got))
+# ```
+# </details>
+#
+# **Hard, an investigation.** Spend bits where they buy most. Write `allocate(n_weights, costs, budget)`: `n_weights` is a dict kind -> how many weights,
+# `costs` a dict (kind, bits) -> cost, `budget` how many bits a weight may take on average over all weights. Return a dict kind -> bits whose costs have
+# the smallest sum, among all that keep the budget. Each kind has its choices in `costs`, and there are few enough to try everything.
+#
+# Then investigate with the real model. Measure `costs` for the five `KINDS` at 2 to 6 bits, as in *Which part minds most*; allocate at 3.5 bits; build
+# the model and take its cost. How much better is it than 3.5 bits would be for all alike (between the costs of 3 and of 4)? Is the sum of the parts still
+# the cost of the whole at 2 bits, and why not? With 25 matrices instead of 5 kinds not everything can be tried any more: what then?
+
+# %%
+def allocate(n_weights, costs, budget):
+    ...
+
+
+ch11.allocate(allocate);
+
+# %% [markdown]
+# <details><summary>a solution</summary>
+#
+# ```python
+# def allocate(n_weights, costs, budget):
+#     import itertools
+#     kinds = list(n_weights)
+#     choices = [[bits for kind, bits in costs if kind == wanted] for wanted in kinds]
+#     most = budget * sum(n_weights.values()) + 1e-6
+#     fitting = [found for found in itertools.product(*choices)
+#                if sum(n_weights[kind] * bits for kind, bits in zip(kinds, found)) <= most]
+#     best = min(fitting, key=lambda found: sum(costs[pair] for pair in zip(kinds, found)))
+#     return dict(zip(kinds, best))
+# ```
+# </details>
+#
+# ## Where it stands in the code
+#
+# | here | there |
+# |---|---|
+# | `quantize`, by output | `nanogpt_np/quantized/products.py`: `round_to_int8`, `pack_int8` |
+# | a matrix with its steps | `nanogpt_np/quantized/matrices.py`: `Int8Matrix` (its `factors`) |
+# | a step per 64 of a row | `quantized/products.py`: `GROUP`, `quantize_group` |
+# | $w + 128$ and what it adds | `quantized/products.py`: `OFFSET`, `starts` |
+# | keys and values as int8 | `nanogpt_np/quantized/cache.py`: `Int8Cache` |
+# | all of a token in one call | `nanogpt_np/quantized/decode.py` |
+# | outliers, errors in the stream | `nanogpt_np/lens/weights.py`: `weights_view`, `rounding_view` |
+# | what is allowed to differ, and why | `docs/numerics.md`, the part on int8 |

@@ -53,7 +53,7 @@ whole, nothing = difference(good), difference(bad)
 print(f"Mia in the text: {whole:+.2f}   Sue in the text: {nothing:+.2f}   one token moved it by {whole - nothing:.2f}")
 
 # %% [markdown]
-# Somewhere between the sixth token and the last the name must travel. There are 6 blocks, 48 heads, and 6 feed-forward networks of 1,024 neurons each. Where
+# Somewhere between the sixth token and the last the name must travel. There are 6 blocks, 48 heads, and 6 feed-forward networks (FFN) of 1,024 neurons each. Where
 # would you begin to look?
 #
 # ## When: the logit lens
@@ -377,7 +377,9 @@ figure
 
 # %% [markdown]
 # Predictions 2 and 3 hold in every single pair, with room to spare, and the random heads give nothing. (Without that control, the other numbers would mean
-# little. If *any* three heads moved so much, we should have learned nothing.) Prediction 1 has **failed**, for L5.H4: less than half of its look goes to the
+# little. If *any* three heads moved so much, we should have learned nothing.) But 3 is no second witness: both texts of a pair are of one kind, so it is 2 with
+# the texts exchanged, and *necessary* means here only that nobody stands in against a wrong name. What happens without any name is asked below, under *removed*.
+# Prediction 1 has **failed**, for L5.H4: less than half of its look goes to the
 # name. Do not bend the prediction now. Ask why, and let the reason foretell something as well. We have seen that L5.H4 holds back when its name has been
 # brought. Then it should look harder, in the same texts, with L4.H7 silenced:
 
@@ -445,8 +447,8 @@ print(f"how often it says the name at all, in the mean: {rate:.2f}")
 
 # %% [markdown]
 # * More than a fifth is carried by others. Two more heads bring nearly all of it; the effects of single heads do not add up.
-# * It explains *which* name, given that a name is said. Whether the name or `she` is said is another question, and other heads decide it (the last exercise).
-# * It does not explain how the heads know that a subject is due. That begins in block 0 as well, and we did not follow it.
+# * It explains *which* name, given that a name is said. Whether the name or `she` is said is another question. (A third one, `she` or `he`, is the last exercise.)
+# * It does not explain how the heads know that a subject is due. We did not follow that.
 # * And with **two** people in the text? The hypothesis says nothing. The natural extension is: the one whom L4.H7 and L5.H4 look at more. Predict and count:
 
 # %%
@@ -593,8 +595,8 @@ without = {head: whole - difference(lens.ablate(gpt, clean, head[0], head=head[1
 assert without[3, 4] < 0.5 * written[3, 4] and without[2, 1] < 0.2 * written[2, 1]
 
 # %% [markdown]
-# L3.H4 had written 0.76; without it only about a third of that is missing, as L5.H4 makes good nearly half. What L4.H7 had written is lost by little more
-# than half, and L5.H4 again makes up for much of the rest. The last column shows how. It is the negative path that we saw: L5.H4 looks the harder, the less
+# L3.H4 had written 0.76; without it only about a third of that is missing, as L5.H4 makes good nearly half. What L4.H7 had written is lost by about
+# three fifths, and L5.H4 again makes up for much of the rest. The last column shows how. It is the negative path that we saw: L5.H4 looks the harder, the less
 # its name has been brought. L5.H4 itself has nobody behind it, and what it had written is lost almost whole. Nobody designed these spares. Call L3.H4
 # "unimportant" after an ablation, and you are wrong; call it "responsible for 0.76", and you are wrong as well.
 #

@@ -4,7 +4,7 @@
 # **You will be able to** say what a Chinese character is to a model, what it costs under which vocabulary and why, compare models across languages without fooling yourself,
 # and find out how a model of Tang poems keeps count of its syllables.
 #
-# **You need** notebook 01 (bytes, BPE) and the map, 00. **You need no Chinese**: every string is explained. 读中文的读者：汉字旁的英文是解释，可以略过。
+# **You need** notebook 01 (bytes, BPE) and the map, 00; 03 (attention) for one section. **You need no Chinese**: every string is explained. 读中文的读者：汉字旁的英文是解释，可以略过。
 # (*Readers of Chinese may skip the English beside the characters.*)
 
 # %%
@@ -120,7 +120,7 @@ figure = draw_cuts("床前明月光，疑是地上霜。", {name: vocabularies[n
 figure
 
 # %% [markdown]
-# In GPT-2's row `床` (bed) is *radical, rest* and `光` (light) is whole; in *poems*' row each box is a syllable. What follows from more tokens: fewer characters in a context, more steps to write, more arithmetic (a GFLOP is
+# In GPT-2's row `床` (bed) is *radical, rest* and `光` (light) is whole; in *poems*' row each box is a syllable or a mark. What follows from more tokens: fewer characters in a context, more steps to write, more arithmetic (a GFLOP is
 # a thousand million operations).
 
 # %%
@@ -218,8 +218,8 @@ style.without_frame(axes, "top", "right")
 figure
 
 # %% [markdown]
-# Most of the way is done by the first 256 merges. Then the two ways part: merged within lines, the known text goes on shrinking, the new one does not. Those late tokens are pieces of single lines, and no
-# other poem uses them.
+# Most of the way is done by the first 256 merges. Then the two ways part: merged within lines, the known text goes on shrinking, the new one hardly. Those late tokens are pieces of single lines, and
+# hardly another poem uses them.
 #
 # ## Never compare per token
 #
@@ -296,7 +296,7 @@ for piece in (b"\xe4", b"\xe9", b"\xe7\xa4", b"\xe6\xb5", b"\xe5"):
 
 # %% [markdown]
 # It knows, from ids alone: UTF-8's grammar was learned like any other. Except after `\xe5`. Think of notebook 01: whatever byte follows `\xe5`, there is a merge of the two, so `\xe5` alone **never
-# occurs** in what `encode` gives. Its row is one of the dead ones, and what the model says after it is noise:
+# occurs** in what `encode` gives. Its row of `wte` is one of those that 01 calls *dead*, since training never reads them: they have all drifted to one and the same vector. And what the model says after it is noise:
 
 # %%
 wte = gpt.params["wte"]["weight"].astype(np.float64)
@@ -364,8 +364,17 @@ axes.tick_params(axis="x", labelrotation=0 if style.legible("五") == "五" else
 figure
 
 # %% [markdown]
-# Every character looks at the last mark of punctuation, be it `》` behind the title or `，` behind a line, and at nothing else. A place to count from: with what it knows about positions, the distance to that mark is how many characters
-# the line has. Is this how it counts? A picture cannot say. Two tests can. First take the head away, then all four like it (heads 1 to 4). Then leave every head in place but make the mark and the line end before
+# Every character of the verse looks at the last mark of punctuation, be it `》` behind the title or `，` behind a line, and at next to nothing else. A place to count from: with what it knows about positions, the distance to that mark is how many characters
+# the line has. Is this how it counts? A picture cannot say. Two tests can. First take the head away, then with it all others
+# of its block that look at such a mark:
+
+# %%
+for head in range(gpt.config.n_head):
+    probs = lens.attention_view(gpt, sample, layer=1, head=head).probs  # [n_seq, n_seq]; 》 is token 4, ， is token 11
+    print(f"L1.H{head}: line 1 looks at 》 {probs[6:11, 4].mean():.2f}, line 2 at ， {probs[13:, 11].mean():.2f}")
+
+# %% [markdown]
+# Head 1 looks at the title's mark, heads 3 and 4 at the line's, head 2 at both; so heads 1 to 4. Then leave every head in place but make the mark and the line end before
 # each line **invisible** from within that line, in all blocks. What probability remains on punctuation, there where it belongs?
 
 # %%

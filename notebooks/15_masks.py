@@ -24,8 +24,8 @@ gpt = GPT.from_pretrained("stories", ops="numpy")
 # %% [markdown]
 # ## One word of difference
 #
-# GPT-2 calls itself a decoder, BERT calls itself an encoder, the first transformer had both. The names promise different machines. Look for the machine in the code: the whole
-# difference between the first two is *which keys a query may see*, a table of True and False.
+# GPT-2 calls itself a decoder, BERT calls itself an encoder, the first transformer had both. The names promise different machines. Look for the machine in the code: what makes a
+# block the one or the other is *which keys a query may see*, a table of True and False. (Other differences, such as where BERT has its layer norms, have nothing to do with the names.)
 
 # %%
 def may_see(kind, n_seq, n_prompt):  # -> bool [n_query, n_key]
@@ -44,7 +44,7 @@ assert np.array_equal(may_see("decoder", 5, 2), ops.causal_mask(5, 5))
 figure = style.figure(8.4, 3.6, "Which keys a query may see", "8 tokens, of which 3 are the prompt", "dark: may be seen")
 for axes, kind in zip(figure.subplots(1, 3), ("encoder", "decoder", "prefix"), strict=True):
     axes.imshow(may_see(kind, 8, 3), cmap=style.colour_map(style.PROBABILITY), vmin=0, vmax=1.3)
-    axes.set_title({"encoder": "encoder: BERT", "decoder": "decoder: GPT-2", "prefix": "prompt both ways: T5-like"}[kind], fontsize=10)
+    axes.set_title({"encoder": "encoder: BERT", "decoder": "decoder: GPT-2", "prefix": "prefix: prompt both ways"}[kind], fontsize=10)
     axes.set_xlabel("key", fontsize=9)
     axes.set_ylabel("query", fontsize=9)
     axes.set_xticks(np.arange(8.5) - 0.5, [])
@@ -100,7 +100,7 @@ figure
 # ## What the mask buys: every token is a question
 #
 # A causal model answers `n_seq` questions in one pass: what comes after the first token, after the first two, and so on. No answer lies in view. Take the mask away and keep
-# the questions, and each answer stands one column further right: the model copies. BERT therefore asks otherwise. Some tokens are replaced by a token `[MASK]`, and only those
+# the questions, and each answer stands one column further right: a model trained so would learn to copy. BERT therefore asks otherwise. Some tokens are replaced by a token `[MASK]`, and only those
 # are asked for (Devlin et al. 2019, section 3.1).
 
 # %%
@@ -138,7 +138,7 @@ for name, questions in (("GPT", gpt_questions), ("BERT", bert_questions)):
     print(f"{name:5} is given |{''.join(write[given[0]])}|\n      and asked  |{wanted}|  {np.sum(targets != ops.IGNORE)} questions")
 
 # %% [markdown]
-# Two models of the same shape, the same start, the same text, the same number of steps. One word differs in the call: `ops` or `both_ways`.
+# Two models of the same shape, the same start, the same text, the same number of steps. Two words differ in the call: which questions are asked, and `ops` or `both_ways`.
 
 # %%
 STEPS = 400
@@ -182,7 +182,7 @@ figure
 # %% [markdown]
 # The losses answer different questions, so their heights are not to be compared. Their *shapes* are. The masked model sits for a long time on the dotted line: it knows how
 # frequent letters are, and nothing of their neighbours. It gets a fifth of the questions per step, and each has another pattern of gaps around it. The causal model is asked at every
-# place. That is one reason why models for generating are trained this way, and why BERT's successors looked for objectives that ask everywhere (Clark et al. 2020).
+# place. That is one reason why models for generating are trained this way, and why BERT's successors looked for objectives that ask everywhere (ELECTRA, Clark et al. 2020).
 #
 # ## A fair contest: fill the gap
 #
@@ -254,10 +254,11 @@ print("masked: the 729 products sum to one:", bool(abs(pseudo_sum - 1) < 1e-6))
 assert abs(causal_sum - 1) < 1e-5
 
 # %% [markdown]
-# So a perplexity of BERT is not one, and there is no order in which to draw a text from it that its training would justify.
+# A *perplexity* is e to the mean loss of a token, and presumes that the losses add up to
+# minus the logarithm of the text's probability. So what is called a perplexity of BERT is none, and there is no order in which to draw a text from it that its training would justify.
 #
 # The mask also makes the *cache* possible. Under it, the keys of a token do not change when the text goes on. Without it, every token's keys change in every block but the first,
-# and nothing can be kept:
+# and above it nothing can be kept:
 
 # %%
 for name, ops_ in (("causal", ops), ("both ways", both_ways)):
@@ -292,13 +293,14 @@ assert not any("cross" in name or "encoder" in name for name in names)
 
 # %% [markdown]
 # It does without a second stack by writing both texts behind one another: what the encoder's output was to the decoder, the prompt's keys and values are to what follows. Whether
-# the prompt is read causally (GPT) or both ways (the third mask above) is then a small choice.
+# the prompt is read causally (GPT) or both ways is then a small choice. Both ways gives the third mask above, which says who sees whom in an encoder-decoder, too, if its prompt is the source and the
+# rest is the target; a decoder with this mask is called a *prefix LM* (Raffel et al. 2020).
 #
 # ## What people get wrong
 #
 # * *"GPT-2 has an encoder and a decoder."* The list above is all there is in a block.
 # * *"A decoder is half a transformer, so it can do less."* It gave the better answer in the contest, and it alone can be sampled from.
-# * *"The mask is a trick of training, and may go when the model is used."* We took it away: *stories* lost all it knew.
+# * *"The mask is a trick of training, and may go when the model is used."* We took it away: the loss of *stories* rose from 0.20 to 1.51.
 # * *"BERT sees more, so it learns faster."* It sees more and is asked less. Look at the curves.
 #
 # ## Exercises
@@ -347,9 +349,9 @@ ch15.bert_inputs(bert_inputs);
 # ```
 # </details>
 #
-# **Hard, an investigation.** A whole word is missing: `"Once upon a time, there was a little"` … `"named Lily."` Write `fill(gpt, left, right, candidates)` -> the candidate (a text that may
-# be several tokens) for which *stories* finds the whole text `left + candidate + right` likeliest. Then find out: for which gaps does the right side change the answer that the left side alone
-# would give? Does it help to divide by the number of tokens, and why would that be wrong here?
+# **Hard, an investigation.** A whole word is missing: `"Once upon a time, there was a little"` … `" named Lily."` Write `fill(gpt, left, right, candidates)` -> the candidate (a text that may
+# be several tokens, and brings its space: `" girl"`) for which *stories* finds the whole text `left + candidate + right` likeliest. `lens.tokens_view(gpt, text).losses` holds the nats of each token,
+# NaN for the first. Then find out: for which gaps does the right side change the answer that the left side alone would give? Does it help to divide by the number of tokens, and why would that be wrong here?
 
 # %%
 def fill(gpt, left, right, candidates):

@@ -42,7 +42,7 @@ def induction(function):
         return False
     gpt = GPT.from_pretrained("stories", ops="numpy")
     rng = np.random.default_rng(4)
-    for ids in (np.array([5, 9, 5, 5, 7, 9, 8]), np.tile(rng.permutation(300)[:6], 3), rng.integers(20, size=18)):
+    for ids in (np.array([5, 9, 5, 5, 5, 7, 9, 8]), np.tile(rng.permutation(300)[:6], 3), rng.integers(20, size=18)):
         probs = lens.attention_grid(gpt, ids).probs.astype(float)
         summary = lens.head_summaries(gpt, ids).induction
         for layer, head in ((0, 6), (3, 2), (5, 3)):
@@ -75,6 +75,11 @@ def _slip(got, probs, ids, expected):
         "all earlier occurrences, added up": (probs[some, last[some]].mean(), "the score of the latest one only"),
         "every earlier occurrence, added up": (probs[some, first[some]].mean(), "the score of the earliest one only"),
         "a mean, not a sum": ((probs * behind).sum(), "the sum over all places"),
+        "a place's attention added up, not its mean": (
+            (probs * behind).sum(axis=1)[some] @ (1 / behind.sum(axis=1)[some]) / some.sum(),
+            "the mean over the earlier occurrences"),
+        "attention to the place itself, where its token stood right before": (
+            (probs * np.tril(behind, k=-1)).sum(axis=1)[some].mean(), "a score without it"),
     }  # fmt: skip
     for what, (value, came) in slips.items():
         if abs(got - value) < 1e-4:

@@ -98,7 +98,7 @@ def gelu_and_slope(function):
             return say.wrong(function, f"x[i] = {x[bad[0]]:.6f}", f"{name}[i] = {wanted[name][bad[0]]:.6f}", got)
     code = "".join(compiled.inspect_llvm().values())
     if "fpext" in code or " double" in code:
-        what = "float32 all the way: a number such as 0.5 is float64, and makes everything it meets so"
+        what = "float32 all the way: 0.5 is float64 and 1 is int64, and a float32 that meets either becomes float64"
         return say.wrong(function, f"x [{x.size}], out, slope", what, "the right values by way of float64")
     return say.right(function)
 

@@ -103,14 +103,18 @@ def effect(function):
             if abs(expected) > 0.02 and math.isclose(got, factor * expected, rel_tol=0.02):
                 return say.wrong(function, given, what, round(got, 3))
         if not math.isclose(got, expected, abs_tol=0.02, rel_tol=0.01):
-            what = f"{expected:.3f} bits, for the last character of line 4 alone"
+            bare = _last_bits(gpt, changed, first=[]) - _last_bits(gpt, poem, first=[])
+            if math.isclose(got, bare, abs_tol=0.005):
+                return say.wrong(function, given, "both poems to be read behind <|endoftext|>", round(got, 3))
+            what = f"{expected:.3f} bits, for the last character of line 4 alone (line 1 is the one behind the title)"
             return say.wrong(function, given, what, round(got, 3))
     return say.right(function)
 
 
-def _last_bits(gpt, poem):
+def _last_bits(gpt, poem, first=None):
     """What the last character costs, read from the losses of the whole."""
-    ids = [gpt.config.eos_id, *gpt.tokenizer.encode(poem)]
+    first = [gpt.config.eos_id] if first is None else first
+    ids = [*first, *gpt.tokenizer.encode(poem)]
     n_mark, n_last = len(gpt.tokenizer.encode(poem[-1])), len(gpt.tokenizer.encode(poem[-2]))
     losses = lens.tokens_view(gpt, ids).losses
     return losses[len(ids) - n_mark - n_last : len(ids) - n_mark].sum() / math.log(2)

@@ -26,6 +26,13 @@ WRONG = {  # what an exercise is called -> (an answer, a word of what the check 
         ("def induction(probs, ids):\n    ids, found = list(ids), []\n    for i, token in enumerate(ids):\n"
          "        if token in ids[:i]:\n            found.append(probs[i, ids.index(token) + 1])\n"
          "    return float(np.mean(found))", "the earliest one only"),
+        ("def induction(probs, ids):\n    same = np.tril(np.equal.outer(ids, ids), k=-1)\n"
+         "    behind = np.tril(np.roll(same, 1, axis=1), k=-1)\n"
+         "    return (probs * behind).sum(axis=1)[same.any(axis=1)].mean()", "the place itself"),
+        ("def induction(probs, ids):\n"
+         "    found = [probs[i, [j + 1 for j in range(i) if ids[j] == ids[i]]].mean()\n"
+         "             for i in range(len(ids)) if ids[i] in ids[:i]]\n"
+         "    return float(np.mean(found))", "added up, not its mean"),
         ("def induction(probs, ids):\n    return probs", "a number"),
     ],
     "feeder": [

@@ -42,6 +42,8 @@ WRONG = {  # what an exercise is called -> (an answer, a word of what the check 
     ],
     "effect": [
         (EFFECT.replace("losses[-2] / np.log(2)", "losses[-2]"), "bits, not nats"),
+        (EFFECT.replace("[gpt.config.eos_id, *gpt.tokenizer.encode(text)]", "gpt.tokenizer.encode(text)"),
+         "be read behind"),
         (EFFECT.replace("losses[-2]", "losses[-1]"), "of line 4 alone"),
         (EFFECT.replace("losses[-2]", "losses.sum()"), "of line 4 alone"),
         (EFFECT.replace('cost("\\n".join(lines)) - cost(poem)', 'cost(poem) - cost("\\n".join(lines))'), "not less"),

@@ -23,6 +23,10 @@ WRONG = {
         ("def bert_inputs(ids, mask_id, rng):\n    asked, how = rng.random(ids.shape) < 0.15, rng.random(ids.shape)\n"
          "    shown = np.where(how < 0.8, mask_id, np.where(how < 0.9, rng.integers(0, mask_id, ids.shape), ids))\n"
          "    return np.where(asked, shown, ids), ids", "0.15 of the places"),
+        ("def bert_inputs(ids, mask_id, rng):\n    asked, how = rng.random(ids.shape) < 0.15, rng.random(ids.shape)\n"
+         "    other = rng.integers(0, mask_id + 1, ids.shape)\n"
+         "    shown = np.where(how < 0.8, mask_id, np.where(how < 0.9, other, ids))\n"
+         "    return np.where(asked, shown, ids), np.where(asked, ids, ops.IGNORE)", "never as the random token"),
     ],
     "fill": [
         ("def fill(gpt, left, right, candidates):\n    def loss(text):\n"
