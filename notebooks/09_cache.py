@@ -627,7 +627,8 @@ figure
 # do. At the end they come under the flat part, where the squares, the prompts, are already. Orange triangles stay in their column however many texts there are.
 #
 # Points hang below the roof for plain reasons: Python between the products; GELU, softmax and layer norm, which NumPy does in many small steps (notebook 10); a
-# product of a few rows, for which BLAS (the library that multiplies for NumPy) often copies the weights into another order first, and so moves them twice. (The compiled kernels of this package have
+# product of a few rows, for which BLAS (the library that multiplies for NumPy)
+# often copies the weights into another order first, and so moves them twice. (The compiled kernels of this package have
 # loops of their own for up to eight rows; see `docs/performance.md`.) If a point hangs above it, the machine was busy while the roof was measured, or its cache
 # holds these weights.
 #

@@ -693,7 +693,8 @@ ch10.sum_rows(sum_rows);
 # </details>
 #
 # **Medium.** Write `gelu_and_slope(x, out, slope)`: three float32 arrays of one length. Into `out` goes `ops.gelu_new(x)`, into `slope` its derivative, which
-# is `ops.gelu_new_backward(1, x)`; both in one loop, so that the `tanh` is computed once. (With $t = \tanh u$ and $u = s(x + c x^3)$, $s$ and $c$ as in `gelu_naive`, the derivative is
+# is `ops.gelu_new_backward(1, x)`; both in one loop, so that the `tanh` is computed once.
+# (With $t = \tanh u$ and $u = s(x + c x^3)$, $s$ and $c$ as in `gelu_naive`, the derivative is
 # $\frac{1}{2}(1 + t) + \frac{1}{2} x (1 - t^2) u'$.) No decorator: the check compiles it with the package's flags, compares, and then searches LLVM's code for
 # float64.
 

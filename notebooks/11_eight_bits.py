@@ -27,6 +27,7 @@ from checks import ch11
 from nanogpt_np import GPT, lens, ops, quantized
 from nanogpt_np import params as P
 from nanogpt_np.lens import style
+from nanogpt_np.quantized import products as int8_products
 
 gpt = GPT.from_pretrained("stories", ops="numpy")
 print(f"{P.count(gpt.params):,} numbers, {sum(array.nbytes for _, array in P.walk(gpt.params)):,} bytes as float32")
@@ -95,7 +96,8 @@ for name, x in (("c_fc's weights", weight), ("behind GELU", hidden)):
         whole, step, low = quantize_asymmetric(x, bits)
         uneven = math.sqrt(np.square(whole * step + low - x).mean())
         errors[name, bits] = even, uneven
-        print(f"{name:15} from {x.min():5.2f} to {x.max():5.2f}, {bits} bits: error symmetric {even:.4f}, asymmetric {uneven:.4f}")
+        print(f"{name:15} from {x.min():5.2f} to {x.max():5.2f}, {bits} bits: ", end="")
+        print(f"error symmetric {even:.4f}, asymmetric {uneven:.4f}")
 assert errors["behind GELU", 8][1] < 0.6 * errors["behind GELU", 8][0]
 
 # %% [markdown]
@@ -120,7 +122,8 @@ assert (whole[:-1] != 0).sum() <= 2
 # bit for each of 32 weights. So bits shall be counted with their steps:
 
 # %%
-MATRICES = ("c_attn.weight", "c_proj.weight", "c_fc.weight", "wte.weight")
+ENDINGS = ("c_attn.weight", "c_proj.weight", "c_fc.weight", "wte.weight")
+MATRICES = {name: array for name, array in P.walk(gpt.params) if name.endswith(ENDINGS)}
 
 
 def by_output(name, matrix):  # -> [n_out, n_in]; only wte lies like that already. Undoes itself
@@ -141,16 +144,17 @@ def bits_with_steps(n_out, n_in, bits, how):
 
 
 HOW = ("tensor", "output", 32)
-LOOKS = {"tensor": ("#6f6f6f", ":", "one step per tensor"), "output": ("#b2182b", "--", "a step per output"), 32: ("#08306b", "-", "a step per 32")}
+LOOKS = {"tensor": ("#6f6f6f", ":", "one step per tensor"), "output": ("#b2182b", "--", "a step per output"),
+         32: ("#08306b", "-", "a step per 32")}  # fmt: skip
 print("error in % of the weights' size, and the bits that a weight takes with its share of the steps")
-for name, matrix in (("c_fc of block 3", weight), ("wte", gpt.params["wte"]["weight"])):
-    kind = "wte.weight" if name == "wte" else "c_fc.weight"
+for name in ("h.3.mlp.c_fc.weight", "wte.weight"):
+    matrix, shape = MATRICES[name], by_output(name, MATRICES[name]).shape
     for bits in (8, 4):
         cells = []
         for how in HOW:
-            error = np.linalg.norm(rounded(kind, matrix, bits, how) - matrix) / np.linalg.norm(matrix)
-            cells.append(f"{how}: {error:5.1%} at {bits_with_steps(*by_output(kind, matrix).shape, bits, how):.2f} bits")
-        print(f"{name:15} {bits} bits   " + "   ".join(cells))
+            error = np.linalg.norm(rounded(name, matrix, bits, how) - matrix) / np.linalg.norm(matrix)
+            cells.append(f"{how}: {error:5.1%} at {bits_with_steps(*shape, bits, how):.2f} bits")
+        print(f"{name:19} {bits} bits   " + "   ".join(cells))
 
 # %% [markdown]
 # In `c_fc` the finer steps gain a little. In `wte` they gain a lot: something is different there. `lens.weights_view` counts, for every parameter, the
@@ -158,8 +162,8 @@ for name, matrix in (("c_fc of block 3", weight), ("wte", gpt.params["wte"]["wei
 
 # %%
 view = lens.weights_view(gpt)
-kept = [row for row, name in enumerate(view.names) if name.endswith(MATRICES)]
-numbers = [view.outliers[row] * dict(P.walk(gpt.params))[view.names[row]].size for row in kept]
+kept = [row for row, name in enumerate(view.names) if name in MATRICES]
+numbers = [view.outliers[row] * MATRICES[view.names[row]].size for row in kept]
 print("matrix                  spread  largest  beyond 6 spreads")
 for place in np.argsort(-np.round(numbers), kind="stable")[:5]:
     row = kept[place]
@@ -191,18 +195,21 @@ assert len(large) == counts.max() and (wte[large[:, 0], channel] > 0).all()
 crowd = wte[whose]
 furthest = np.abs(crowd - crowd.mean(axis=0)).max()
 logits = gpt(gpt.tokenizer.encode(text))[0]  # [n_seq, n_vocab]
-print(f"no number in these {len(whose)} rows is further than {furthest:.2f} from their mean row; other rows are spread by {wte.std(axis=0).mean():.2f} in each column")
-print(f"mean logit over a text: theirs {logits[:, whose].mean():.1f}, those of all others {np.delete(logits, whose, axis=1).mean():.1f}")
+print(f"no number in these {len(whose)} rows is further than {furthest:.2f} from their mean row")
+print(f"the numbers of a column are spread by {wte.std(axis=0).mean():.2f} over all rows")
+others = np.delete(logits, whose, axis=1)
+print(f"mean logit over a text: theirs {logits[:, whose].mean():.1f}, those of all others {others.mean():.1f}")
 assert furthest < 0.04
 
 # %% [markdown]
 # They are all the same row, and its logit is low everywhere. That is what training does to a token that never comes: it is only ever a wrong answer, so
 # each step pushes it down a little, in the same way as all others that never come. The common push has become the largest number in the matrix. And with
-# one step per tensor, tokens that nobody writes decide how finely all others are written. Below are the levels that they leave to the rest, and those
-# that one would choose without them:
+# one step per tensor, tokens that nobody writes decide how finely all others are written. Below are the levels that they leave to the rest, and those up
+# to 0.20 (the best of five such limits that were tried):
 
 # %%
-figure = style.figure(7.8, 4.2, "What 4 bits with one step can say of wte", "model stories; bars: how many of its 1,048,576 weights; lines: the 15 levels")
+figure = style.figure(7.8, 4.2, "What 4 bits with one step can say of wte", "model stories",
+                      f"bars: how many of its {wte.size:,} weights; lines: the 15 levels")  # fmt: skip
 panels = figure.subplots(2, 1, sharex=True)
 edges = np.linspace(-0.75, 0.75, 151)
 others, theirs = (np.histogram(part, edges)[0] for part in (np.delete(wte, whose, axis=0), crowd))
@@ -244,9 +251,12 @@ def own_stories(n, seed):  # -> ids [n, n_seq]
     return np.array([start + new for new in drawn])
 
 
-BY_HAND = """Once upon a time there was an old clock in a small kitchen. It said tick, tock, all day long. One night it was very cold, and the clock \
-stopped. In the morning nobody woke up. The boy came too late to school, and the cat got no milk. "What is wrong with you?" asked the boy. "I was cold," \
-said the clock. So the boy made a little coat of red wool and put it on the clock. Tick, tock, it said, and the cat got her milk."""
+BY_HAND = (
+    "Once upon a time there was an old clock in a small kitchen. It said tick, tock, all day long. One night it was "
+    "very cold, and the clock stopped. In the morning nobody woke up. The boy came too late to school, and the cat "
+    'got no milk. "What is wrong with you?" asked the boy. "I was cold," said the clock. So the boy made a little '
+    "coat of red wool and put it on the clock. Tick, tock, it said, and the cat got her milk."
+)
 drawn = own_stories(4, seed=7)
 by_hand = np.array([gpt.tokenizer.encode(BY_HAND)])
 assert not np.isin(drawn, whose).any() and not np.isin(by_hand, whose).any()
@@ -264,21 +274,24 @@ def loss(log_p, ids):  # nats per token, of what is said in the text
 
 
 exact = log_probs(gpt, drawn)
-exact_probs = np.exp(exact)
 
 
-def cost(model):  # nats per token more than the float model, averaged over all tokens that might come
-    return float((exact_probs * (exact - log_probs(model, drawn))).sum(axis=-1).mean(dtype=np.float64))
+def cost(model, ids=drawn, exact=exact):  # nats per token more than the float model, over all tokens that might come
+    return float((np.exp(exact) * (exact - log_probs(model, ids))).sum(axis=-1).mean(dtype=np.float64))
 
 
 def with_matrices(changed):  # name, matrix -> matrix: the model with all its matrices changed
-    named = {name: changed(name, array) if name.endswith(MATRICES) else array for name, array in P.walk(gpt.params)}
+    named = dict(P.walk(gpt.params)) | {name: changed(name, matrix) for name, matrix in MATRICES.items()}
     return GPT(gpt.config, P.nest(named), gpt.tokenizer, ops)
+
+
+def all_rounded(bits, how):  # to nearest
+    return with_matrices(lambda name, matrix: rounded(name, matrix, bits, how))
 
 
 print("nats per token        its own stories   by hand     cost")
 for bits in (32, 8, 4):
-    model = gpt if bits == 32 else with_matrices(lambda name, m, bits=bits: rounded(name, m, bits, "output"))
+    model = gpt if bits == 32 else all_rounded(bits, "output")
     own, other = (loss(log_probs(model, ids), ids) for ids in (drawn, by_hand))
     print(f"{bits:2} bits, by output   {own:15.3f}   {other:7.3f}   {cost(model):.4f}")
 
@@ -316,24 +329,32 @@ assert costs["levels up to 0.73"] > 8 * costs["levels up to 0.20"]
 
 # %%
 WIDTHS = (8, 6, 5, 4, 3, 2)
-curve = {(how, bits): cost(with_matrices(lambda name, m, bits=bits, how=how: rounded(name, m, bits, how))) for how in HOW for bits in WIDTHS}
+curve = {(how, bits): cost(all_rounded(bits, how)) for how in HOW for bits in WIDTHS}
 print("cost, nats per token  " + "".join(f"{bits:>6} bits" for bits in WIDTHS))
 for how in HOW:
     print(f"{LOOKS[how][2]:22}" + "".join(f"{curve[how, bits]:11.4f}" for bits in WIDTHS))
 
 # %%
-sizes = [by_output(name, m).shape for name, m in P.walk(gpt.params) if name.endswith(MATRICES)]
-n_weights = sum(n_out * n_in for n_out, n_in in sizes)
-figure = style.figure(7.8, 4.6, "How few bits does a weight need?", "model stories, all matrices rounded to nearest", f"cost over {drawn.size} tokens of its own stories",
+n_weights = sum(matrix.size for matrix in MATRICES.values())
+
+
+def bits_per_weight(bits, how):  # over all matrices, the steps included
+    shapes = [by_output(name, matrix).shape for name, matrix in MATRICES.items()]
+    return sum(n_out * n_in * bits_with_steps(n_out, n_in, bits, how) for n_out, n_in in shapes) / n_weights
+
+
+figure = style.figure(7.8, 4.6, "How few bits does a weight need?", "model stories, all matrices rounded to nearest",
+                      f"cost over {drawn.size} tokens of its own stories",
                       "a step counts 16 bits; beside each point its bits without")  # fmt: skip
 axes = figure.subplots()
 for how in HOW:
     colour, dashes, label = LOOKS[how]
     more = [curve[how, bits] for bits in WIDTHS]
-    real = [sum(n_out * n_in * bits_with_steps(n_out, n_in, bits, how) for n_out, n_in in sizes) / n_weights for bits in WIDTHS]
+    real = [bits_per_weight(bits, how) for bits in WIDTHS]
+    beside = (-3, -13) if how == "output" else (4, 5)
     axes.plot(real, more, dashes, color=colour, marker="o", markersize=5, linewidth=2, label=label)
     for bits, x, y in zip(WIDTHS, real, more, strict=True):
-        axes.annotate(bits, (x, y), xytext=(-3, -13) if how == "output" else (4, 5), textcoords="offset points", fontsize=8, color=colour)
+        axes.annotate(bits, (x, y), beside, textcoords="offset points", fontsize=8, color=colour)
 axes.set_yscale("log")
 axes.axhline(0.01, color=style.PALE, linewidth=0.7)
 axes.text(8.6, 0.0112, "0.01 nats: 1 % more perplexity", fontsize=8, color=style.INK, ha="right")
@@ -360,12 +381,22 @@ figure
 # Round only one kind of matrix at a time, by output.
 
 # %%
-KINDS = {"wte": "wte.weight", "c_attn (q, k, v)": "attn.c_attn.weight", "attn.c_proj": "attn.c_proj.weight", "c_fc": "mlp.c_fc.weight", "mlp.c_proj": "mlp.c_proj.weight"}
+KINDS = {"wte": "wte.weight", "c_attn (q, k, v)": "attn.c_attn.weight", "attn.c_proj": "attn.c_proj.weight",
+         "c_fc": "mlp.c_fc.weight", "mlp.c_proj": "mlp.c_proj.weight"}  # fmt: skip
+
+
+def only(ending, bits):  # the model with this kind of matrix rounded, and nothing else
+    def changed(name, matrix):
+        return rounded(name, matrix, bits, "output") if name.endswith(ending) else matrix
+
+    return with_matrices(changed)
+
+
 print("only this at 4 bits   weights     cost     per million weights")
 alone = {}
 for kind, ending in KINDS.items():
-    n = sum(array.size for name, array in P.walk(gpt.params) if name.endswith(ending))
-    alone[kind] = cost(with_matrices(lambda name, m, ending=ending: rounded(name, m, 4, "output") if name.endswith(ending) else m))
+    n = sum(matrix.size for name, matrix in MATRICES.items() if name.endswith(ending))
+    alone[kind] = cost(only(ending, 4))
     print(f"{kind:18} {n:10,}   {alone[kind]:.4f}   {alone[kind] / n * 1e6:.4f}")
 print(f"all of them, one by one: {sum(alone.values()):.4f}; all at once: {curve['output', 4]:.4f}")
 assert 2 * alone["wte"] > sum(alone.values()) and abs(sum(alone.values()) / curve["output", 4] - 1) < 0.2
@@ -414,10 +445,12 @@ def maddubs(unsigned, signed):  # [n], [n] -> int16 [n / 2], as the instruction 
 
 pairs = (stored.astype(np.int32) * a).reshape(-1, 2).sum(axis=1)
 spoilt = int((pairs != maddubs(stored, a)).sum())
+saturated = int(maddubs(stored, a).sum(dtype=np.int32)) - 128 * int(a.sum(dtype=np.int32))
+print(f"w + 128: {spoilt} of {len(pairs)} pairs are spoilt, the sum is {saturated} in place of {int(products.sum())}")
 size, signed = np.abs(b).astype(np.uint8), (a * np.sign(b)).astype(np.int8)  # |w|, and its sign given to x
-print(f"w + 128: {spoilt} of {len(pairs)} pairs are spoilt, the sum is {int(maddubs(stored, a).sum(dtype=np.int32)) - 128 * int(a.sum(dtype=np.int32))} in place of {int(products.sum())}")
-print(f"|w|:     at most 2 * 127 * 127 = {2 * 127 * 127:,}, the sum is {int(maddubs(size, signed).sum(dtype=np.int32))}")
-assert spoilt > 5 and int(maddubs(size, signed).sum(dtype=np.int32)) == int(products.sum())
+by_sign = int(maddubs(size, signed).sum(dtype=np.int32))
+print(f"|w|:     a pair is at most 2 * 127 * 127 = {2 * 127 * 127:,}, the sum is {by_sign}")
+assert spoilt > 5 and by_sign == int(products.sum())
 
 # %% [markdown]
 # A bug of this kind shows in no test with small numbers and on no machine with VNNI. (The extreme -128 is never used, as at the top of this page: its
@@ -444,8 +477,9 @@ def ops_with(bits, how):
 
 
 by_activations = {}
+SHARED = {"tensor": "one step for all tokens of all texts", "row": "a step per token", 64: "a step per 64 of a token"}
 print("cost of rounded activations, exact weights    8 bits   4 bits")
-for how, label in (("tensor", "one step for all tokens of all texts"), ("row", "a step per token"), (64, "a step per 64 of a token")):
+for how, label in SHARED.items():
     for bits in (8, 4):
         by_activations[how, bits] = cost(GPT(gpt.config, gpt.params, gpt.tokenizer, ops_with(bits, how)))
     print(f"{label:42}" + "".join(f"{by_activations[how, bits]:9.4f}" for bits in (8, 4)))
@@ -458,24 +492,30 @@ assert by_activations[64, 4] < by_activations["row", 4] / 3
 #
 # ## What the library does
 #
-# Here is its quantizer. It is compiled, packs 64 outputs side by side and adds 128, but the numbers are those of this page: assert it.
+# Here is its quantizer, for one row of activations or the weights of one output. It is compiled; weights are then packed, 64 outputs side by side, with
+# 128 added.
 
 # %%
-print(inspect.getsource(quantized.Int8Matrix.dequantized))
+print(inspect.getsource(int8_products.round_to_int8.py_func))
+
+# %% [markdown]
+# But for halves, which it rounds up and NumPy to the even neighbour, its numbers are those of this page. Assert it, for all matrices:
+
+# %%
 with contextlib.redirect_stderr(io.StringIO()):  # it says so where compiling takes long
-    theirs = {name: quantized.Int8Matrix(m, name == "wte.weight") for name, m in P.walk(gpt.params) if name.endswith(MATRICES)}
+    theirs = {name: quantized.Int8Matrix(matrix, name == "wte.weight") for name, matrix in MATRICES.items()}
 n_ties = 0
-for name, m in P.walk(gpt.params):
-    if name.endswith(MATRICES):
-        outputs, step = by_output(name, m), np.abs(by_output(name, m)).max(axis=1, keepdims=True) / 127
-        mine, them = (by_output(name, matrix) / step for matrix in (rounded(name, m, 8, "output"), theirs[name].dequantized()))
-        assert np.allclose(theirs[name].factors, step[:, 0], rtol=1e-6)
-        other = np.abs(mine - them) > 0.01
-        n_ties += int(other.sum())
-        assert (np.abs(np.abs(outputs / step % 1) - 0.5)[other] < 1e-4).all()  # exactly between two: either is as near
+for name, matrix in MATRICES.items():
+    outputs = by_output(name, matrix)
+    step = np.abs(outputs).max(axis=1, keepdims=True) / 127
+    assert np.allclose(theirs[name].factors, step[:, 0], rtol=1e-6)
+    mine, them = (by_output(name, m) / step for m in (rounded(name, matrix, 8, "output"), theirs[name].dequantized()))
+    other = np.abs(mine - them) > 0.01
+    n_ties += int(other.sum())
+    assert (np.abs(np.abs(outputs / step % 1) - 0.5)[other] < 1e-4).all()  # exactly between two: either is as near
 assert n_ties < 1e-3 * n_weights
 n_bytes = sum(one.nbytes for one in theirs.values())
-print(f"{len(theirs)} matrices equal, but for {n_ties / n_weights:.2%} of the numbers that lie exactly between two")
+print(f"{len(theirs)} matrices equal, but for {n_ties / n_weights:.2%} of their numbers, all of them halves")
 print(f"{n_bytes:,} bytes in place of {4 * n_weights:,}: {4 * n_weights / n_bytes:.2f} times fewer")
 
 # %% [markdown]
@@ -499,9 +539,10 @@ mine = int8_linear(acts.x[0], whole, matrix.factors, bias)
 with contextlib.redirect_stderr(io.StringIO()):
     theirs_out = matrix.multiply(acts.x[0], bias)
 exact_out = acts.pre_gelu[0]
-print(f"mine and theirs differ by less than a hundredth of what rounding costs: {np.abs(mine - theirs_out).max() < 0.01 * np.abs(mine - exact_out).max()}")
-print(f"rounding costs {np.linalg.norm(mine - exact_out) / np.linalg.norm(exact_out):.2%} of the output's length")
-assert np.abs(mine - theirs_out).max() < 0.01 * np.abs(mine - exact_out).max()
+print(f"rounding moves the output by {np.linalg.norm(mine - exact_out) / np.linalg.norm(exact_out):.2%} of its length")
+is_close = np.abs(mine - theirs_out).max() < 0.01 * np.abs(mine - exact_out).max()
+print(f"mine and theirs differ by less than a hundredth of that: {is_close}")
+assert is_close
 
 # %% [markdown]
 # ### Where it enters the stream
@@ -509,8 +550,7 @@ assert np.abs(mine - theirs_out).max() < 0.01 * np.abs(mine - exact_out).max()
 # Weights and activations both at 8 bits as in the library, over a short text: how far has the residual stream moved behind each half-block?
 
 # %%
-eight = with_matrices(lambda name, m: rounded(name, m, 8, "output"))
-as_theirs = GPT(gpt.config, eight.params, gpt.tokenizer, ops_with(8, 64))
+as_theirs = GPT(gpt.config, all_rounded(8, "output").params, gpt.tokenizer, ops_with(8, 64))
 view = lens.rounding_view(gpt, as_theirs, text)
 print(f"cost, weights and activations at 8 bits: {cost(as_theirs):.4f} nats per token")
 figure = lens.draw_rounding(view, "stories, the int8 of the library written in NumPy")
@@ -541,12 +581,12 @@ def same_until(ours, others):
 
 by_float = greedy(gpt)
 for bits in (8, 5, 3):
-    texts = greedy(with_matrices(lambda name, m, bits=bits: rounded(name, m, bits, "output")))
+    texts = greedy(all_rounded(bits, "output"))
     print(f"{bits} bits: ", *(f"{same_until(*pair):3}" for pair in zip(by_float, texts, strict=True)), " of 60")
 
 # %% [markdown]
-# At 8 bits they are the same to the end. At 5 bits, for half a hundredth of a nat, other stories come, and no worse ones: somewhere two tokens were
-# nearly equally likely, and a small push decided. *Other text is no sign of worse text*; only the loss tells.
+# At 8 bits they are the same to the end. At 5 bits, for six thousandths of a nat, other stories come: somewhere two tokens were nearly equally likely,
+# and a small push decided. *Another text is no sign of a worse one*; only the loss tells.
 #
 # ## The same bits, better chosen
 #
@@ -554,13 +594,14 @@ for bits in (8, 5, 3):
 # inputs it meets. Take an error of one and the same size in `c_fc` of block 3, in three directions:
 
 # %%
-calibration = own_stories(8, seed=8)  # another text, so that nothing is fitted to the one that judges
+calibration = own_stories(8, seed=8)  # another text than the one that judges
 acts = gpt(calibration, keep_acts=True)[1]
 x = acts.blocks[3].ffn.x.reshape(-1, gpt.config.n_embd).astype(np.float64)
 _, directions = np.linalg.eigh(x.T @ x)  # from those that inputs hardly have to the one that they have most
 size = np.linalg.norm(rounded("c_fc.weight", weight, 4, "output") - weight)
 rng, in_direction = np.random.default_rng(5), {}
-for label, direction in (("which inputs have least", directions[:, 0]), ("at random", None), ("which inputs have most", directions[:, -1])):
+ALONG = {"which inputs have least": directions[:, 0], "at random": None, "which inputs have most": directions[:, -1]}
+for label, direction in ALONG.items():
     error = rng.standard_normal(weight.shape)
     if direction is not None:
         error = np.outer(direction, error[0])
@@ -568,7 +609,8 @@ for label, direction in (("which inputs have least", directions[:, 0]), ("at ran
     changed = (weight + error).astype(np.float32)
     model = with_matrices(lambda name, m, changed=changed: changed if name == "h.3.mlp.c_fc.weight" else m)
     in_direction[label] = cost(model)
-    print(f"an error of length {np.linalg.norm(changed - weight):.2f}, in the direction {label:24} cost {in_direction[label]:.5f}")
+    length = np.linalg.norm(changed - weight)
+    print(f"an error of length {length:.2f}, in the direction {label:24} cost {in_direction[label]:.5f}")
 
 least, _, most = in_direction.values()
 print(f"a factor of more than 300: {most > 300 * abs(least)}")
@@ -590,7 +632,8 @@ inputs = {}
 for layer, block in enumerate(acts.blocks):
     inputs |= {f"h.{layer}.attn.c_attn.weight": block.attn.x, f"h.{layer}.attn.c_proj.weight": block.attn.merged,
                f"h.{layer}.mlp.c_fc.weight": block.ffn.x, f"h.{layer}.mlp.c_proj.weight": block.ffn.hidden}  # fmt: skip
-together = {name: x.reshape(-1, x.shape[-1]).T @ x.reshape(-1, x.shape[-1]) for name, x in inputs.items()}  # H: [n_in, n_in]
+rows = {name: x.reshape(-1, x.shape[-1]) for name, x in inputs.items()}
+together = {name: x.T @ x for name, x in rows.items()}  # H, [n_in, n_in] each
 
 
 def to_levels(outputs, step, bits):
@@ -598,7 +641,8 @@ def to_levels(outputs, step, bits):
     return np.clip(np.round(outputs / step), -most, most) * step
 
 
-def best_steps(outputs, bits, h):  # [n_out, n_in], H -> [n_out, 1]: of six shares of the largest, the one with the smallest e H e
+def best_steps(outputs, bits, h):  # [n_out, n_in], H -> [n_out, 1]
+    """Of six shares of the largest weight, the one that leaves the smallest e H e."""
     largest, found = np.abs(outputs).max(axis=1, keepdims=True), []
     for share in np.linspace(0.5, 1.0, 6, dtype=np.float32):
         step = share * largest / (2 ** (bits - 1) - 1)
@@ -628,12 +672,14 @@ def gptq(outputs, bits, h, pull, at_once=64):  # [n_out, n_in] -> the same, roun
 
 twins = np.ones((1, 2), np.float32)  # inputs that always come together
 h = twins.T @ twins
-print("by hand, to nearest:", to_levels(np.array([0.4, 0.4]), 1, 3), " GPTQ:", to_levels(np.array([0.4, 0.4 + 0.4]), 1, 3))
+to_nearest, made_good = to_levels(np.array([0.4, 0.4]), 1, 3), to_levels(np.array([0.4, 0.4 + 0.4]), 1, 3)
+print("by hand, to nearest:", to_nearest, " GPTQ:", made_good)
 pull = pull_of(h)
 print(f"what an error of 1 in the first asks of the second: {-pull[0, 1] / pull[0, 0]:.2f} (1 without the damping)")
 
 # %% [markdown]
-# All four ways, with exactly the same number of bits: the blocks at 3 and at 2 bits with a step per output, `wte` at 8.
+# All four ways, with exactly the same number of bits: the blocks at 3 and at 2 bits with a step per output, `wte` at 8. The damping and the number of
+# calibration stories were chosen with an eye on the cost over the text used so far. So that text may not judge here; four new stories do.
 
 # %%
 def nearest(outputs, bits, h, pull):
@@ -660,10 +706,12 @@ def blocks_with(way, bits):
 pulls = {name: pull_of(h) for name, h in together.items()}
 WAYS = {"to nearest, largest weight fits": nearest, "the step that suits the weights": step_by_weights,
         "the step that suits the output": step_by_output, "GPTQ: the others make good": gptq}  # fmt: skip
+fresh = own_stories(4, seed=21)
+judge = fresh, log_probs(gpt, fresh)
 better = {}
 print("cost, nats per token               3 bits   2 bits")
 for label, way in WAYS.items():
-    better[label] = [cost(blocks_with(way, bits)) for bits in ((3, 2) if way in (nearest, gptq) else (3,))]
+    better[label] = [cost(blocks_with(way, bits), *judge) for bits in ((3, 2) if way in (nearest, gptq) else (3,))]
     print(f"{label:32}" + "".join(f" {more:8.4f}" for more in better[label]))
 first, *_, last = better.values()
 assert first[0] > 3 * last[0] and first[1] > 10 * last[1]
@@ -679,14 +727,15 @@ assert first[0] > 3 * last[0] and first[1] > 10 * last[1]
 
 # %%
 for bits, how in ((8, "output"), (4, 32), (3, "output")):
-    real = sum(n_out * n_in * bits_with_steps(n_out, n_in, bits, how) for n_out, n_in in sizes) / n_weights
-    print(f"{bits} bits, {LOOKS[how][2]:17} {real:.2f} bits per weight, {n_weights * real / 8e6:4.1f} MB in place of {n_weights * 4 / 1e6:.1f}: {32 / real:4.1f} times fewer")
+    real = bits_per_weight(bits, how)
+    print(f"{bits} bits, {LOOKS[how][2]:17}  {real:.2f} bits per weight, ", end="")
+    print(f"{n_weights * real / 8e6:4.1f} MB in place of {n_weights * 4 / 1e6:.1f}: {32 / real:4.1f} times fewer")
 
 # %% [markdown]
 # ## What people get wrong
 #
-# * *"int8 has 256 values, so the logits have, too."* Whole numbers are multiplied and summed, then scaled: a logit is a sum of hundreds of them, and each
-#   token's row has its own step.
+# * *"A quarter of the bits, so four times worse; and 256 values, so 256 different logits."* Whole numbers are multiplied and summed, then scaled: a logit
+#   is a sum of hundreds of them, and each token's row has its own step.
 
 # %%
 logits = as_theirs(drawn[:1, :50])[0, -1]
@@ -711,7 +760,8 @@ def milliseconds(product, *given):
 small, _ = quantize(acts.blocks[3].ffn.x.reshape(-1, 256)[:128], 8, axis=1)
 pair = small, np.round(matrix.dequantized() / matrix.factors)
 took = {kind: milliseconds(np.matmul, *(part.astype(kind) for part in pair)) for kind in ("float32", "int32")}
-print(f"measured: float32 {took['float32']:.2f} ms, int32 {took['int32']:.2f} ms, which is {took['int32'] / took['float32']:.0f} times as long")
+times = took["int32"] / took["float32"]
+print(f"measured: float32 {took['float32']:.2f} ms, int32 {took['int32']:.2f} ms, {times:.0f} times as long")
 
 # %% [markdown]
 # * *"The mean error is what counts."* Of the four roundings to 3 bits, take the one that was chosen for the smallest error of the weights, and GPTQ.
@@ -728,10 +778,9 @@ for label in ("the step that suits the weights", "GPTQ: the others make good"):
 
 # %%
 for bits in (8, 4, 3):
-    whole = np.concatenate([quantize(by_output(name, m), bits, axis=1)[0].ravel() for name, m in P.walk(gpt.params) if name.endswith(MATRICES)])
-    share = np.unique(whole, return_counts=True)[1] / whole.size
-    print(f"stored in {bits} bits: {-(share * np.log2(share)).sum():.2f} bits of information; {share.max():.0%} are 0" if bits < 8 else
-          f"stored in {bits} bits: {-(share * np.log2(share)).sum():.2f} bits of information")
+    whole = [quantize(by_output(name, matrix), bits, axis=1)[0].ravel() for name, matrix in MATRICES.items()]
+    share = np.unique(np.concatenate(whole), return_counts=True)[1] / n_weights
+    print(f"stored in {bits} bits: {-(share * np.log2(share)).sum():.2f} bits of information")
 
 # %% [markdown]
 # ## Exercises
@@ -781,8 +830,9 @@ ch11.best_step(best_step);
 # the smallest sum, among all that keep the budget. Each kind has its choices in `costs`, and there are few enough to try everything.
 #
 # Then investigate with the real model. Measure `costs` for the five `KINDS` at 2 to 6 bits, as in *Which part minds most*; allocate at 3.5 bits; build
-# the model and take its cost. How much better is it than 3.5 bits would be for all alike (between the costs of 3 and of 4)? Is the sum of the parts still
-# the cost of the whole at 2 bits, and why not? With 25 matrices instead of 5 kinds not everything can be tried any more: what then?
+# the model and take its cost. Where did the bits go? How much better is it, if at all, than the line between 3 and 4 bits for all alike in the large
+# picture? Why can a kind that minds five times as much as another not be worth many bits more? Is the sum of the parts still the cost of the whole at 2
+# bits, and why not? With 25 matrices instead of 5 kinds not everything can be tried any more: what then?
 
 # %%
 def allocate(n_weights, costs, budget):
