@@ -6,6 +6,7 @@ Needs `pip install -e ".[notebooks]"`.
 
 import base64
 import io
+import os
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ def built(source):
     from nbclient import NotebookClient
 
     notebook = jupytext.read(source)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small models; two threads spin where a core is busy
     seconds, begun = [], {}
     client = NotebookClient(notebook, timeout=10 * LIMIT, resources={"metadata": {"path": str(FOLDER)}})
     client.on_cell_start = lambda cell, cell_index: begun.update({cell_index: time.perf_counter()})
