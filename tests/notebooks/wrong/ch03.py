@@ -34,6 +34,8 @@ WRONG = {  # what an exercise is called -> (an answer, a word of what the check 
     "look_back": [
         ("def look_back(n, distance):\n    p = np.eye(n)\n    return p[np.maximum(np.arange(n) - distance, 0)], p",
          "the right token, with"),
+        ("def look_back(n, distance):\n    p = np.eye(n)\n    return 9 * p[np.maximum(np.arange(n) - distance, 0)], p",
+         "the right token, with"),
         ("def look_back(n, distance):\n    p = np.eye(n)\n    return 99 * n * np.roll(p, -distance, axis=0), p",
          "comes later"),
         ("def look_back(n, distance):\n    p = np.eye(n)\n    return 99 * n * np.roll(p, 1, axis=0), p",
