@@ -438,7 +438,7 @@ middle = [(a + 1 + b) / 2 for a, b in zip(edges, edges[1:], strict=False)]
 for name, (colour, dashes, width) in LINES.items():
     means = [by_place[name][:, a:b].mean() for a, b in zip(edges, edges[1:], strict=False)]
     axes.plot(middle, means, dashes, color=colour, linewidth=width)
-    beside = (6, 0 if name == "RNN" else -4)
+    beside = (6, {"GPT": -3, "LSTM": 1, "RNN": -9}[name])
     axes.annotate(f"{name}  {means[-1]:.2f}", (middle[-1], means[-1]), beside, textcoords="offset points",
                   color=colour, fontsize=9)  # fmt: skip
 for n, loss in tables.items():
@@ -456,9 +456,9 @@ assert by_place["LSTM"][:, 4:].mean() < by_place["LSTM"][:, 0].mean() - 0.5
 figure
 
 # %% [markdown]
-# The LSTM and even the RNN gain from the second and third character before, the GPT-2 hardly. Why? To a recurrent network "the character before" is
-# given: its state was just mixed with it, the same way in every step. A GPT-2 sees a bag of 64 rows. That row 17 comes before row 18 it must learn from
-# two vectors of `wpe`, and again for 18 and 19. Order is built into the one and must be learned by the other, and little data favours what is built in.
+# LSTM and RNN gain from the second and third character before, the GPT-2 hardly. Why? To a recurrent network "the character before" is given: its state
+# was just mixed with it, the same way in every step. A GPT-2 sees a bag of 64 rows. That row 17 comes before row 18 it must learn from two vectors of
+# `wpe`, and again for 18 and 19. Order is built into the one and must be learned by the other, and little data favours what is built in.
 #
 # **So this is not what these three curves show:** that LSTMs are better language models. Kaplan et al. 2020 (figure 7) compared both from small to large:
 # LSTMs do as well for the first tokens of a text, then stop to gain, while transformers go on. Our models are too small and too young to show it. What
