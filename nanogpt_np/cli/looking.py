@@ -49,13 +49,12 @@ def inspect(args):
     from ..generation.sampling import Sampling
     from ..gpt import GPT
     from ..lens import asked
-    from ..storage import registry
 
     how = Sampling(args.temperature, args.top_k, args.top_p, args.min_p)
     prompt = read_stdin().removesuffix("\n") if args.prompt == "-" else args.prompt
     gpt = open_model(GPT, args)
-    names = ("layer", "head", "position", "token", "against", "corrupted", "site")
-    where = asked.Where(*(getattr(args, name) for name in names), how, registry.resolve(args.model))
+    names = ("layer", "head", "position", "token", "against", "corrupted", "site", "model")
+    where = asked.Where(**{name: getattr(args, name) for name in names}, how=how)
     views = [(what, asked.view(gpt, prompt, what, where)) for what in args.what or ["tokens"]]
     if args.json:
         for what, found in views:

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError, check_choice
 from ..generation.sampling import Sampling
 from ..gpt import GPT
+from ..storage import registry
 from . import (
     attention,
     attribution,
@@ -61,7 +62,7 @@ class Where(NamedTuple):
     corrupted: str | None = None  # for "patching": the other text
     site: str = "resid_pre"  # for "patching"
     how: Sampling = Sampling()
-    folder: Path | None = None  # the model's: "training" and "playback" read it
+    model: str | Path = "stories"  # its name or folder: "training" and "playback" read what lies there
 
 
 def view(gpt, prompt, what, where=None):
@@ -105,7 +106,8 @@ def _rounding(gpt, prompt, _):
 
 
 def _playback(gpt, prompt, where):
-    return playback.playback_view(where.folder, prompt, prompt if gpt.tokenizer and isinstance(prompt, str) else "")
+    folder = registry.resolve(where.model)
+    return playback.playback_view(folder, prompt, prompt if gpt.tokenizer and isinstance(prompt, str) else "")
 
 
 _VIEWS = {
@@ -129,7 +131,7 @@ _VIEWS = {
     "cost": _cost,
     "weights": lambda gpt, prompt, _: weights.weights_view(gpt),
     "rounding": _rounding,
-    "training": lambda gpt, prompt, where: learning.training_view(where.folder),
+    "training": lambda gpt, prompt, where: learning.training_view(registry.resolve(where.model)),
     "playback": _playback,
 }  # fmt: skip
 

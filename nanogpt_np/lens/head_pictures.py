@@ -22,7 +22,7 @@ def draw_attention_grid(view, model=""):
     colours = style.colour_map(style.PROBABILITY)
     for layer, row in enumerate(figure.subplots(n_layer, n_head, squeeze=False)):
         for head, axes in enumerate(row):
-            axes.imshow(_hide_later(view.probs[layer, head]), cmap=colours, vmin=0, vmax=1, interpolation="nearest")
+            axes.imshow(hide_later(view.probs[layer, head]), cmap=colours, vmin=0, vmax=1, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             axes.set_title(f"L{layer}.H{head}", fontsize=7, color=style.INK, pad=2)
@@ -99,10 +99,7 @@ def draw_heads(view, model=""):
     for (name, title), axes in zip(titles.items(), panels[:5], strict=True):
         array = getattr(view, name)
         axes.imshow(np.ma.masked_invalid(array), cmap=colours, vmin=0, vmax=1, aspect="auto")
-        for (layer, head), value in np.ndenumerate(array):
-            if np.isfinite(value):
-                axes.text(head, layer, f"{value:.2f}"[1:] if value < 1 else "1", ha="center", va="center", fontsize=7,
-                          color=style.write_on(colours(value)))
+        style.write_cells(axes, array, colours, (0, 1), _without_zero)
         axes.set_title(title, fontsize=9, color=style.INK)
         axes.set_xticks(range(n_head), [f"H{head}" for head in range(n_head)], fontsize=7)
         axes.set_yticks(range(n_layer), [f"L{layer}" for layer in range(n_layer)], fontsize=7)
@@ -112,7 +109,7 @@ def draw_heads(view, model=""):
 
 def _matrix(axes, array, tokens, colours, limits, written=None, causal=True):
     """A square of queries and keys with tokens on both sides."""
-    shown = _hide_later(array) if causal else np.ma.masked_invalid(array)
+    shown = hide_later(array) if causal else np.ma.masked_invalid(array)
     axes.imshow(shown, cmap=colours, vmin=limits[0], vmax=limits[1], interpolation="nearest")
     style.mark_tokens(axes.yaxis, tokens)
     style.mark_tokens(axes.xaxis, tokens, rotate=True)
@@ -120,10 +117,7 @@ def _matrix(axes, array, tokens, colours, limits, written=None, causal=True):
     axes.xaxis.set_label_position("top")
     style.without_frame(axes, "top", "right", "bottom", "left")
     if len(tokens) <= WRITTEN if written is None else written:
-        low, high = limits
-        for (row, column), value in np.ma.ndenumerate(shown):
-            colour = style.write_on(colours((value - low) / (high - low)))
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+        style.write_cells(axes, shown, colours, limits)
 
 
 def _along(tokens):
@@ -174,7 +168,11 @@ def _write_out(axes, view, query, stages):
     axes.set(xlim=(0, 1), ylim=(-0.5, query + 1.6))
 
 
-def _hide_later(array):
+def _without_zero(share):
+    return f"{share:.2f}"[1:] if share < 1 else "1"
+
+
+def hide_later(array):
     """What a query may not see is no 0, it is nothing."""
     return np.ma.masked_where(np.triu(np.ones(array.shape, bool), k=1), array)
 

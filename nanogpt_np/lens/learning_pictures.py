@@ -9,6 +9,7 @@ import numpy as np
 
 from . import style
 from .coloured import WORST
+from .head_pictures import hide_later
 from .seen import check_place
 
 FRAMES = 6  # kept models that are drawn side by side, evenly chosen
@@ -49,9 +50,7 @@ def draw_step(view, model=""):
     axes, colours = figure.subplots(), style.colour_map(style.PROBABILITY)
     low, high = float(shown.min()) - 0.5, float(shown.max())
     axes.imshow(shown, cmap=colours, vmin=low, vmax=high, aspect="auto")
-    for (row, column), value in np.ma.ndenumerate(shown):
-        axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=7.5,
-                  color=style.write_on(colours((value - low) / (high - low))))  # fmt: skip
+    style.write_cells(axes, shown, colours, (low, high), "{:.1f}".format, size=7.5)
     axes.set_yticks(range(len(kinds)), kinds, fontsize=8)
     axes.set_xticks(range(rows.shape[1]), ["outside", *(f"block {i}" for i in range(rows.shape[1] - 1))], fontsize=7)
     axes.xaxis.tick_top()
@@ -95,9 +94,8 @@ def _by_block(view):
 def _attention_frames(part, view, frames, layer, head):
     colours = style.colour_map(style.PROBABILITY)
     for i, axes in zip(frames, part.subplots(1, len(frames), squeeze=False)[0], strict=True):
-        probs = view.probs[i, layer, head]
-        later = np.triu(np.ones(probs.shape, bool), k=1)
-        axes.imshow(np.ma.masked_where(later, probs), cmap=colours, vmin=0, vmax=1, interpolation="nearest")
+        probs = hide_later(view.probs[i, layer, head])
+        axes.imshow(probs, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(f"step {view.steps[i]:,}", fontsize=8, color=style.INK)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -107,10 +105,7 @@ def _losses(axes, view):
     """A row for each kept model, a column for each token."""
     colours = style.colour_map(style.PROBABILITY)
     axes.imshow(np.ma.masked_invalid(view.losses), cmap=colours, vmin=0, vmax=WORST, aspect="auto")
-    for (row, column), value in np.ndenumerate(view.losses):
-        if np.isfinite(value):
-            axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=7,
-                      color=style.write_on(colours(min(value / WORST, 1.0))))  # fmt: skip
+    style.write_cells(axes, view.losses, colours, (0, WORST), "{:.1f}".format)
     axes.set_yticks(range(len(view.steps)), [f"step {step:,}" for step in view.steps], fontsize=7)
     style.mark_tokens(axes.xaxis, view.tokens)
     axes.xaxis.tick_top()

@@ -122,9 +122,7 @@ def draw_patch_map(view, model=""):
     axes = figure.subplots()
     colours, most = style.colour_map(style.SIGNED), max(float(np.abs(view.restored).max()), 1.0)
     axes.imshow(view.restored, cmap=colours, vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
-    for (row, column), value in np.ndenumerate(view.restored):
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7,
-                  color=style.write_on(colours(0.5 + 0.5 * value / most)))  # fmt: skip
+    style.write_cells(axes, view.restored, colours, (-most, most))
     axes.set_yticks(range(n_layer), [f"L{layer}" for layer in range(n_layer)], fontsize=8)
     if view.columns == "head":
         axes.set_xticks(range(n), [f"H{head}" for head in range(n)], fontsize=8)

@@ -8,6 +8,8 @@ import functools
 import io
 import textwrap
 
+import numpy as np
+
 # The same everywhere, as CSS variables on a page too; their lightness differs by 10 or more, so that grey tells them.
 QUERY, KEY, VALUE = "#1b4f9c", "#f5a03a", "#2f9e5c"
 RESIDUAL, ATTENTION, FFN = "#d0d0d0", "#8f52c8", "#5e2314"
@@ -51,6 +53,17 @@ def without_frame(axes, *sides):
     """Take away some sides of the frame around a picture: "top", "right", …"""
     for side in sides:
         axes.spines[side].set_visible(False)
+
+
+def write_cells(axes, array, colours, limits, form="{:.2f}".format, size=7):
+    """Each number of a coloured map [n_rows, n_columns] in its cell; none where it is masked or not finite.
+
+    `colours` and `limits`, (low, high), are those of the map; `form` makes a text of a number.
+    """
+    low, high = limits
+    for (row, column), value in np.ma.ndenumerate(np.ma.masked_invalid(array)):
+        colour = write_on(colours((value - low) / (high - low)))
+        axes.text(column, row, form(value), ha="center", va="center", fontsize=size, color=colour)
 
 
 def write_on(colour):
