@@ -18,6 +18,7 @@ from checks import ch03
 from nanogpt_np import GPT, PRESETS, GPTConfig, lens, model, ops
 from nanogpt_np import params as P
 from nanogpt_np.lens import style
+from nanogpt_np.lens.tokens import log_softmax
 from nanogpt_np.training import backward, optim
 
 gpt = GPT.from_pretrained("stories", ops="numpy")
@@ -625,8 +626,7 @@ print("one input, three matrices; and no score changes when queries and keys are
 
 # %%
 def answer(changes=None):
-    logits = lens.run(gpt, text, changes).logits[-1].astype(float)
-    return logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
+    return log_softmax(lens.run(gpt, text, changes).logits[-1])
 
 
 whole = answer()

@@ -29,18 +29,8 @@ print(f"{c.n_layer} blocks, a stream {c.n_embd} wide, {c.n_hidden} neurons in ea
 # (minus the logarithm of the probability which the right token got): the smaller, the better the text was foreseen.
 
 # %%
-STORY = (
-    "Once upon a time, there was a small mouse named Pip. Pip lived under a big tree near the river. Every "
-    "day, he looked at the moon in the water and wanted to touch it.\n"
-    "One night, Pip found a long stick. He put the stick in the river, but the moon broke into many little "
-    'pieces. Pip was very sad. "Oh no, I broke the moon," he said.\n'
-    'An old frog heard him and came out of the mud. "Why are you crying, little mouse?" asked the frog. Pip '
-    'told her about the stick and the pieces. The frog smiled and said, "Wait, and do not move."\n'
-    'So they sat down together. The water became quiet. Then the moon came back, round and white. "You see," '
-    'said the frog, "some things get better if you leave them alone."\n'
-    "Pip laughed. He gave the stick to the frog, and she made a little bridge with it. From that day on, they "
-    "sat by the river every night and looked at the moon."
-)
+STORY = Path("texts/pip.txt").read_text(encoding="utf-8")
+print(STORY)
 ids = np.array(gpt.tokenizer.encode(STORY))
 
 

@@ -10,6 +10,7 @@
 # %%
 import inspect
 import math
+from pathlib import Path
 
 import numpy as np
 from checks import ch06
@@ -505,18 +506,7 @@ assert usual < 0.02
 #   group's mean with how often those tokens came. Three kinds of text: what the model drew itself, at temperature 1 and at 0.7, and the two new stories.
 
 # %%
-SECOND = (
-    "Once upon a time, there was a small mouse named Pip. Pip lived under a big tree near the river. Every "
-    "day, he looked at the moon in the water and wanted to touch it.\n"
-    "One night, Pip found a long stick. He put the stick in the river, but the moon broke into many little "
-    'pieces. Pip was very sad. "Oh no, I broke the moon," he said.\n'
-    'An old frog heard him and came out of the mud. "Why are you crying, little mouse?" asked the frog. Pip '
-    'told her about the stick and the pieces. The frog smiled and said, "Wait, and do not move."\n'
-    'So they sat down together. The water became quiet. Then the moon came back, round and white. "You see," '
-    'said the frog, "some things get better if you leave them alone."\n'
-    "Pip laughed. He gave the stick to the frog, and she made a little bridge with it. From that day on, they "
-    "sat by the river every night and looked at the moon."
-)
+SECOND = Path("texts/pip.txt").read_text(encoding="utf-8")
 
 
 def counted(texts, first=0):

@@ -17,6 +17,7 @@ from checks import ch15
 from nanogpt_np import GPT, GPTConfig, lens, model, ops
 from nanogpt_np import params as P
 from nanogpt_np.lens import style
+from nanogpt_np.lens.tokens import log_softmax
 from nanogpt_np.training import backward, optim
 
 gpt = GPT.from_pretrained("stories", ops="numpy")
@@ -73,9 +74,7 @@ print("looks at later tokens, both ways:", bool(np.triu(full_acts.blocks[0].attn
 
 # %%
 def loss(logits, ids):  # [n_seq, n_vocab], [n_seq] -> nats per next token
-    z = logits[:-1].astype(np.float64)
-    z -= z.max(axis=-1, keepdims=True)
-    return float((np.log(np.exp(z).sum(axis=-1)) - z[np.arange(len(ids) - 1), ids[1:]]).mean())
+    return float(-log_softmax(logits[:-1])[np.arange(len(ids) - 1), ids[1:]].mean())
 
 
 print(f"causal {loss(causal[0], ids):.2f} nats per token, both ways {loss(full[0], ids):.2f}")
@@ -206,10 +205,7 @@ by_left = left_logits[:, -1, :MASK].argmax(axis=-1)
 # %%
 def text_log_prob(params, rows):  # [n, n_seq] -> [n], nats, of all tokens but the first
     logits, _ = model.forward(rows[:, :-1], params, config, ops)
-    z = logits[..., :MASK].astype(np.float64)
-    z -= z.max(axis=-1, keepdims=True)
-    log_probs = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
-    return np.take_along_axis(log_probs, rows[:, 1:, None], axis=-1)[..., 0].sum(axis=1)
+    return np.take_along_axis(log_softmax(logits[..., :MASK]), rows[:, 1:, None], axis=-1)[..., 0].sum(axis=1)
 
 
 def with_letter(letter):
@@ -243,9 +239,7 @@ def masked_log_prob(rows, place):  # -> [n], of the token there given all others
     hidden = rows.copy()
     hidden[:, place] = MASK
     logits, _ = model.forward(hidden, bert_params, config, both_ways)
-    z = logits[:, place, :MASK].astype(np.float64)
-    z -= z.max(axis=-1, keepdims=True)
-    return z[np.arange(len(rows)), rows[:, place]] - np.log(np.exp(z).sum(axis=-1))
+    return log_softmax(logits[:, place, :MASK])[np.arange(len(rows)), rows[:, place]]
 
 
 pseudo_sum = np.exp(masked_log_prob(grid, 1) + masked_log_prob(grid, 2)).sum()

@@ -3,6 +3,7 @@
 import numpy as np
 
 from nanogpt_np import GPT, lens, ops
+from nanogpt_np.lens.tokens import log_softmax
 
 from . import say
 
@@ -144,6 +145,4 @@ def _effects(gpt, ids, layer, head, how=None):
 
 
 def _log_probs(gpt, ids, changes):
-    logits = lens.run(gpt, ids, changes).logits[-1].astype(float)
-    logits -= logits.max()
-    return logits - np.log(np.exp(logits).sum())
+    return log_softmax(lens.run(gpt, ids, changes).logits[-1])
