@@ -47,7 +47,7 @@ if config.DISABLE_JIT:
         return _array_at(address, n, ctypes.c_float)
 
     def bytes_at(address, n):
-        return _array_at(address, n, ctypes.c_uint8)
+        return _array_at(address, n, ctypes.c_int8)
 
 else:
 
@@ -65,5 +65,5 @@ else:
 
     @inner
     def bytes_at(address, n):
-        """The uint8 array [n] at an address."""
-        return carray(_pointer(address), (n,), np.uint8)
+        """The int8 array [n] at an address."""
+        return carray(_pointer(address), (n,), np.int8)

@@ -1,7 +1,7 @@
 """How a model's weights lie in memory so that generating reads them fastest.
 
 Enter: the parameters of a model, one by one, as a file or params.py gives them. Leave: the same values, elsewhere.
-Next: quantized/products.py.
+Next: quantized/vectors.py.
 """
 
 from ..memory import in_large_pages

@@ -41,14 +41,14 @@ class Writer:
         """Argument number n, an array."""
         return self.context.make_array(self.types[n])(self.context, self.builder, self.args[n])
 
-    def address(self, n, *at):
-        """Where element `at` of array number n lies, as the address of a float32, or of a byte in an array of int8."""
+    def address(self, n, *at, of=None):
+        """Where element `at` of array number n lies: the address of a float32, or of a byte in an array of int8."""
         array, builder = self.array(n), self.builder
         strides = [builder.extract_value(array.strides, axis) for axis in range(len(at))]
         offset = integer(0)
         for i, stride in zip(at, strides, strict=True):
             offset = builder.add(offset, builder.mul(i, stride))
-        element = BYTE if self.types[n].dtype == types.int8 else FLOAT
+        element = of or (BYTE if self.types[n].dtype == types.int8 else FLOAT)
         return self.further(builder.bitcast(array.data, element.as_pointer()), offset)
 
     def further(self, address, n_bytes):
@@ -56,10 +56,10 @@ class Writer:
         base = self.builder.bitcast(address, BYTE.as_pointer())
         return self.builder.bitcast(self.builder.gep(base, [n_bytes]), address.type)
 
-    def rows(self, n, count, *at):
+    def rows(self, n, count, *at, of=None):
         """The addresses of element `at` and of those in the `count` - 1 rows below it."""
         stride = self.builder.extract_value(self.array(n).strides, 0)
-        first = self.address(n, *at)
+        first = self.address(n, *at, of=of)
         return [self.further(first, self.builder.mul(stride, integer(row))) for row in range(count)]
 
     def load(self, address, at=0, width=VECTOR):
@@ -76,19 +76,24 @@ class Writer:
         address = self.builder.gep(address, [at])
         self.builder.store(value, self.builder.bitcast(address, value.type.as_pointer())).align = 4
 
-    def broadcast(self, address, at=0):
-        """One float32 in all places of a vector."""
-        value = self.builder.load(self.builder.gep(address, [at if isinstance(at, ir.Value) else integer(at)]))
-        vector = ir.VectorType(FLOAT, VECTOR)
+    def broadcast(self, address, at=0, width=VECTOR):
+        """The number at an address, `at` elements behind it, in all places of a vector."""
+        at = at if isinstance(at, ir.Value) else integer(at)
+        value = self.builder.load(self.builder.gep(address, [at]))
+        value.align = 1
+        vector = ir.VectorType(value.type, width)
         single = self.builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(INT32, 0))
-        everywhere = ir.Constant(ir.VectorType(INT32, VECTOR), [0] * VECTOR)
+        everywhere = ir.Constant(ir.VectorType(INT32, width), [0] * width)
         return self.builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), everywhere)
 
     def fma(self, a, b, c):
         """a * b + c, rounded once."""
-        kind = ir.FunctionType(a.type, [a.type] * 3)
-        name = f"llvm.fma.v{a.type.count}f32"
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), [a, b, c])
+        return self.call(f"llvm.fma.v{a.type.count}f32", a.type, a, b, c)
+
+    def call(self, name, kind, *args):
+        """One of LLVM's own functions, or an instruction that it knows by name -> a value of that kind."""
+        function = ir.FunctionType(kind, [arg.type for arg in args])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function, name), args)
 
     def total(self, vector):
         """The sum of a vector's elements: halves upon halves, the same order everywhere."""

@@ -16,7 +16,8 @@ from ..kernels.decode import STORED, add, arrays_of, belongs, n_hidden_of, norma
 from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots, stream
 from .cache import Int8Cache
-from .products import GROUP, PANEL, multiply_panels, part_of_panels, quantize, quantize_group, room_for, round_to_int8
+from .products import multiply_panels, part_of_panels, quantize, quantize_group, room_for, round_to_int8
+from .vectors import GROUP, PANEL
 
 MOST_ROWS = 64  # of all texts together; with more, arithmetic counts, not how often something is called
 SMALL, FACTORS = STORED.copy(dtype=int8), float32[:, :, :, ::1]
@@ -55,7 +56,7 @@ def _table(arrays):
         if len(shape) == 1:
             found.append(address(array, np.float32, shape))
         elif array.dtype == np.int8 and array.shape == shape:
-            found += [address(array.packed, np.uint8, array.packed.shape), array.factors.ctypes.data]
+            found += [address(array.packed, np.int8, array.packed.shape), array.factors.ctypes.data]
         else:
             return None
     if None in found:

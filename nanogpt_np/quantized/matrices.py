@@ -16,14 +16,18 @@ from ..memory import in_large_pages
 from ..ops import IGNORE
 from .cache import Int8Cache
 from .decode import MOST_ROWS
-from .products import GROUP, OFFSET, PANEL, multiply_int8, pack_int8
+from .products import multiply_int8, pack_int8
+from .vectors import FLIP, GROUP, PANEL, STRIP, TOGETHER
 
 PANELS_AT_ONCE = 128
 ROWS_AT_ONCE = 64  # of logits, where all of them would fill the memory
 
 
 class Int8Matrix:
-    """A matrix as int8: `shape` as it was, `packed` uint8 [n_panels, n_in / 4, PANEL, 4], `factors` float32 [n_out].
+    """A matrix as int8: `shape` as it was, `packed` int8, `factors` float32 [n_out].
+
+    `packed` lies as this CPU multiplies it, each byte flipped by FLIP:
+    [n_panels, n_groups, PANEL / STRIP, GROUP / TOGETHER, STRIP, TOGETHER].
 
     Where each row makes one output, as in wte, pass `by_row`; else each column does. `give_back` is called after
     every few panels: what the matrix holds up to there has been read for the last time. An output whose weights hold
@@ -35,8 +39,9 @@ class Int8Matrix:
         self.by_row = by_row
         columns = matrix.T if by_row else matrix
         n_in, n_out = columns.shape
-        n_panels, n_fours = -(-n_out // PANEL), -(-n_in // GROUP) * GROUP // 4
-        self.packed = in_large_pages((n_panels, n_fours, PANEL, 4), np.uint8)
+        n_panels, n_groups = -(-n_out // PANEL), -(-n_in // GROUP)
+        shape = (n_panels, n_groups, PANEL // STRIP, GROUP // TOGETHER, STRIP, TOGETHER)
+        self.packed = in_large_pages(shape, np.int8)
         self.factors = np.empty(n_out, np.float32)
         for panel in range(0, n_panels, PANELS_AT_ONCE):
             outputs = slice(panel * PANEL, (panel + PANELS_AT_ONCE) * PANEL)
@@ -52,9 +57,10 @@ class Int8Matrix:
     def outputs(self, which):
         """The weights of some outputs in float32: [..., n_in]."""
         n_in = self.shape[1 if self.by_row else 0]
-        fours = self.packed[which // PANEL, :, which % PANEL]  # -> [..., n_in / 4, 4]
-        whole = fours.reshape(*which.shape, -1)[..., :n_in].astype(np.float32)
-        return (whole - np.float32(OFFSET)) * self.factors[which][..., None]
+        panel, strip, column = which // PANEL, which % PANEL // STRIP, which % STRIP
+        whole = self.packed[panel, :, strip, :, column]  # -> [..., n_groups, GROUP / TOGETHER, TOGETHER]
+        whole = whole.reshape(*which.shape, -1)[..., :n_in] ^ FLIP
+        return whole.astype(np.float32) * self.factors[which][..., None]
 
     def dequantized(self):
         """The matrix in float32, as the products see it."""

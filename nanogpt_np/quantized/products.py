@@ -1,109 +1,22 @@
-"""Products of int8 numbers: what one vector instruction (VNNI) does where the CPU has it, and the same in plain loops.
+"""Products of int8 numbers, all columns of a few rows at a time, on all cores.
 
 Enter: weights as pack_int8() packs them, float32 activations, which become int8 with a scale per GROUP. Leave: float32.
-An instruction multiplies four unsigned bytes by four signed ones and adds them to an int32: weights are stored as
-w + 128, and what that adds is taken off where each sum begins. Next: quantized/cache.py.
+Where an instruction wants unsigned weights, w + OFFSET is stored, and what that adds is taken off where each sum
+begins. Next: quantized/cache.py.
 """
 
 import numpy as np
-from llvmlite import ir
-from numba import config, float32, intp, prange, types, uint8, void
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import config, float32, int8, intp, prange, void
 
-from ..kernels.compile import cpu_has, inner, kernel, n_threads, read
+from ..kernels.compile import inner, kernel, n_threads, read
 from ..kernels.math import HALF, ZERO, bits_of_size, size_of_bits
 from ..kernels.vectors import fma
-from ..kernels.writer import BYTE, FLOAT, INT32, Writer, compiled, integer
+from .vectors import ACTIVATION, FLIP, GROUP, OFFSET, PANEL, ROWS, STRIP, TOGETHER, add_one, add_rows
 
-GROUP = 64  # activations that share one scale: an outlier spoils only its neighbours (Dettmers et al. 2022 name them)
-PANEL = 64  # columns of the weights that are multiplied together
-OFFSET = 128
 LARGEST = np.float32(127)
 NEARLY_ZERO = np.float32(1e-36)  # 127 divided by less may be infinite; what is so small becomes 0
 PLAIN_PYTHON = bool(config.DISABLE_JIT)
 INFINITE, NOT_A_NUMBER = np.float32(np.inf), np.float32(np.nan)
-ROWS = 4  # of activations at once
-
-_LANES = 16
-_VECTORS = PANEL // _LANES
-
-
-def has_vnni():
-    """Can this CPU multiply 64 pairs of bytes in one instruction?"""
-    return cpu_has("avx512vnni") and not config.DISABLE_JIT
-
-
-def _make_group(n_rows):
-    @intrinsic
-    def add_group(typingctx, weights, at, x, row, k, starts, scales, group, sums):
-        """sums[:n_rows] += scales[row :, group] * (x[row : row + n_rows, k : k + GROUP] @ the panel's GROUP rows).
-
-        `weights` from `at` on: uint8 [GROUP / 4, PANEL, 4]; `starts`: what OFFSET adds to each sum, negated.
-        """
-
-        def write(w: Writer, weights, at, x, row, k, starts, scales, group, sums):
-            builder = w.builder
-            vector, floats = ir.VectorType(INT32, _LANES), ir.VectorType(FLOAT, _LANES)
-            kind = ir.FunctionType(vector, [vector] * 3)
-            multiply = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
-            panel = builder.bitcast(w.address(0, at), BYTE.as_pointer())
-            rows = [builder.bitcast(one, BYTE.as_pointer()) for one in w.rows(2, n_rows, row, k)]
-
-            def everywhere(value):
-                undefined, first = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0] * _LANES)
-                single = builder.insert_element(undefined, value, ir.Constant(INT32, 0))
-                return builder.shuffle_vector(single, undefined, first)
-
-            def step(i, totals):
-                four_rows = builder.gep(panel, [builder.mul(i, integer(PANEL))])
-                columns = []
-                for v in range(_VECTORS):
-                    place = builder.gep(four_rows, [integer(v * 64)])
-                    columns.append(builder.load(builder.bitcast(place, vector.as_pointer())))
-                    columns[-1].align = 1
-                new = []
-                for one in rows:
-                    four = builder.load(builder.bitcast(builder.gep(one, [i]), INT32.as_pointer()))
-                    four.align = 1
-                    value = everywhere(four)
-                    for column in columns:
-                        new.append(builder.call(multiply, [totals[len(new)], column, value]))
-                return new
-
-            begin = []
-            for one in w.rows(5, n_rows, row, group):
-                value = builder.load(builder.bitcast(one, INT32.as_pointer()))
-                begin += [everywhere(value)] * _VECTORS
-            totals = w.loop(integer(GROUP), 4, begin, step)
-            factors = [w.broadcast(one) for one in w.rows(6, n_rows, row, group)]
-            for number, target in enumerate(w.rows(8, n_rows, integer(0), integer(0))):
-                for v in range(_VECTORS):
-                    exact = builder.sitofp(totals[number * _VECTORS + v], floats)
-                    w.store(w.fma(exact, factors[number], w.load(target, v * _LANES, _LANES)), target, v * _LANES)
-
-        n = types.intp
-        return compiled(types.void(weights, n, x, n, n, starts, scales, n, sums), write)
-
-    return add_group
-
-
-@inner
-def _add_group(weights, at, x, row, k, starts, scales, group, sums):
-    """The same in plain loops, for any CPU."""
-    totals = np.empty(PANEL, np.int32)
-    for number in range(len(sums)):
-        totals[:] = starts[row + number, group]
-        for i in range(0, GROUP, 4):
-            for column in range(PANEL):
-                place = at + i * PANEL + column * 4
-                for four in range(4):
-                    totals[column] += np.int32(weights[place + four]) * np.int32(x[row + number, k + i + four])
-        for column in range(PANEL):
-            sums[number, column] = fma(np.float32(totals[column]), scales[row + number, group], sums[number, column])
-
-
-add_one, add_rows = (_make_group(1), _make_group(ROWS)) if has_vnni() else (_add_group, _add_group)
 
 
 @inner
@@ -123,7 +36,7 @@ def round_to_int8(x, small):
     factor = LARGEST / top if top > NEARLY_ZERO else ZERO
     total = np.int32(0)
     for j in range(x.size):
-        value = np.int32(np.floor(x[j] * factor + HALF))
+        value = np.int32(np.floor(fma(x[j], factor, HALF)))
         small[j] = value
         total += value
     return top / LARGEST if top < INFINITE else NOT_A_NUMBER, total
@@ -151,7 +64,7 @@ def room_for(n_rows, width):
     """Of rows as int8: themselves, their scales and starts."""
     n_groups = (width + GROUP - 1) // GROUP
     shape = (n_rows, n_groups)
-    return np.empty((n_rows, n_groups * GROUP), np.int8), np.empty(shape, np.float32), np.empty(shape, np.int32)
+    return np.empty((n_rows, n_groups * GROUP), ACTIVATION), np.empty(shape, np.float32), np.empty(shape, np.int32)
 
 
 def multiply_int8(x, packed, factors, bias):  # float32 [n_rows, n_in] -> [n_rows, n_out]
@@ -162,11 +75,13 @@ def multiply_int8(x, packed, factors, bias):  # float32 [n_rows, n_in] -> [n_row
 
 
 @kernel(void(
-    read(float32[:, ::1]), read(uint8[::1]), read(float32[::1]), read(float32[::1]), intp, float32[:, ::1]
+    read(float32[:, ::1]), read(int8[::1]), read(float32[::1]), read(float32[::1]), intp, float32[:, ::1]
 ))  # fmt: skip
 def _multiply_kernel(x, weights, factors, bias, n_parts, out):
     small, scales, starts = room_for(x.shape[0], x.shape[1])
-    quantize(x, small, scales, starts)
+    for part in prange(n_parts):
+        rows = slice(part * len(x) // n_parts, (part + 1) * len(x) // n_parts)
+        quantize(x[rows], small[rows], scales[rows], starts[rows])
     for part in prange(n_parts):
         first, end = part_of_panels(part, n_parts, out.shape[1])
         multiply_panels(small, scales, starts, weights, factors, bias, first, end, out)
@@ -191,8 +106,8 @@ def multiply_panels(x, scales, starts, weights, factors, bias, first, end, out):
             _multiply_panel(x, scales, starts, weights, panel, row, sums[:n])
             for number in range(n):
                 for column in range(panel * PANEL, min(n_out, (panel + 1) * PANEL)):
-                    value = sums[number, column - panel * PANEL] * factors[column]
-                    out[row + number, column] = value + (bias[column] if bias.size else ZERO)
+                    added = bias[column] if bias.size else ZERO
+                    out[row + number, column] = fma(sums[number, column - panel * PANEL], factors[column], added)
             row += n
 
 
@@ -210,11 +125,11 @@ def _multiply_panel(x, scales, starts, weights, panel, row, sums):
 
 
 def pack_int8(weight, factors, packed):
-    """[n_in, n_out] to uint8 panels [n_panels, n_in / 4, PANEL, 4] of w + OFFSET, and a factor per column, in place."""
+    """[n_in, n_out] to int8 panels, as Int8Matrix has them, and a factor per column, in place."""
     _pack_kernel(np.asarray(weight, np.float32), -(-len(packed) // n_threads()), factors, packed)
 
 
-@kernel(void(read(float32[:, :]), intp, float32[::1], uint8[:, :, :, ::1]))
+@kernel(void(read(float32[:, :]), intp, float32[::1], int8[:, :, :, :, :, ::1]))
 def _pack_kernel(weight, each, factors, packed):
     n_in, n_out = weight.shape
     n_panels = len(packed)
@@ -224,4 +139,5 @@ def _pack_kernel(weight, each, factors, packed):
             for column in range(panel * PANEL, min(n_out, (panel + 1) * PANEL)):
                 factors[column], _ = round_to_int8(weight[:, column], small)
                 for k in range(n_in):
-                    packed[panel, k // 4, column - panel * PANEL, k % 4] = np.int32(small[k]) + OFFSET
+                    group, step, strip, at = k // GROUP, k % GROUP // TOGETHER, column % PANEL // STRIP, column % STRIP
+                    packed[panel, group, strip, step, at, k % TOGETHER] = small[k] ^ FLIP

@@ -189,11 +189,11 @@ def test_what_is_kept_of_each_tensor(tmp_path):
 WHOLE_NUMBERS = """
 import numpy as np
 from nanogpt_np.kernels import writer
-from nanogpt_np.quantized import Int8Matrix, linear, products
+from nanogpt_np.quantized import Int8Matrix, linear, vectors
 x, weight, bias = (np.random.default_rng(i).integers(-99, 99, s) for i, s in enumerate([(5, 130), (130, 70), (70,)]))
 x[:, ::64] = weight[3] = 127  # so a step is 1, nothing is rounded, and the sums are exact in any order
 found = linear(x.astype(np.float32), Int8Matrix(weight.astype(np.float32)), bias.astype(np.float32))
-print(products.has_vnni(), writer.VECTOR, np.array_equal(found, x @ weight + bias))
+print(vectors.RECIPE.name, writer.VECTOR, np.array_equal(found, x @ weight + bias))
 """
 GREEDY = """
 from small import CONFIG, make
@@ -225,8 +225,9 @@ def run(script, **environment):
 )
 def test_products_of_whole_numbers_are_exact_on_any_cpu(environment, vector):
     """On this one, as plain Python, with vectors of 4, and of 8 (.ci/run tests all kernels with those)."""
-    has_vnni, width, is_exact = run(WHOLE_NUMBERS, **environment).split()
-    assert is_exact == "True" and width.startswith(vector) and (has_vnni == "False" or not environment)
+    recipe, width, is_exact = run(WHOLE_NUMBERS, **environment).split()
+    assert is_exact == "True" and width.startswith(vector)
+    assert not environment or recipe == ("madd" if vector == "8" else "plain")
 
 
 def test_generating_as_plain_python():

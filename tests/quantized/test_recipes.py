@@ -1,0 +1,108 @@
+"""The ways to multiply int8: each gives the bits of plain loops, and is made of the instruction that it names."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nanogpt_np.kernels.compile import cpu_has
+from nanogpt_np.quantized import vectors
+
+ON_X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="instructions of x86_64")
+NONE = "+sse4.2,+avx,+fma"  # loops, but with an fma that is rounded once; older CPUs round twice
+AVX2 = "+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+f16c"
+AVX512 = f"{AVX2},+avx512f,+avx512bw,+avx512dq,+avx512vl"
+
+PRODUCTS = """
+import hashlib
+import numpy as np
+from nanogpt_np.quantized import Int8Matrix, linear, vectors
+rng = np.random.default_rng(0)
+draw = lambda *shape: rng.standard_normal(shape, dtype=np.float32)
+weight, bias = draw(200, 150), draw(150)
+weight[:, 3] = 0  # an output without weights
+matrix = Int8Matrix(weight)
+found = [linear(rows, matrix, bias) for rows in (draw(n, 200) * 3 for n in (1, 2, 3, 4, 9))]
+largest = np.full((5, 200), 127, np.float32) * np.sign(draw(5, 200))  # every product as large as it can be
+found.append(linear(largest, Int8Matrix(np.sign(weight) * 127), bias))
+print(vectors.RECIPE.instruction or "loops", hashlib.sha256(b"".join(a.tobytes() for a in found)).hexdigest())
+"""
+ASSEMBLY = """
+import re
+from nanogpt_np.quantized import products, vectors
+kernel = products._multiply_kernel
+kernel.compile()  # which runs nothing: this CPU need not have the instructions
+(made,) = kernel.dispatcher.overloads.values()
+lines = made.library.get_asm_str().splitlines()
+print(vectors.RECIPE.instruction, *sorted({"-".join(re.findall("vp[a-z]+|[xyz]mm", line)[:2]) for line in lines}))
+"""
+
+
+def run(script, folder, **environment):
+    package = str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": package, "NUMBA_CACHE_DIR": str(folder)} | environment
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def forced(features):
+    return {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features}
+
+
+@pytest.mark.slow
+@ON_X86
+@pytest.mark.parametrize(
+    "features, needs",
+    [(AVX2, "avx2"), (f"{AVX2},+avxvnni", "avxvnni"), (AVX512, "avx512bw"), (f"{AVX512},+avx512vnni", "avx512vnni")],
+)
+def test_every_way_gives_the_bits_of_plain_loops(tmp_path, features, needs):
+    """Whole sums are exact, and what follows is rounded once by every one of them: nothing may differ."""
+    if not cpu_has(needs):
+        pytest.skip(f"this CPU has no {needs}")
+    instruction, found = run(PRODUCTS, tmp_path, **forced(features))
+    assert instruction == vectors.RECIPES[needs].instruction
+    assert ["loops", found] == run(PRODUCTS, tmp_path, **forced(NONE))
+
+
+@ON_X86
+@pytest.mark.skipif(vectors.RECIPE == vectors.PLAIN, reason="this CPU has none of the instructions")
+def test_this_cpu_gives_the_bits_of_plain_loops(tmp_path):
+    instruction, found = run(PRODUCTS, tmp_path)
+    assert instruction == vectors.RECIPE.instruction
+    assert ["loops", found] == run(PRODUCTS, tmp_path, **forced(NONE))
+
+
+@pytest.mark.slow
+@ON_X86
+@pytest.mark.parametrize(
+    "features, feature, expected",
+    [
+        (AVX2, "avx2", {"vpmaddwd-ymm", "vpmovsxbw-ymm"}),
+        (f"{AVX2},+avxvnni", "avxvnni", {"vpdpbusd-ymm"}),
+        (AVX512, "avx512bw", {"vpmaddwd-zmm", "vpmovsxbw-zmm"}),
+        (f"{AVX512},+avx512vnni", "avx512vnni", {"vpdpbusd-zmm"}),
+    ],
+)
+def test_every_way_is_made_of_its_instruction(tmp_path, features, feature, expected):
+    instruction, *found = run(ASSEMBLY, tmp_path, **forced(features))
+    assert instruction == vectors.RECIPES[feature].instruction and expected <= set(found)
+
+
+def test_the_best_way_is_chosen():
+    chosen = {
+        "avx512vnni avxvnni avx512bw avx2": "avx512vnni", "avxvnni avx2": "avxvnni", "avx512bw avx2": "avx512bw",
+        "avx2": "avx2", "dotprod neon": "dotprod",
+    }  # fmt: skip
+    for features, expected in chosen.items():
+        assert vectors.recipe_of(features.split().__contains__) == vectors.RECIPES[expected]
+    assert vectors.recipe_of({"sse4.2"}.__contains__) == vectors.PLAIN
+
+
+@pytest.mark.parametrize("recipe", [*vectors.RECIPES.values(), vectors.PLAIN])
+def test_a_way_fits_panels_and_registers(recipe):
+    n_registers = 32 if "512" in recipe.instruction.split(".")[-1] or recipe.name == "sdot" else 16
+    assert vectors.PANEL % (recipe.lanes * recipe.strip) == 0 and vectors.GROUP % recipe.together == 0
+    assert recipe.rows * recipe.strip + recipe.strip + 2 <= n_registers or recipe == vectors.PLAIN
