@@ -2,7 +2,7 @@
 
 Enter: weights as pack_int8() packs them, float32 activations, which become int8 with a scale per GROUP. Leave: float32.
 An instruction multiplies four unsigned bytes by four signed ones and adds them to an int32: weights are stored as
-w + 128, and what that adds is taken off where each sum begins. Next: quantized/cache.py.
+w + 128, and what that adds is taken off where each sum begins. Next: quantized/fours.py.
 """
 
 import numpy as np
