@@ -2,7 +2,7 @@
 
 Enter: weights as pack_int8() packs them, float32 activations, which become int8 with a scale per GROUP. Leave: float32.
 Where an instruction wants unsigned weights, w + OFFSET is stored, and what that adds is taken off where each sum
-begins. Next: quantized/cache.py.
+begins. Next: quantized/fours.py.
 """
 
 import numpy as np
