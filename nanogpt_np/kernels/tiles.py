@@ -12,7 +12,6 @@ from .math import ZERO
 from .vectors import copy_run, multiply_tile, transpose_tile
 from .writer import TILE_COLUMNS, TILE_ROWS
 
-NEAR = 96  # rows of `a` that every panel of `b` meets while they are in the second cache
 DEPTH = 384  # of a panel: what a tile reads again and again fits the second cache, and GPT-2's widths divide evenly
 
 
@@ -29,14 +28,13 @@ def multiply(a, b, c, add):
         depth = min(DEPTH, n_k - k)
         pack(a, TILE_ROWS, k, depth, a_panels)
         pack(b.T, TILE_COLUMNS, k, depth, b_panels)
-        for first in range(0, n_rows, NEAR):
-            for j in range(0, n_columns, TILE_COLUMNS):
-                for i in range(first, min(first + NEAR, n_rows), TILE_ROWS):
-                    if i + TILE_ROWS <= n_rows and j + TILE_COLUMNS <= n_columns:
-                        multiply_tile(a_panels, i * depth, b_panels, j * depth, depth, c, i, j, add or k > 0)
-                    else:
-                        multiply_tile(a_panels, i * depth, b_panels, j * depth, depth, edge, 0, 0, False)
-                        _copy_edge(edge, c[i : i + TILE_ROWS, j : j + TILE_COLUMNS], add or k > 0)
+        for j in range(0, n_columns, TILE_COLUMNS):
+            for i in range(0, n_rows, TILE_ROWS):
+                if i + TILE_ROWS <= n_rows and j + TILE_COLUMNS <= n_columns:
+                    multiply_tile(a_panels, i * depth, b_panels, j * depth, depth, c, i, j, add or k > 0)
+                else:
+                    multiply_tile(a_panels, i * depth, b_panels, j * depth, depth, edge, 0, 0, False)
+                    _copy_edge(edge, c[i : i + TILE_ROWS, j : j + TILE_COLUMNS], add or k > 0)
 
 
 @inner
