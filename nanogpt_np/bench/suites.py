@@ -247,7 +247,7 @@ def start(bench):
 
 def start_of(bench, directory, name):
     """The Table of one model: `nanogpt-np generate` with each of our ops, and a script of a few lines."""
-    ours = [sys.executable, "-m", "nanogpt_np.cli", "generate", PROMPT, "--model", str(directory)]
+    ours = [sys.executable, "-m", "nanogpt_np", "generate", PROMPT, "--model", str(directory)]
     ours += ["--max-new-tokens", "1", "--temperature", "0", "--ops"]
     theirs = [sys.executable, "-c", START_SCRIPT, str(directory), PROMPT]
     commands = {name: [*ours, name] for name in OPS} | {name: theirs for name in available(START_PEERS)}

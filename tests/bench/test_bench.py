@@ -370,6 +370,12 @@ def test_command_times_a_whole_process():
         bad.ask({})
 
 
+def test_start_in_real_processes(alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "OPS", ["numpy"])
+    (table,) = room.start(Bench(BenchOptions(size="tiny", runs=1), 1, tmp_path, pause=0.0))
+    assert [row.engine for row in table.rows] == ["numpy"] and table.rows[0].values and not table.rows[0].note
+
+
 def test_the_cut_vocabulary_is_gpt2s():
     assert bench_ours.cut_vocabulary(50257).fingerprint == Tokenizer.gpt2().fingerprint
     assert bench_ours.cut_vocabulary(512).n_vocab == 512
