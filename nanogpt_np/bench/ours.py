@@ -138,6 +138,23 @@ class Loss:
         return {"loss": result.loss}
 
 
+class Judge:
+    """How near the ids that another engine said come to the best by one of our ops, each after its own text so far."""
+
+    about = "logits"
+
+    def __init__(self, engine, settings):
+        self.gpt = GPT.from_pretrained(settings["directory"], ops=engine)
+
+    def run(self, request):
+        """{"texts": [[prompt, said], …]} -> {"gaps"}: of each text the widest, in standard deviations of the logits."""
+        return {"gaps": [float(self._gaps(*text).max()) for text in request["texts"]]}
+
+    def _gaps(self, prompt, said):
+        logits = self.gpt([*prompt, *said][:-1])[0, len(prompt) - 1 :]
+        return (logits.max(-1) - logits[np.arange(len(said)), said]) / logits.std(-1)
+
+
 def timed(tokens):
     """Draw all ids from an iterator -> the ids, and the seconds that each took."""
     ids, stamps = [], [time.perf_counter()]

@@ -2,7 +2,7 @@
 
 Enter: `python -m nanogpt_np.bench.peers JOB ENGINE SETTINGS`, then one JSON request per line on standard input. Leave:
 one JSON answer per line: first what the engine says about itself, then ids or a loss, seconds, and the peak memory.
-A peer is imported when it opens, not before. Next: bench/growth.py.
+A peer is imported when it opens, not before. Next: bench/roster.py.
 """
 
 import hashlib
@@ -19,12 +19,14 @@ import numpy as np
 from .. import files
 from ..storage import checkpoint
 from ..tokenizer.bpe import END_OF_TEXT, Tokenizer
+from .llama import GGUFMaker, Llama
 from .ours import (
     BETAS,
     LR,
     MAX_NORM,
     WEIGHT_DECAY,
     Bandwidth,
+    Judge,
     Loss,
     Maker,
     Ours,
@@ -73,11 +75,11 @@ def _answer(answers, value):
 def open_engine(job, engine, settings):
     """The engine of a job: an object with `about` (words) and `run(request) -> answer` (both JSON)."""
     if job == "make":
-        return CTranslate2Maker(engine, settings) if engine.startswith("ctranslate2") else Maker(settings)
+        return _maker(engine, settings)
     if engine == "bandwidth":
         return Bandwidth(settings)
-    if job == "loss":
-        return Loss(engine, settings)
+    if job in ("loss", "judge"):
+        return (Loss if job == "loss" else Judge)(engine, settings)
     if job == "generate":
         return _generator(engine, settings)
     if job == "train":
@@ -85,7 +87,15 @@ def open_engine(job, engine, settings):
     return Encoder(engine, settings)
 
 
+def _maker(engine, settings):
+    if engine.startswith("llama.cpp"):
+        return GGUFMaker(engine, settings)
+    return CTranslate2Maker(engine, settings) if engine.startswith("ctranslate2") else Maker(settings)
+
+
 def _generator(engine, settings):
+    if engine.startswith("llama.cpp"):
+        return Llama(engine, settings)
     if engine == "transformers":
         return Transformers(settings)
     if engine.startswith("ctranslate2"):
