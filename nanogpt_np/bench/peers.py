@@ -104,6 +104,7 @@ def _generator(engine, settings):
 
 
 # ---------------------------------------------------------------- generate: {"ids", "n_new"} -> {"ids", "seconds"}
+# and {"prompts", "n_new"} -> {"texts", "seconds"}: of all together
 
 
 class Transformers:
@@ -118,7 +119,11 @@ class Transformers:
 
     def run(self, request):
         """Greedy, end of text ignored."""
-        return timed(self.tokens(request["ids"], request["n_new"]))
+        if "prompts" not in request:
+            return timed(self.tokens(request["ids"], request["n_new"]))
+        began = time.perf_counter()
+        steps = list(self.steps(request["prompts"], request["n_new"]))
+        return {"texts": [list(text) for text in zip(*steps, strict=True)], "seconds": [time.perf_counter() - began]}
 
     def tokens(self, ids, n_new):
         """Yield one id at a time."""
@@ -130,6 +135,23 @@ class Transformers:
                 out = self.model(last, past_key_values=past, use_cache=True, logits_to_keep=1)
                 last, past = out.logits[:, -1:].argmax(-1), out.past_key_values
                 yield int(last)
+
+    def steps(self, prompts, n_new):
+        """Yield the next id of every text, padded on the left."""
+        import torch
+
+        longest = max(map(len, prompts))
+        with torch.inference_mode():
+            last = torch.tensor([[0] * (longest - len(ids)) + ids for ids in prompts])
+            mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts])
+            positions, past = (mask.cumsum(-1) - 1).clamp(min=0), None
+            for _ in range(n_new):
+                out = self.model(
+                    last, attention_mask=mask, position_ids=positions, past_key_values=past, logits_to_keep=1
+                )
+                last, past = out.logits[:, -1:].argmax(-1), out.past_key_values
+                mask, positions = torch.nn.functional.pad(mask, (0, 1), value=1), positions[:, -1:] + 1
+                yield last[:, 0].tolist()
 
 
 def _transformers_model(settings):
@@ -175,6 +197,8 @@ class CTranslate2:
 
     def run(self, request):
         """Greedy, end of text ignored."""
+        if "prompts" in request:
+            return self.run_batch(request["prompts"], request["n_new"])
         ids, stamps = [], [time.perf_counter()]
 
         def note(step):
@@ -182,11 +206,20 @@ class CTranslate2:
             stamps.append(time.perf_counter())
             return False  # go on
 
-        self.generator.generate_batch(
-            [[self.token_of[i] for i in request["ids"]]], max_length=request["n_new"], sampling_topk=1,
-            end_token=[], include_prompt_in_result=False, callback=note,
-        )  # fmt: skip
+        self._generate([request["ids"]], request["n_new"], callback=note)
         return {"ids": ids, "seconds": [b - a for a, b in pairwise(stamps)]}
+
+    def run_batch(self, prompts, n_new):
+        """All texts in one call."""
+        began = time.perf_counter()
+        found = self._generate(prompts, n_new)
+        return {"texts": [one.sequences_ids[0] for one in found], "seconds": [time.perf_counter() - began]}
+
+    def _generate(self, prompts, n_new, callback=None):
+        return self.generator.generate_batch(
+            [[self.token_of[i] for i in ids] for ids in prompts], max_length=n_new, sampling_topk=1, end_token=[],
+            include_prompt_in_result=False, callback=callback,
+        )  # fmt: skip
 
 
 # ---------------------------------------------------------------- train: {"step", "n_batch", "n_seq"} -> {"loss", …}

@@ -1,4 +1,4 @@
-"""Ours against each installed peer, in one run: decode, prefill, train, tokenize, start.
+"""Ours against each installed peer, in one run: decode, prefill, batch, train, tokenize, start.
 
 Enter: BenchOptions. Leave: tables, printed as they come, and all of it as a dict. Every engine runs in a process of
 its own (peers.py) and is asked in turn, A B C A B C, so that what drifts drifts for all. Next: cli/options.py.
@@ -15,6 +15,7 @@ from ..gpt import OPS
 from ..storage import registry
 from ..tokenizer.bpe import Tokenizer
 from . import llama
+from .batches import batch
 from .checks import add_limits, check_equal, check_ids, check_losses, describe_bandwidth, make_rows
 from .growth import every, grow, loss_of_int8, speculate
 from .ours import ENGINES, SIZES, TRAINERS, describe, prompt
@@ -23,7 +24,7 @@ from .report import Table, format_machine, format_table, to_json
 from .roster import ALL_PEERS, ENCODE_PEERS, GENERATE_PEERS, GGUF_PEERS, START_PEERS, TRAIN_PEERS, available, missing
 from .workers import Command, Others, Worker, cpus_allowed, machine, race
 
-SUITES = ("decode", "prefill", "train", "tokenize", "start", "grow", "speculate")
+SUITES = ("decode", "prefill", "batch", "train", "tokenize", "start", "grow", "speculate")
 
 TRAIN_SHAPES = {"tiny": (2, 32), "small": (16, 256), "stories": (16, 256), "gpt2": (4, 256)}  # n_batch, n_seq
 PREFILL = (64, 512)
@@ -90,6 +91,8 @@ def tables(bench):
         yield decode(bench)
     if "prefill" in suites:
         yield from prefill(bench)
+    if "batch" in suites:
+        yield from batch(bench)
     if "train" in suites:
         yield from train(bench)
     if "tokenize" in suites:

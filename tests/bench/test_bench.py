@@ -443,7 +443,7 @@ def test_the_random_model_does_not_repeat_itself():
 @pytest.mark.parametrize(
     "words, expected",
     [
-        (["nonsense"], "bench: expected some of decode, prefill, train, tokenize, start, grow, speculate, got 'n"),
+        (["nonsense"], "bench: expected some of decode, prefill, batch, train, tokenize, start, grow, speculate"),
         (["--size", "huge"], "--size: expected one of tiny, small, stories, gpt2, got 'huge'"),
         (["--runs", "0"], "--runs: expected a whole number of at least 1, got 0"),
         (["--new-tokens", "1"], "--new-tokens: expected a whole number of at least 2, got 1"),
