@@ -1,7 +1,7 @@
 """From answers to rows, and whether everyone computed the same: who did not is named, and not compared.
 
 Enter: the runs of a race. Leave: rows; those whose ids, losses or text are not ours have lost their values.
-Next: bench/llama.py.
+Next: bench/ctranslate.py.
 """
 
 import math

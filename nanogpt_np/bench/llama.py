@@ -6,6 +6,7 @@ llama.cpp multiplies by rows, so that linear weights are stored as [n_out, n_in]
 
 import http.client
 import json
+import re
 from importlib.metadata import version
 from pathlib import Path
 
@@ -149,7 +150,8 @@ class Llama:
             params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.server = xllamacpp.Server(params)
         cache = "keys and values float32, no flash attention" if kind == "F32" else "its default cache and attention"
-        self.about = f"llama.cpp in xllamacpp {version('xllamacpp')}; all matrices {kind}, output too; {cache}"
+        built = compiled_for(xllamacpp.get_system_info(), settings.get("isa", "native"))
+        self.about = f"llama.cpp in xllamacpp {version('xllamacpp')}; all matrices {kind}, output too; {cache}; {built}"
 
     def run(self, request):
         """Greedy, end of text never said. The seconds are llama.cpp's own, which HTTP and JSON do not count among.
@@ -182,3 +184,14 @@ class Llama:
         if "error" in answer:
             raise RuntimeError(answer["error"]["message"])
         return answer
+
+
+def compiled_for(info, isa):
+    """What it was compiled for, which no switch changes: its wheels are made for AVX2, whatever the CPU knows.
+
+    compiled_for("CPU : SSE3 = 1 | AVX = 1 | AVX2 = 1 | OPENMP = 1 | ", "native") -> "compiled for AVX2"
+    """
+    found = re.findall(r"\b(\w+) = 1", info.partition("CPU :")[2])
+    wide = [name for name in found if name.startswith("AVX512")]
+    words = f"compiled for {' '.join(wide or [name for name in found if name == 'AVX2'] or found)}"
+    return f"{words}, NOT held to {isa}" if wide and isa != "native" else words

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from .. import files
 from ..storage import checkpoint
 from ..tokenizer.bpe import END_OF_TEXT, Tokenizer
+from .ctranslate import CTranslate2, CTranslate2Maker
 from .llama import GGUFMaker, Llama
 from .ours import (
     BETAS,
@@ -115,7 +115,7 @@ class Transformers:
 
     def __init__(self, settings):
         self.model = _transformers_model(settings).eval()
-        self.about = f"transformers {version('transformers')}, torch {version('torch')}; sdpa, inference_mode"
+        self.about = f"transformers {version('transformers')}, {_torch_about()}; sdpa, inference_mode"
 
     def run(self, request):
         """Greedy, end of text ignored."""
@@ -163,63 +163,10 @@ def _transformers_model(settings):
     return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="sdpa")
 
 
-class CTranslate2Maker:
-    """Writes CTranslate2's own form of the model."""
+def _torch_about():
+    import torch
 
-    about = "TransformersConverter"
-
-    def __init__(self, engine, settings):
-        self.engine, self.directory = engine, settings["directory"]
-
-    def run(self, request):
-        """{} -> {}"""
-        from ctranslate2.converters import TransformersConverter
-
-        folder, kind = Path(self.directory) / self.engine, self.engine.split()[1]
-        TransformersConverter(self.directory).convert(folder, quantization=kind)
-        return {}
-
-
-class CTranslate2:
-    """CTranslate2 in float32 or int8: one translator, all threads inside it, the prompt read at once."""
-
-    def __init__(self, engine, settings):
-        import ctranslate2
-
-        kind = engine.split()[1]  # "ctranslate2 int8" -> "int8"
-        folder = str(Path(settings["directory"]) / engine)
-        self.generator = ctranslate2.Generator(
-            folder, device="cpu", compute_type=kind, inter_threads=1, intra_threads=settings["threads"]
-        )
-        vocab = files.read_json(Path(settings["directory"]) / checkpoint.VOCABULARY[0])
-        self.token_of = {i: token for token, i in vocab.items()}
-        self.about = f"ctranslate2 {version('ctranslate2')}; {self.generator.compute_type}, inter_threads=1"
-
-    def run(self, request):
-        """Greedy, end of text ignored."""
-        if "prompts" in request:
-            return self.run_batch(request["prompts"], request["n_new"])
-        ids, stamps = [], [time.perf_counter()]
-
-        def note(step):
-            ids.append(step.token_id)
-            stamps.append(time.perf_counter())
-            return False  # go on
-
-        self._generate([request["ids"]], request["n_new"], callback=note)
-        return {"ids": ids, "seconds": [b - a for a, b in pairwise(stamps)]}
-
-    def run_batch(self, prompts, n_new):
-        """All texts in one call."""
-        began = time.perf_counter()
-        found = self._generate(prompts, n_new)
-        return {"texts": [one.sequences_ids[0] for one in found], "seconds": [time.perf_counter() - began]}
-
-    def _generate(self, prompts, n_new, callback=None):
-        return self.generator.generate_batch(
-            [[self.token_of[i] for i in ids] for ids in prompts], max_length=n_new, sampling_topk=1, end_token=[],
-            include_prompt_in_result=False, callback=callback,
-        )  # fmt: skip
+    return f"torch {version('torch')} with {torch.backends.cpu.get_cpu_capability()}"
 
 
 # ---------------------------------------------------------------- train: {"step", "n_batch", "n_seq"} -> {"loss", …}
@@ -237,7 +184,7 @@ class TorchTrainer:
             for decays, decay in ((True, WEIGHT_DECAY), (False, 0.0))
         ]
         self.optimizer = torch.optim.AdamW(parts, lr=LR, betas=BETAS, fused=True)
-        self.about = f"torch {version('torch')} eager, float32, sdpa, AdamW(fused=True)"
+        self.about = f"{_torch_about()}; eager, float32, sdpa, AdamW(fused=True)"
 
     def run(self, request):
         """One step on the batch of that number."""

@@ -1,7 +1,7 @@
 """What was measured, as a person and as a program read it: medians, ratios, tables, JSON.
 
 Enter: rows of values, one value per round. Leave: text for the terminal, and dicts for --json. Ratios pair the values
-of one round, as everyone was measured there within seconds. Next: bench/workers.py.
+of one round, as everyone was measured there within seconds. Next: bench/isa.py.
 """
 
 import statistics
@@ -129,6 +129,7 @@ def format_machine(machine):
         f"nanogpt_np {machine['nanogpt_np']}, {machine['date']}",
         f"{machine['cpu']}, {machine['cpus_allowed']} of {machine['cpus']} CPUs allowed; "
         f"threads per engine: {machine['threads']}; {machine['system']}",
+        *filter(None, [machine["held"]]),
         f"Python {machine['python']}, {versions}",
     ]
     if machine["not_measured"]:

@@ -18,6 +18,7 @@ from . import llama
 from .batches import batch
 from .checks import add_limits, check_equal, check_ids, check_losses, describe_bandwidth, make_rows
 from .growth import every, grow, loss_of_int8, speculate
+from .isa import check_isa
 from .ours import ENGINES, SIZES, TRAINERS, describe, prompt
 from .peers import START_SCRIPT
 from .report import Table, format_machine, format_table, to_json
@@ -40,7 +41,8 @@ START_ABOUT = {
 class BenchOptions:
     """What to measure. `suites`: some of SUITES, none means all. `size`: a name of SIZES, None the usual ones.
 
-    `threads`: None means all CPUs allowed. `data`: a text file for tokenize. InputError for what makes no sense.
+    `threads`: None means all CPUs allowed. `data`: a text file for tokenize. `isa`: a name of isa.HELD.
+    InputError for what makes no sense.
     """
 
     suites: tuple = ()
@@ -49,12 +51,14 @@ class BenchOptions:
     runs: int = 5
     new_tokens: int = 100
     data: str | None = None
+    isa: str = "native"
 
     def __post_init__(self):
         for name, least in (("threads", 1), ("runs", 1), ("new_tokens", 2)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name}: expected a whole number of at least {least}, got {value}")
+        check_isa(self.isa)
         for suite in self.suites:
             if suite not in SUITES:
                 raise InputError(f"bench: expected some of {', '.join(SUITES)}, got {suite!r}")
@@ -69,7 +73,7 @@ def measure(options, json_path=None, show=print):
     if options.data is not None and not Path(options.data).is_file():
         raise InputError(f"{options.data}: expected a text file, found none; check the name")
     threads = options.threads or cpus_allowed()
-    about = machine(threads, missing(ALL_PEERS))
+    about = machine(threads, missing(ALL_PEERS), options.isa)
     show(format_machine(about))
     with tempfile.TemporaryDirectory(prefix="nanogpt-np-bench-") as folder:
         found = []
@@ -122,7 +126,7 @@ class Bench:
 
     def settings(self, directory, threads=None, **more):
         """What a worker is told when it opens."""
-        return {"directory": str(directory), "threads": threads or self.threads, **more}
+        return {"directory": str(directory), "threads": threads or self.threads, "isa": self.options.isa, **more}
 
     def race(self, what, job, engines, settings, rounds, n_warm=1, fresh=False):
         """race() with workers of one job."""
@@ -252,7 +256,7 @@ def start_of(bench, directory, name):
     commands = {name: start_command(bench, name, directory) for name in [*OPS, *available(START_PEERS)]}
 
     def open_engine(engine):
-        return Command(commands[engine], bench.threads, START_ABOUT.get(engine, ""))
+        return Command(commands[engine], bench.threads, START_ABOUT.get(engine, ""), bench.options.isa)
 
     runs = race("start", commands, open_engine, [{}] * (1 + bench.options.runs), pause=bench.pause)
     rows = make_rows(runs, lambda answer: answer["seconds"][0], OPS)

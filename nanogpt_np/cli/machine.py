@@ -19,6 +19,8 @@ def add_bench(commands):
     p.add_argument("--new-tokens", type=int, default=100, metavar="INT", help="for decode (default 100)")
     p.add_argument("--data", metavar="FILE", help="the text for tokenize (default: this package's source) "
                    "and for the loss of int8 (its end)")
+    p.add_argument("--isa", default="native", metavar="NAME",
+                   help="native, or avx2: hold every engine to AVX2 on a CPU that knows more (default native)")
     p.add_argument("--json", metavar="FILE", help="write everything that was measured there too")
 
 
@@ -26,7 +28,7 @@ def bench(args):
     """`nanogpt-np bench`"""
     from ..bench.suites import BenchOptions, measure
 
-    names = ("size", "threads", "runs", "new_tokens", "data")
+    names = ("size", "threads", "runs", "new_tokens", "data", "isa")
     measure(BenchOptions(tuple(args.suites), **{name: getattr(args, name) for name in names}), args.json)
 
 

@@ -446,6 +446,7 @@ def test_the_random_model_does_not_repeat_itself():
         (["nonsense"], "bench: expected some of decode, prefill, batch, train, tokenize, start, grow, speculate"),
         (["--size", "huge"], "--size: expected one of tiny, small, stories, gpt2, got 'huge'"),
         (["--runs", "0"], "--runs: expected a whole number of at least 1, got 0"),
+        (["--isa", "sse"], "--isa: expected one of native, avx2, got 'sse'"),
         (["--new-tokens", "1"], "--new-tokens: expected a whole number of at least 2, got 1"),
         (["--json", "/no/such/folder/x.json"], "/no/such/folder/x.json: expected a folder to write to"),
         (["tokenize", "--data", "/no/such.txt"], "/no/such.txt: expected a text file, found none"),
