@@ -66,7 +66,11 @@ def read_vocabulary(directory):
 
 
 def write_gguf(path, kind, config, params, tokens, merges):
-    """`kind`: F32, Q8_0 or Q4_0, of every matrix but the positions, which llama.cpp's converter leaves in float32."""
+    """`kind`: F32, Q8_0 or Q4_0, of every matrix but the positions, which llama.cpp's converter leaves in float32.
+
+    Without a matrix of its own, the output is token_embd, and so of that kind too; llama-quantize, where it makes Q4_0,
+    leaves that one in Q6_K, which the library gguf cannot write: more bytes per token than here.
+    """
     import gguf
 
     writer = gguf.GGUFWriter(path, "gpt2")
@@ -129,8 +133,9 @@ class Llama:
     """llama.cpp's server inside this process.
 
     `settings`: "n_ctx", how long a text gets; "n_texts", how many at once, each in a slot of its own.
-    F32 means float32 throughout: with flash attention on, which is its default, llama.cpp multiplies keys and values in
-    half precision whatever they are kept in, and its ids are others. Q8_0 and Q4_0 run with its defaults.
+    F32 is float32, but for GELU, which llama.cpp looks up in a table of half-precision numbers. With flash attention,
+    its default, it multiplies keys and values in half precision too, whatever they are kept in, and what it says is no
+    longer near ours. Q8_0 and Q4_0 run with its defaults.
     """
 
     def __init__(self, engine, settings):

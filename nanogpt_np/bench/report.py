@@ -77,8 +77,8 @@ def format_table(table):
     lines = [f"{table.title} · {table.setting}"]
     if table.rows:
         lines += ["", *("  " + line for line in _aligned(_columns(table)))]
-    peers = [row.about for row in table.rows if row.kind == "peer" and row.about]
-    notes = peers + [f"{row.engine}: {row.note}" for row in table.rows if row.note] + table.notes
+    peers = dict.fromkeys(row.about for row in table.rows if row.kind == "peer" and row.about)  # some say the same
+    notes = [*peers] + [f"{row.engine}: {row.note}" for row in table.rows if row.note] + table.notes
     return "\n".join(lines + ([""] if notes else []) + [f"  {note}" for note in notes])
 
 

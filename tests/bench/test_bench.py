@@ -304,17 +304,19 @@ def test_table_as_text_and_as_json():
     rows = [
         Row("numpy", "ours", [10.0, 20.0, 30.0], peak_mib=1234.5, of_limit=0.5),
         Row("torch", "peer", [5.0, 10.0, 10.0], "torch 1.2.3; eager"),
+        Row("torch again", "peer", [], "torch 1.2.3; eager"),
         Row("gone", "peer", note="failed: it is not here"),
     ]
     table = Table("decode", "tiny", "tokens/s", True, rows, ["a note"])
     text = format_table(table)
     assert "ours, numpy" in text and "1,234" in text and "50%" in text and "10.0 – 30.0" in text
-    assert "2.00 (2.00 – 3.00)" in text and "gone: failed: it is not here" in text and "torch 1.2.3; eager" in text
-    lines = text.split("\n")[2:6]
+    assert "2.00 (2.00 – 3.00)" in text and "gone: failed: it is not here" in text
+    assert text.count("torch 1.2.3; eager") == 1  # of two rows
+    lines = text.split("\n")[2:7]
     assert len({line.index("   ") for line in lines[:1]}) == 1 and max(map(len, lines)) <= 120
     found = json.loads(json.dumps(to_json(table)))
     assert found["rows"][0]["median"] == 20.0 and found["ratios"]["numpy"]["torch"]["median"] == 2.0
-    assert found["rows"][0]["values"] == [10.0, 20.0, 30.0] and "median" not in found["rows"][2]
+    assert found["rows"][0]["values"] == [10.0, 20.0, 30.0] and "median" not in found["rows"][3]
 
 
 def test_missing_peers_are_named(alone):
