@@ -1,14 +1,17 @@
 """From answers to rows, and whether everyone computed the same: who did not is named, and not compared.
 
 Enter: the runs of a race. Leave: rows; those whose ids, losses or text are not ours have lost their values.
-Next: bench/peers.py.
+Next: bench/ctranslate.py.
 """
 
 import math
 
 from .. import params as P
 from .report import Row, summary
+from .workers import WorkerError
 
+BYTES = {"Q8_0": 34 / 32, "int8": 1, "Q4_0": 18 / 32}  # per weight, of those whose names say so
+NEAR = 0.05  # ggml's GELU, a table of half-precision numbers, ends up to 0.02 from our best; halves in attention 0.18
 LOSS_TOLERANCE = 1e-3  # relative; float32 sums in another order differ by 1e-6, a wrong step by far more
 
 
@@ -26,8 +29,11 @@ def make_rows(runs, value, ours):
 
 
 def bytes_per_weight(engine):
-    """What an engine reads per weight, by its name: 1 for int8, else 4. Scales and biases are not counted."""
-    return 1 if "int8" in engine else 4
+    """What an engine reads per weight, by its name; of the small kinds of llama.cpp with the scale of each 32.
+
+    Elsewhere scales and biases are not counted: bytes_per_weight("ctranslate2 int8") -> 1
+    """
+    return next((n_bytes for kind, n_bytes in BYTES.items() if kind in engine), 4)
 
 
 def comparable(rows):
@@ -35,15 +41,35 @@ def comparable(rows):
     return [(rows[0], row) for row in rows[1:] if rows[0].values and row.values]
 
 
-def check_ids(rows, runs):
-    """Everyone must say the first engine's ids; int8 weights may say others, and the note tells how many fit."""
+def check_ids(rows, runs, judge=None):
+    """Everyone must say the first engine's ids; small weights may say others, and the note tells how many fit.
+
+    Two logits may be so near that whoever rounds elsewhere says the other. `judge(pairs)` tells how near: for pairs of
+    a prompt's number and what was said after it, the widest distance to the best id for that text, in standard
+    deviations of the logits. Up to NEAR, the note says so; without a judge all ids must be the same.
+    """
     for reference, row in comparable(rows):
-        expected = runs[reference.engine].answers[0]["ids"]
-        same = min(n_common(expected, answer["ids"]) for answer in runs[row.engine].answers)
+        expected = texts_of(runs[reference.engine].answers[0])
+        rounds = [texts_of(answer) for answer in runs[row.engine].answers]
+        same, of = min(n_same(expected, texts) for texts in rounds), sum(map(len, expected))
+        others = [(i, tuple(ids)) for texts in rounds for i, ids in enumerate(texts) if ids != expected[i]]
         if bytes_per_weight(row.engine) < 4:
-            row.note = f"says the first {same} of {len(expected)} ids as float32 does; random weights, so no measure"
-        elif same < len(expected):
-            reject(row, f"its ids are not those of {reference.engine} from number {same + 1} on")
+            first = "the first " if len(expected) == 1 else ""
+            row.note = f"says {first}{same:,} of {of:,} ids as float32 does; random weights, so no measure"
+        elif others:
+            n_others = len({i for i, _ in others})
+            where = f"from number {same + 1} on" if len(expected) == 1 else f"in {n_others} of {len(expected)} texts"
+            judge_ids(row, f"those of {reference.engine} {where}", expected, others, judge)
+
+
+def texts_of(answer):
+    """The ids of every text that was asked for: {"ids": [1, 2], …} -> [[1, 2]]; of a batch, {"texts": …}."""
+    return answer["texts"] if "texts" in answer else [answer["ids"]]
+
+
+def n_same(expected, texts):
+    """How many ids agree before the first that does not, of all texts together."""
+    return sum(n_common(*pair) for pair in zip(expected, texts, strict=True))
 
 
 def n_common(expected, got):
@@ -51,6 +77,19 @@ def n_common(expected, got):
     if len(got) != len(expected):
         return 0
     return next((i for i, (a, b) in enumerate(zip(expected, got, strict=True)) if a != b), len(expected))
+
+
+def judge_ids(row, which, expected, others, judge):
+    """Reject a row whose ids are not `which`, or note how near they come."""
+    if judge is None or any(len(ids) != len(expected[i]) for i, ids in others):
+        return reject(row, f"its ids are not {which}")
+    try:
+        gap = max(judge(list(dict.fromkeys(others))))  # most rounds say the same
+    except WorkerError as error:
+        return reject(row, f"its ids are not {which}, and nobody could judge them: {error}")
+    if gap > NEAR:
+        return reject(row, f"its ids are not {which}, and {gap:.2g} standard deviations of the logits from the best")
+    row.note = f"its ids are not {which}, but within {gap:.2g} standard deviations of the logits from the best"
 
 
 def check_losses(rows, runs):
@@ -64,10 +103,14 @@ def check_losses(rows, runs):
 
 
 def check_equal(rows, runs, key, what):
-    """One answer that must be the same for all."""
+    """One answer that must be the same for all; small weights may lead elsewhere, and the note says so."""
     for reference, row in comparable(rows):
         expected = runs[reference.engine].answers[0][key]
-        if any(answer[key] != expected for answer in runs[row.engine].answers):
+        if all(answer[key] == expected for answer in runs[row.engine].answers):
+            continue
+        if bytes_per_weight(row.engine) < 4:
+            row.note = f"not the same {what} as {reference.engine}"
+        else:
             reject(row, f"not the same {what} as {reference.engine}")
 
 
@@ -93,7 +136,7 @@ def add_limits(rows, bandwidth, config):
         return rows
     rates = read_rates(bandwidth)
     limits = []
-    for n_bytes, kind in ((4, "float32"), (1, "int8")):
+    for kind, n_bytes in (("float32", 4), *BYTES.items()):
         here = [row for row in rows if bytes_per_weight(row.engine) == n_bytes and row.values]
         if not here:
             continue

@@ -1,7 +1,7 @@
 """What happens to our own speed when there is more to do: a long context, several texts, a text that repeats itself.
 
 Enter: a Bench. Leave: tables of our engines alone, whose notes say how one grows with the other.
-Next: bench/suites.py.
+Next: bench/batches.py.
 """
 
 import statistics

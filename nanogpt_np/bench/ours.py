@@ -112,6 +112,8 @@ class Ours:
         With "awake", once before without a clock: threads that have slept may find themselves on one core for 50 ms,
         which is nothing to most turns, and more than all of the time to a small model's.
         """
+        if "prompts" in request:
+            return self.run_batch(request["prompts"], request["n_new"])
         ids, n_new = request["ids"], request["n_new"]
         if request.get("awake"):
             list(self.gpt.stream(ids, n_new, temperature=0, ignore_eos=True))
@@ -121,6 +123,14 @@ class Ours:
         g, greedy = self.gpt, Request(n_new, Sampling(0), ignore_eos=True)
         steps = stream_ids([ids] * request["n_batch"], g.params, g.config, g.ops, greedy)
         return timed(step[0] for step in steps)
+
+    def run_batch(self, prompts, n_new):
+        """All texts at once, as `GPT.generate` of a list does it -> {"texts", "seconds": [all of it]}."""
+        g, greedy = self.gpt, Request(n_new, Sampling(0), ignore_eos=True)
+        began = time.perf_counter()
+        steps = list(stream_ids(prompts, g.params, g.config, g.ops, greedy))
+        seconds = time.perf_counter() - began
+        return {"texts": [list(text) for text in zip(*steps, strict=True)], "seconds": [seconds]}
 
 
 class Loss:
@@ -136,6 +146,23 @@ class Loss:
         ids = data.encode_documents([text], self.gpt.tokenizer)
         result = evaluation.evaluate(ids, len(text.encode()), self.gpt.params, self.gpt.config, self.gpt.ops)
         return {"loss": result.loss}
+
+
+class Judge:
+    """How near the ids that another engine said come to the best by one of our ops, each after its own text so far."""
+
+    about = "logits"
+
+    def __init__(self, engine, settings):
+        self.gpt = GPT.from_pretrained(settings["directory"], ops=engine)
+
+    def run(self, request):
+        """{"texts": [[prompt, said], …]} -> {"gaps"}: of each text the widest, in standard deviations of the logits."""
+        return {"gaps": [float(self._gaps(*text).max()) for text in request["texts"]]}
+
+    def _gaps(self, prompt, said):
+        logits = self.gpt([*prompt, *said][:-1])[0, len(prompt) - 1 :]
+        return (logits.max(-1) - logits[np.arange(len(said)), said]) / logits.std(-1)
 
 
 def timed(tokens):

@@ -2,7 +2,7 @@
 
 Enter: `python -m nanogpt_np.bench.peers JOB ENGINE SETTINGS`, then one JSON request per line on standard input. Leave:
 one JSON answer per line: first what the engine says about itself, then ids or a loss, seconds, and the peak memory.
-A peer is imported when it opens, not before. Next: bench/growth.py.
+A peer is imported when it opens, not before. Next: bench/roster.py.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,15 @@ import numpy as np
 from .. import files
 from ..storage import checkpoint
 from ..tokenizer.bpe import END_OF_TEXT, Tokenizer
+from .ctranslate import CTranslate2, CTranslate2Maker
+from .llama import GGUFMaker, Llama
 from .ours import (
     BETAS,
     LR,
     MAX_NORM,
     WEIGHT_DECAY,
     Bandwidth,
+    Judge,
     Loss,
     Maker,
     Ours,
@@ -73,11 +75,11 @@ def _answer(answers, value):
 def open_engine(job, engine, settings):
     """The engine of a job: an object with `about` (words) and `run(request) -> answer` (both JSON)."""
     if job == "make":
-        return CTranslate2Maker(engine, settings) if engine.startswith("ctranslate2") else Maker(settings)
+        return _maker(engine, settings)
     if engine == "bandwidth":
         return Bandwidth(settings)
-    if job == "loss":
-        return Loss(engine, settings)
+    if job in ("loss", "judge"):
+        return (Loss if job == "loss" else Judge)(engine, settings)
     if job == "generate":
         return _generator(engine, settings)
     if job == "train":
@@ -85,7 +87,15 @@ def open_engine(job, engine, settings):
     return Encoder(engine, settings)
 
 
+def _maker(engine, settings):
+    if engine.startswith("llama.cpp"):
+        return GGUFMaker(engine, settings)
+    return CTranslate2Maker(engine, settings) if engine.startswith("ctranslate2") else Maker(settings)
+
+
 def _generator(engine, settings):
+    if engine.startswith("llama.cpp"):
+        return Llama(engine, settings)
     if engine == "transformers":
         return Transformers(settings)
     if engine.startswith("ctranslate2"):
@@ -94,6 +104,7 @@ def _generator(engine, settings):
 
 
 # ---------------------------------------------------------------- generate: {"ids", "n_new"} -> {"ids", "seconds"}
+# and {"prompts", "n_new"} -> {"texts", "seconds"}: of all together
 
 
 class Transformers:
@@ -104,11 +115,15 @@ class Transformers:
 
     def __init__(self, settings):
         self.model = _transformers_model(settings).eval()
-        self.about = f"transformers {version('transformers')}, torch {version('torch')}; sdpa, inference_mode"
+        self.about = f"transformers {version('transformers')}, {_torch_about()}; sdpa, inference_mode"
 
     def run(self, request):
         """Greedy, end of text ignored."""
-        return timed(self.tokens(request["ids"], request["n_new"]))
+        if "prompts" not in request:
+            return timed(self.tokens(request["ids"], request["n_new"]))
+        began = time.perf_counter()
+        steps = list(self.steps(request["prompts"], request["n_new"]))
+        return {"texts": [list(text) for text in zip(*steps, strict=True)], "seconds": [time.perf_counter() - began]}
 
     def tokens(self, ids, n_new):
         """Yield one id at a time."""
@@ -121,6 +136,23 @@ class Transformers:
                 last, past = out.logits[:, -1:].argmax(-1), out.past_key_values
                 yield int(last)
 
+    def steps(self, prompts, n_new):
+        """Yield the next id of every text, padded on the left."""
+        import torch
+
+        longest = max(map(len, prompts))
+        with torch.inference_mode():
+            last = torch.tensor([[0] * (longest - len(ids)) + ids for ids in prompts])
+            mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts])
+            positions, past = (mask.cumsum(-1) - 1).clamp(min=0), None
+            for _ in range(n_new):
+                out = self.model(
+                    last, attention_mask=mask, position_ids=positions, past_key_values=past, logits_to_keep=1
+                )
+                last, past = out.logits[:, -1:].argmax(-1), out.past_key_values
+                mask, positions = torch.nn.functional.pad(mask, (0, 1), value=1), positions[:, -1:] + 1
+                yield last[:, 0].tolist()
+
 
 def _transformers_model(settings):
     import torch
@@ -131,52 +163,10 @@ def _transformers_model(settings):
     return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="sdpa")
 
 
-class CTranslate2Maker:
-    """Writes CTranslate2's own form of the model."""
+def _torch_about():
+    import torch
 
-    about = "TransformersConverter"
-
-    def __init__(self, engine, settings):
-        self.engine, self.directory = engine, settings["directory"]
-
-    def run(self, request):
-        """{} -> {}"""
-        from ctranslate2.converters import TransformersConverter
-
-        folder, kind = Path(self.directory) / self.engine, self.engine.split()[1]
-        TransformersConverter(self.directory).convert(folder, quantization=kind)
-        return {}
-
-
-class CTranslate2:
-    """CTranslate2 in float32 or int8: one translator, all threads inside it, the prompt read at once."""
-
-    def __init__(self, engine, settings):
-        import ctranslate2
-
-        kind = engine.split()[1]  # "ctranslate2 int8" -> "int8"
-        folder = str(Path(settings["directory"]) / engine)
-        self.generator = ctranslate2.Generator(
-            folder, device="cpu", compute_type=kind, inter_threads=1, intra_threads=settings["threads"]
-        )
-        vocab = files.read_json(Path(settings["directory"]) / checkpoint.VOCABULARY[0])
-        self.token_of = {i: token for token, i in vocab.items()}
-        self.about = f"ctranslate2 {version('ctranslate2')}; {self.generator.compute_type}, inter_threads=1"
-
-    def run(self, request):
-        """Greedy, end of text ignored."""
-        ids, stamps = [], [time.perf_counter()]
-
-        def note(step):
-            ids.append(step.token_id)
-            stamps.append(time.perf_counter())
-            return False  # go on
-
-        self.generator.generate_batch(
-            [[self.token_of[i] for i in request["ids"]]], max_length=request["n_new"], sampling_topk=1,
-            end_token=[], include_prompt_in_result=False, callback=note,
-        )  # fmt: skip
-        return {"ids": ids, "seconds": [b - a for a, b in pairwise(stamps)]}
+    return f"torch {version('torch')} with {torch.backends.cpu.get_cpu_capability()}"
 
 
 # ---------------------------------------------------------------- train: {"step", "n_batch", "n_seq"} -> {"loss", …}
@@ -194,7 +184,7 @@ class TorchTrainer:
             for decays, decay in ((True, WEIGHT_DECAY), (False, 0.0))
         ]
         self.optimizer = torch.optim.AdamW(parts, lr=LR, betas=BETAS, fused=True)
-        self.about = f"torch {version('torch')} eager, float32, sdpa, AdamW(fused=True)"
+        self.about = f"{_torch_about()}; eager, float32, sdpa, AdamW(fused=True)"
 
     def run(self, request):
         """One step on the batch of that number."""

@@ -1,7 +1,7 @@
 """What was measured, as a person and as a program read it: medians, ratios, tables, JSON.
 
 Enter: rows of values, one value per round. Leave: text for the terminal, and dicts for --json. Ratios pair the values
-of one round, as everyone was measured there within seconds. Next: bench/workers.py.
+of one round, as everyone was measured there within seconds. Next: bench/isa.py.
 """
 
 import statistics
@@ -77,8 +77,8 @@ def format_table(table):
     lines = [f"{table.title} · {table.setting}"]
     if table.rows:
         lines += ["", *("  " + line for line in _aligned(_columns(table)))]
-    peers = [row.about for row in table.rows if row.kind == "peer" and row.about]
-    notes = peers + [f"{row.engine}: {row.note}" for row in table.rows if row.note] + table.notes
+    peers = dict.fromkeys(row.about for row in table.rows if row.kind == "peer" and row.about)  # some say the same
+    notes = [*peers] + [f"{row.engine}: {row.note}" for row in table.rows if row.note] + table.notes
     return "\n".join(lines + ([""] if notes else []) + [f"  {note}" for note in notes])
 
 
@@ -129,6 +129,7 @@ def format_machine(machine):
         f"nanogpt_np {machine['nanogpt_np']}, {machine['date']}",
         f"{machine['cpu']}, {machine['cpus_allowed']} of {machine['cpus']} CPUs allowed; "
         f"threads per engine: {machine['threads']}; {machine['system']}",
+        *filter(None, [machine["held"]]),
         f"Python {machine['python']}, {versions}",
     ]
     if machine["not_measured"]:

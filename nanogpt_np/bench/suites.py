@@ -1,10 +1,9 @@
-"""Ours against each installed peer, in one run: decode, prefill, train, tokenize, start.
+"""Ours against each installed peer, in one run: decode, prefill, batch, train, tokenize, start.
 
 Enter: BenchOptions. Leave: tables, printed as they come, and all of it as a dict. Every engine runs in a process of
 its own (peers.py) and is asked in turn, A B C A B C, so that what drifts drifts for all. Next: cli/options.py.
 """
 
-import importlib.util
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -15,38 +14,35 @@ from ..errors import FileError, InputError
 from ..gpt import OPS
 from ..storage import registry
 from ..tokenizer.bpe import Tokenizer
+from . import llama
+from .batches import batch
 from .checks import add_limits, check_equal, check_ids, check_losses, describe_bandwidth, make_rows
 from .growth import every, grow, loss_of_int8, speculate
+from .isa import check_isa
 from .ours import ENGINES, SIZES, TRAINERS, describe, prompt
 from .peers import START_SCRIPT
 from .report import Table, format_machine, format_table, to_json
+from .roster import ALL_PEERS, ENCODE_PEERS, GENERATE_PEERS, GGUF_PEERS, START_PEERS, TRAIN_PEERS, available, missing
 from .workers import Command, Others, Worker, cpus_allowed, machine, race
 
-SUITES = ("decode", "prefill", "train", "tokenize", "start", "grow", "speculate")
-
-# peers, and the modules that each needs
-GENERATE_PEERS = {
-    "transformers": ("torch", "transformers"),
-    "ctranslate2 float32": ("ctranslate2", "torch", "transformers"),
-    "ctranslate2 int8": ("ctranslate2", "torch", "transformers"),
-}
-TRAIN_PEERS = {"torch": ("torch", "transformers")}
-ENCODE_PEERS = {"tiktoken": ("tiktoken",), "tokenizers": ("tokenizers",)}
-START_PEERS = {"transformers": ("torch", "transformers")}
-NOT_DRIVEN = "llama-cpp-python (this bench writes no GGUF file for it)"
+SUITES = ("decode", "prefill", "batch", "train", "tokenize", "start", "grow", "speculate")
 
 TRAIN_SHAPES = {"tiny": (2, 32), "small": (16, 256), "stories": (16, 256), "gpt2": (4, 256)}  # n_batch, n_seq
 PREFILL = (64, 512)
 PAUSE = 0.4  # seconds between two turns: idle threads of OpenMP spin for up to 0.2 s before they sleep
 PROMPT = "Once upon a time"
-START_ABOUT = "transformers: a script with AutoModelForCausalLM.from_pretrained and model.generate"
+START_ABOUT = {
+    "transformers": "transformers: a script with AutoModelForCausalLM.from_pretrained and model.generate",
+    **dict.fromkeys(GGUF_PEERS, "llama.cpp: a script with xllamacpp.Server and handle_completions"),
+}
 
 
 @dataclass(frozen=True)
 class BenchOptions:
     """What to measure. `suites`: some of SUITES, none means all. `size`: a name of SIZES, None the usual ones.
 
-    `threads`: None means all CPUs allowed. `data`: a text file for tokenize. InputError for what makes no sense.
+    `threads`: None means all CPUs allowed. `data`: a text file for tokenize. `isa`: a name of isa.HELD.
+    InputError for what makes no sense.
     """
 
     suites: tuple = ()
@@ -55,12 +51,14 @@ class BenchOptions:
     runs: int = 5
     new_tokens: int = 100
     data: str | None = None
+    isa: str = "native"
 
     def __post_init__(self):
         for name, least in (("threads", 1), ("runs", 1), ("new_tokens", 2)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name}: expected a whole number of at least {least}, got {value}")
+        check_isa(self.isa)
         for suite in self.suites:
             if suite not in SUITES:
                 raise InputError(f"bench: expected some of {', '.join(SUITES)}, got {suite!r}")
@@ -75,8 +73,7 @@ def measure(options, json_path=None, show=print):
     if options.data is not None and not Path(options.data).is_file():
         raise InputError(f"{options.data}: expected a text file, found none; check the name")
     threads = options.threads or cpus_allowed()
-    peers = {**GENERATE_PEERS, **TRAIN_PEERS, **ENCODE_PEERS}
-    about = machine(threads, [*missing(peers), NOT_DRIVEN])
+    about = machine(threads, missing(ALL_PEERS), options.isa)
     show(format_machine(about))
     with tempfile.TemporaryDirectory(prefix="nanogpt-np-bench-") as folder:
         found = []
@@ -98,6 +95,8 @@ def tables(bench):
         yield decode(bench)
     if "prefill" in suites:
         yield from prefill(bench)
+    if "batch" in suites:
+        yield from batch(bench)
     if "train" in suites:
         yield from train(bench)
     if "tokenize" in suites:
@@ -108,22 +107,6 @@ def tables(bench):
         yield from grow(bench)
     if "speculate" in suites:
         yield speculate(bench)
-
-
-def installed(modules):
-    """Whether all of some modules can be imported; none of them is."""
-    return all(importlib.util.find_spec(name) for name in modules)
-
-
-def available(peers):
-    """The peers that can run here."""
-    return [engine for engine, modules in peers.items() if installed(modules)]
-
-
-def missing(peers):
-    """The modules that some peers lack, as words."""
-    names = dict.fromkeys(name for modules in peers.values() for name in modules)
-    return [f"{name} (not installed)" for name in names if not installed([name])]
 
 
 class Bench:
@@ -143,18 +126,39 @@ class Bench:
 
     def settings(self, directory, threads=None, **more):
         """What a worker is told when it opens."""
-        return {"directory": str(directory), "threads": threads or self.threads, **more}
+        return {"directory": str(directory), "threads": threads or self.threads, "isa": self.options.isa, **more}
 
     def race(self, what, job, engines, settings, rounds, n_warm=1, fresh=False):
         """race() with workers of one job."""
 
         def open_engine(engine):
-            if engine.startswith("ctranslate2") and not (Path(settings["directory"]) / engine).exists():
-                with self.open_worker("make", engine, settings) as maker:
-                    maker.ask({})
-            return self.open_worker(job, engine, settings)
+            return self.open_worker(job, engine, self.prepared(engine, settings))
 
         return race(what, engines, open_engine, rounds, n_warm, fresh, self.pause)
+
+    def prepared(self, engine, settings):
+        """A worker's settings, once the engine's own form of the model is there."""
+        directory = Path(settings["directory"])
+        if engine in GGUF_PEERS:  # not in the model's folder, which may be that of the shipped one
+            made = self.folder / f"{directory.name}, {engine}.gguf"
+            settings = {**settings, "gguf": str(made)}
+        elif engine.startswith("ctranslate2"):
+            made = directory / engine
+        else:
+            return settings
+        if not made.exists():
+            with self.open_worker("make", engine, settings) as maker:
+                maker.ask({})
+        return settings
+
+    def judge(self, settings, prompts):
+        """A function for check_ids: [(number of a prompt, ids said), …] -> how far from our best each text is."""
+
+        def gaps(pairs):
+            with self.open_worker("judge", ENGINES[0], settings) as worker:
+                return worker.ask({"texts": [[prompts[i], said] for i, said in pairs]})["gaps"]
+
+        return gaps
 
 
 # ---------------------------------------------------------------- the measurements
@@ -167,10 +171,11 @@ def decode(bench):
     n_prompt = min(64, config.n_ctx // 2)
     request = {"ids": prompt(config, n_prompt), "n_new": min(n_new, config.n_ctx - n_prompt)}
     rounds = [request | {"n_new": min(8, request["n_new"])}] + [request] * bench.options.runs
-    runs = generate_runs(bench, "decode", size, rounds, n_warm=1)
+    settings = bench.settings(bench.model(size), n_ctx=n_prompt + request["n_new"])
+    runs = generate_runs(bench, "decode", settings, rounds, n_warm=1)
     bandwidth = runs.pop("bandwidth")
     rows = make_rows(runs, lambda answer: (len(answer["ids"]) - 1) / sum(answer["seconds"][1:]), ENGINES)
-    check_ids(rows, runs)
+    check_ids(rows, runs, bench.judge(settings, [request["ids"]]))
     rows = add_limits(rows, bandwidth, config)
     setting = f"{describe(size)}, prompt {n_prompt}, {request['n_new']} new tokens, greedy"
     return Table("decode", setting, "tokens/s", True, rows, [describe_bandwidth(bandwidth), *loss_of_int8(bench)])
@@ -180,21 +185,22 @@ def prefill(bench):
     """Milliseconds from a prompt to its first new token; yield a Table per length."""
     size = bench.options.size or "gpt2"
     config = SIZES[size]
-    lengths = sorted({min(n, config.n_ctx) for n in PREFILL})
+    lengths = sorted({min(n, config.n_ctx - 1) for n in PREFILL})  # llama.cpp wants room for the new token
     requests = [{"ids": prompt(config, n), "n_new": 1} for n in lengths]
-    runs = generate_runs(bench, "prefill", size, requests * (1 + bench.options.runs), n_warm=len(lengths))
+    settings = bench.settings(bench.model(size), n_ctx=max(lengths) + 1)
+    runs = generate_runs(bench, "prefill", settings, requests * (1 + bench.options.runs), n_warm=len(lengths))
     for i, n in enumerate(lengths):
         part = every(runs, i, len(lengths))
         rows = make_rows(part, lambda answer: 1e3 * answer["seconds"][0], ENGINES)
-        check_ids(rows, part)
+        check_ids(rows, part, bench.judge(settings, [requests[i]["ids"]]))
         yield Table(f"prefill {n}", f"{describe(size)}, one text, to its first new token", "ms", False, rows)
 
 
-def generate_runs(bench, what, size, rounds, n_warm):
+def generate_runs(bench, what, settings, rounds, n_warm):
     """The answers of everyone who generates; for decode, with the bandwidth, measured between ours."""
     *others, last = ENGINES
     engines = [*others, *(["bandwidth"] if what == "decode" else []), last, *available(GENERATE_PEERS)]
-    return bench.race(what, "generate", engines, bench.settings(bench.model(size)), rounds, n_warm)
+    return bench.race(what, "generate", engines, settings, rounds, n_warm)
 
 
 def train(bench):
@@ -247,15 +253,23 @@ def start(bench):
 
 def start_of(bench, directory, name):
     """The Table of one model: `nanogpt-np generate` with each of our ops, and a script of a few lines."""
-    ours = [sys.executable, "-m", "nanogpt_np.cli", "generate", PROMPT, "--model", str(directory)]
-    ours += ["--max-new-tokens", "1", "--temperature", "0", "--ops"]
-    theirs = [sys.executable, "-c", START_SCRIPT, str(directory), PROMPT]
-    commands = {name: [*ours, name] for name in OPS} | {name: theirs for name in available(START_PEERS)}
+    commands = {name: start_command(bench, name, directory) for name in [*OPS, *available(START_PEERS)]}
 
     def open_engine(engine):
-        return Command(commands[engine], bench.threads, START_ABOUT)
+        return Command(commands[engine], bench.threads, START_ABOUT.get(engine, ""), bench.options.isa)
 
     runs = race("start", commands, open_engine, [{}] * (1 + bench.options.runs), pause=bench.pause)
     rows = make_rows(runs, lambda answer: answer["seconds"][0], OPS)
     check_equal(rows, runs, "text", "text")
     return Table("start", f"{name}, whole process to its first token, caches warm", "s", False, rows)
+
+
+def start_command(bench, engine, directory):
+    """The words of a whole command that says PROMPT and one token."""
+    if engine in GGUF_PEERS:
+        settings = bench.prepared(engine, bench.settings(directory))
+        return [sys.executable, "-c", llama.START_SCRIPT, settings["gguf"], str(bench.threads), PROMPT]
+    if engine in START_PEERS:
+        return [sys.executable, "-c", START_SCRIPT, str(directory), PROMPT]
+    ours = [sys.executable, "-m", "nanogpt_np", "generate", PROMPT, "--model", str(directory)]
+    return [*ours, "--max-new-tokens", "1", "--temperature", "0", "--ops", engine]

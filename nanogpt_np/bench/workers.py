@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..errors import InputError
+from .isa import HELD, describe_isa
 
-PACKAGES = ("numpy", "numba", "torch", "transformers", "ctranslate2", "tiktoken", "tokenizers")
+PACKAGES = ("numpy", "numba", "torch", "transformers", "ctranslate2", "xllamacpp", "gguf", "tiktoken", "tokenizers")
 DISTURBED = 0.1  # of one CPU; an idle system takes 0.02
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS",
@@ -49,7 +50,7 @@ class Worker:
         command = [sys.executable, "-m", "nanogpt_np.bench.peers", job, engine, json.dumps(settings)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
-            env=environment(settings["threads"]),
+            env=environment(settings["threads"], settings.get("isa", "native")),
         )  # fmt: skip
         try:
             self.about = self._read()["about"]
@@ -96,13 +97,13 @@ class Worker:
 class Command:
     """A whole command, run once per request: from the call to the end of the process, and what it printed."""
 
-    def __init__(self, words, threads, about):
-        self.words, self.threads, self.about = words, threads, about
+    def __init__(self, words, threads, about, isa="native"):
+        self.words, self.about, self.environment = words, about, environment(threads, isa)
 
     def ask(self, request):
         """-> {"seconds": [wall time], "text": …}; what was asked stands in the command already."""
         began = time.perf_counter()
-        done = subprocess.run(self.words, capture_output=True, env=environment(self.threads), stdin=subprocess.DEVNULL)
+        done = subprocess.run(self.words, capture_output=True, env=self.environment, stdin=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
         if done.returncode:
             last_line = (done.stderr.decode(errors="replace").strip() or f"status {done.returncode}").splitlines()[-1]
@@ -119,12 +120,12 @@ class Command:
         pass
 
 
-def environment(threads):
-    """The environment of an engine: the number of threads before any library looks, and this very package."""
+def environment(threads, isa="native"):
+    """The environment of an engine: threads and instructions before any library looks, and this very package."""
     package = str(Path(__file__).resolve().parent.parent.parent)
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     counts = dict.fromkeys(THREAD_VARIABLES, str(threads))
-    return {**os.environ, **counts, **QUIET, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
+    return {**os.environ, **counts, **HELD[isa], **QUIET, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
 
 
 def cpus_allowed():
@@ -162,12 +163,13 @@ def _clocks():
     return time.perf_counter(), busy, sum(os.times()[:4])
 
 
-def machine(threads, absent):
+def machine(threads, absent, isa="native"):
     """What this runs on, and with what; `absent`: words about what is not measured."""
     return {
         "nanogpt_np": __version__, "date": time.strftime("%Y-%m-%d %H:%M"), "cpu": _cpu_name(), "threads": threads,
         "cpus": os.cpu_count(), "cpus_allowed": cpus_allowed(), "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(), "versions": _versions(), "not_measured": absent,
+        "isa": isa, "held": describe_isa(environment(threads, isa)),
     }  # fmt: skip
 
 

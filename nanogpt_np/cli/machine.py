@@ -10,7 +10,7 @@ def add_bench(commands):
     """`bench` and its options."""
     p = command(commands, "bench", bench, "measure this project beside every other that is installed",
                 "nanogpt-np bench decode --runs 5 --json bench.json")
-    p.add_argument("suites", nargs="*", metavar="decode|prefill|train|tokenize|start|grow|speculate",
+    p.add_argument("suites", nargs="*", metavar="decode|prefill|batch|train|tokenize|start|grow|speculate",
                    help="what to measure (default: all of it, but training only at the smaller shape)")
     p.add_argument("--size", metavar="NAME", help="the model's shape: gpt2, stories, small, tiny "
                    "(default gpt2; train: small and gpt2; start: the shipped stories and gpt2)")
@@ -19,6 +19,8 @@ def add_bench(commands):
     p.add_argument("--new-tokens", type=int, default=100, metavar="INT", help="for decode (default 100)")
     p.add_argument("--data", metavar="FILE", help="the text for tokenize (default: this package's source) "
                    "and for the loss of int8 (its end)")
+    p.add_argument("--isa", default="native", metavar="NAME",
+                   help="native, or avx2: hold every engine to AVX2 on a CPU that knows more (default native)")
     p.add_argument("--json", metavar="FILE", help="write everything that was measured there too")
 
 
@@ -26,7 +28,7 @@ def bench(args):
     """`nanogpt-np bench`"""
     from ..bench.suites import BenchOptions, measure
 
-    names = ("size", "threads", "runs", "new_tokens", "data")
+    names = ("size", "threads", "runs", "new_tokens", "data", "isa")
     measure(BenchOptions(tuple(args.suites), **{name: getattr(args, name) for name in names}), args.json)
 
 

@@ -8,12 +8,14 @@ import pytest
 
 from nanogpt_np.bench import growth as bench_growth
 from nanogpt_np.bench import ours as bench_ours
+from nanogpt_np.bench import roster as bench_roster
 from nanogpt_np.bench import suites as room
 from nanogpt_np.bench import workers as bench_workers
 from nanogpt_np.bench.checks import (
     add_limits,
     bytes_per_weight,
     check_equal,
+    check_ids,
     check_losses,
     describe_bandwidth,
     make_rows,
@@ -33,7 +35,10 @@ SECONDS = {"numpy": 0.2, "numba": 0.1, "transformers": 0.4, "ctranslate2 float32
 
 
 class Fake:
-    """An engine that says IDS, or what `says` has for it, and notes in `turns` that it was asked."""
+    """An engine that says IDS, or what `says` has for it, and notes in `turns` that it was asked.
+
+    As a judge, it finds every text as far from the best as `says` has for "judge".
+    """
 
     about = "made up"
 
@@ -44,6 +49,8 @@ class Fake:
         self.turns.append(self.engine)
         if self.engine == "bandwidth":
             return {"seconds": [0.5] * request["n_new"], "n_bytes": 10**10}
+        if "texts" in request:
+            return {"gaps": [self.says.get("judge", 3.0) for _ in request["texts"]]}
         ids = self.says.get(self.engine, IDS)
         if isinstance(ids, Exception):
             raise ids
@@ -63,13 +70,13 @@ class Fake:
 @pytest.fixture
 def everyone(monkeypatch):
     """As if every peer were installed."""
-    monkeypatch.setattr(room, "installed", lambda modules: True)
+    monkeypatch.setattr(bench_roster, "installed", lambda modules: True)
 
 
 @pytest.fixture
 def alone(monkeypatch):
     """As if no peer were installed, and ops were NumPy alone, which needs no compiling."""
-    monkeypatch.setattr(room, "installed", lambda modules: False)
+    monkeypatch.setattr(bench_roster, "installed", lambda modules: False)
     monkeypatch.setattr(room, "ENGINES", ["numpy"])
     monkeypatch.setattr(room, "TRAINERS", ["numpy"])
     monkeypatch.setattr(bench_growth, "ENGINES", ["numpy"])
@@ -211,6 +218,10 @@ def test_decode(tmp_path, everyone):
     assert rows["limit of float32"].values and rows["limit of int8"].values
     raced = [turn for turn in turns if turn in SECONDS]
     assert raced[-5:] == list(SECONDS)  # in turn, in this order
+    made = [f"llama.cpp {kind}" for kind in ("F32", "Q8_0", "Q4_0")]
+    assert [row.engine for row in table.rows if "llama" in row.engine] == made
+    assert [rows[name].of_limit / rows[made[0]].of_limit for name in made] == pytest.approx([1, 34 / 128, 18 / 128])
+    assert rows["limit of Q4_0"].values[0] == pytest.approx(rows["limit of float32"].values[0] * 128 / 18)
 
 
 def test_a_wrong_engine_is_caught(tmp_path, everyone):
@@ -225,9 +236,47 @@ def test_a_wrong_engine_is_caught(tmp_path, everyone):
     assert "not compared" in format_table(table)
 
 
+def test_ids_that_differ_by_rounding_are_told_from_wrong_ones(tmp_path, everyone):
+    says = {"transformers": [5, 6, 9, 8], "ctranslate2 float32": [5, 6, 7]}
+    near, far = (rows_of(room.decode(fake_bench(tmp_path, [], {**says, "judge": gap}))) for gap in (0.012, 0.4))
+    which = "its ids are not those of numpy from number 3 on"
+    far_off = "standard deviations of the logits from the best"
+    assert near["transformers"].values and near["transformers"].note == f"{which}, but within 0.012 {far_off}"
+    assert not far["transformers"].values and far["transformers"].note == f"not compared: {which}, and 0.4 {far_off}"
+    assert not near["ctranslate2 float32"].values  # one token too few is no matter of rounding
+
+
+def test_ids_of_several_texts_are_compared_one_by_one():
+    said = [{"texts": [[1, 2], [3, 4]]}, {"texts": [[1, 9], [3, 4]]}]
+    runs = {"numpy": Run(said[:1]), "torch": Run(said), "llama.cpp Q8_0": Run(said)}
+    rows = make_rows(runs, lambda answer: 1.0, ["numpy"])
+    asked = []
+    check_ids(rows, runs, lambda pairs: [asked.extend(pairs) or 0.01])
+    assert asked == [(0, (1, 9))] and "not those of numpy in 1 of 2 texts, but within 0.01" in rows[1].note
+    assert rows[2].note == "says 3 of 4 ids as float32 does; random weights, so no measure"
+
+    def fails(pairs):
+        raise WorkerError("no memory")
+
+    check_ids(rows, runs, fails)
+    assert rows[1].note.endswith("not those of numpy in 1 of 2 texts, and nobody could judge them: no memory")
+
+
+def test_the_judge_measures_from_the_best(tmp_path):
+    gpt = bench_ours.GPT.from_config(bench_ours.SIZES["tiny"], ops="numpy")
+    bench_ours.enliven(gpt.params)
+    gpt.save(tmp_path)
+    judge = bench_ours.Judge("numpy", {"directory": str(tmp_path)})
+    said = gpt.generate([1, 2, 3], 4, temperature=0, ignore_eos=True)
+    logits = gpt([1, 2, 3, *said])[0, 4]  # what the third new id was chosen from
+    other = int(logits.argsort()[-2])
+    best, near = judge.run({"texts": [[[1, 2, 3], said], [[1, 2, 3], [*said[:2], other]]]})["gaps"]
+    assert best == 0 and near == pytest.approx((logits.max() - logits[other]) / logits.std(), rel=1e-3)
+
+
 def test_prefill_has_a_table_per_length(tmp_path, everyone):
     tables = list(room.prefill(fake_bench(tmp_path, [])))
-    assert [table.title for table in tables] == ["prefill 64"]  # "tiny" has no 512 positions
+    assert [table.title for table in tables] == ["prefill 63"]  # "tiny" has 64 positions
     row = rows_of(tables[0])["numpy"]
     assert row.values == pytest.approx([200.0] * 3)
     assert ratios(tables[0])["numpy"]["transformers"]["median"] == pytest.approx(2.0)  # less is faster
@@ -255,22 +304,24 @@ def test_table_as_text_and_as_json():
     rows = [
         Row("numpy", "ours", [10.0, 20.0, 30.0], peak_mib=1234.5, of_limit=0.5),
         Row("torch", "peer", [5.0, 10.0, 10.0], "torch 1.2.3; eager"),
+        Row("torch again", "peer", [], "torch 1.2.3; eager"),
         Row("gone", "peer", note="failed: it is not here"),
     ]
     table = Table("decode", "tiny", "tokens/s", True, rows, ["a note"])
     text = format_table(table)
     assert "ours, numpy" in text and "1,234" in text and "50%" in text and "10.0 – 30.0" in text
-    assert "2.00 (2.00 – 3.00)" in text and "gone: failed: it is not here" in text and "torch 1.2.3; eager" in text
-    lines = text.split("\n")[2:6]
+    assert "2.00 (2.00 – 3.00)" in text and "gone: failed: it is not here" in text
+    assert text.count("torch 1.2.3; eager") == 1  # of two rows
+    lines = text.split("\n")[2:7]
     assert len({line.index("   ") for line in lines[:1]}) == 1 and max(map(len, lines)) <= 120
     found = json.loads(json.dumps(to_json(table)))
     assert found["rows"][0]["median"] == 20.0 and found["ratios"]["numpy"]["torch"]["median"] == 2.0
-    assert found["rows"][0]["values"] == [10.0, 20.0, 30.0] and "median" not in found["rows"][2]
+    assert found["rows"][0]["values"] == [10.0, 20.0, 30.0] and "median" not in found["rows"][3]
 
 
 def test_missing_peers_are_named(alone):
-    assert room.missing(room.ENCODE_PEERS) == ["tiktoken (not installed)", "tokenizers (not installed)"]
-    assert room.available(room.GENERATE_PEERS) == []
+    assert bench_roster.missing(bench_roster.ENCODE_PEERS) == ["tiktoken (not installed)", "tokenizers (not installed)"]
+    assert bench_roster.available(bench_roster.GENERATE_PEERS) == []
 
 
 def test_machine_is_named():
@@ -302,7 +353,7 @@ def test_a_run_from_end_to_end(alone, tmp_path, monkeypatch):
     report = room.measure(options, path, shown.append)
     assert json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(report))
     titles = [(table["title"], [row["engine"] for row in table["rows"]]) for table in report["tables"]]
-    assert titles == [("prefill 64", ["numpy"]), ("train", ["numpy"])]
+    assert titles == [("prefill 63", ["numpy"]), ("train", ["numpy"])]
     assert all(len(row["values"]) == 1 for table in report["tables"] for row in table["rows"])
     assert "torch (not installed)" in shown[0] and len(shown) == 3
 
@@ -370,6 +421,12 @@ def test_command_times_a_whole_process():
         bad.ask({})
 
 
+def test_start_in_real_processes(alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "OPS", ["numpy"])
+    (table,) = room.start(Bench(BenchOptions(size="tiny", runs=1), 1, tmp_path, pause=0.0))
+    assert [row.engine for row in table.rows] == ["numpy"] and table.rows[0].values and not table.rows[0].note
+
+
 def test_the_cut_vocabulary_is_gpt2s():
     assert bench_ours.cut_vocabulary(50257).fingerprint == Tokenizer.gpt2().fingerprint
     assert bench_ours.cut_vocabulary(512).n_vocab == 512
@@ -388,9 +445,10 @@ def test_the_random_model_does_not_repeat_itself():
 @pytest.mark.parametrize(
     "words, expected",
     [
-        (["nonsense"], "bench: expected some of decode, prefill, train, tokenize, start, grow, speculate, got 'n"),
+        (["nonsense"], "bench: expected some of decode, prefill, batch, train, tokenize, start, grow, speculate"),
         (["--size", "huge"], "--size: expected one of tiny, small, stories, gpt2, got 'huge'"),
         (["--runs", "0"], "--runs: expected a whole number of at least 1, got 0"),
+        (["--isa", "sse"], "--isa: expected one of native, avx2, got 'sse'"),
         (["--new-tokens", "1"], "--new-tokens: expected a whole number of at least 2, got 1"),
         (["--json", "/no/such/folder/x.json"], "/no/such/folder/x.json: expected a folder to write to"),
         (["tokenize", "--data", "/no/such.txt"], "/no/such.txt: expected a text file, found none"),
