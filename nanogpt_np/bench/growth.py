@@ -16,7 +16,6 @@ from .workers import Run
 
 SHORT, LONG, N_NEW, N_BATCH = 64, 1000, 24, 8
 GUESSES = 7  # tokens per step at most
-LOSS_CHARACTERS = 50_000
 STORY = (  # the model keeps saying its last sentence
     'Lily had a red ball. She wanted to play with it. She said, "No, I want to play with my ball. It is mine."\n'
     'Lily said, "No, it is mine. It is mine. It is mine. It is mine'
@@ -86,12 +85,11 @@ def speculate(bench):
 
 
 def loss_of_int8(bench):
-    """Words about what int8 costs in loss, of the stories model on the end of --data; [] without that."""
+    """Words about what int8 costs in loss, of the stories model on what it has not seen of --data."""
     if bench.options.data is None:
         return ["loss of int8: not measured; name a text with --data"]
     settings = bench.settings(bench.folder, data=bench.options.data)
-    request = {"n_characters": LOSS_CHARACTERS}
-    runs = bench.race("loss", "loss", ["numba", "int8"], settings, [request], n_warm=0)
+    runs = bench.race("loss", "loss", ["numba", "int8"], settings, [{}], n_warm=0)
     if any(run.error for run in runs.values()):
         return [f"loss of int8: not measured, {run.error}" for run in runs.values() if run.error]
     before, after = (run.answers[0]["loss"] for run in runs.values())

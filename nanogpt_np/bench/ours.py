@@ -34,6 +34,7 @@ SIZES = {
 }
 LR, BETAS, WEIGHT_DECAY, MAX_NORM = 1e-4, (0.9, 0.95), 0.1, 1.0  # the same optimizer for everyone
 LIVELY = 5.0
+HELD_OUT = 0.02  # of the documents, as when the shipped models were trained
 
 
 def prompt(config, n):
@@ -141,11 +142,9 @@ class Loss:
         self.about = "nats per token of the stories model"
 
     def run(self, request):
-        """{"n_characters"} -> {"loss"}: of so many characters at the end of the text."""
-        text = files.read_text(self.data)[-request["n_characters"] :]
-        ids = data.encode_documents([text], self.gpt.tokenizer)
-        result = evaluation.evaluate(ids, len(text.encode()), self.gpt.params, self.gpt.config, self.gpt.ops)
-        return {"loss": result.loss}
+        """{} -> {"loss"}: of what training sets aside, where the file has documents enough; of all of it where not."""
+        many = len(data.read_documents([self.data])) >= 1 / HELD_OUT
+        return {"loss": evaluation.evaluate_files(self.gpt, [self.data], HELD_OUT if many else None).loss}
 
 
 class Judge:
