@@ -129,8 +129,8 @@ def read(array_type):
 
 
 def inner(function):
-    """A function that only kernels call: it needs none of the code by which Python would."""
-    return njit(fastmath=FAST, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    """A function that only kernels call."""
+    return njit(fastmath=FAST, error_model="numpy")(function)
 
 
 def compile_all(progress=iter):
