@@ -10,6 +10,7 @@ import pytest
 
 from nanogpt_np import GPT
 from nanogpt_np import params as P
+from nanogpt_np.bench.ours import Loss
 from nanogpt_np.cli import main
 from nanogpt_np.cli.entry import parser
 from nanogpt_np.storage.registry import weights_dir
@@ -20,6 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHINESE = (ROOT / "README.zh.md").read_text(encoding="utf-8")
 PAGES = [ROOT / name for name in ("README.md", "README.zh.md", ".github/CONTRIBUTING.md")]
 PAGES += [*ROOT.glob("docs/*.md"), *ROOT.glob("weights/*/*.md")]
+STORIES = ROOT.parent / "shared" / "data" / "stories" / "tinystories.txt"
 SHAKESPEARE = ROOT.parent / "shared" / "data" / "shakespeare" / "input.txt"
 
 
@@ -92,8 +94,24 @@ def test_numbers_of_the_shipped_model():
 
 def test_numbers_that_were_measured_are_those_of_the_page():
     page = one_line((ROOT / "docs" / "performance.md").read_text(encoding="utf-8"))
-    (share,) = re.findall(r"the loss of \*stories\* changes by (-?[\d.]+) %", README)
-    assert f"*stories* model on 50,000 characters changes by {share} % in int8" in page
+    share = share_of_int8()
+    assert f"on the 304 stories that it has not seen changes by {share} % in int8" in page
+    ((numpy, numba, int8),) = re.findall(r"with AVX2 alone (\d+), (\d+) and (\d+)\)", one_line(README))
+    table = page.partition("AVX2 alone")[2].partition("###")[0]
+    rows = dict(re.findall(r"\| ours, `(\w+)` \| ([\d.]+)", table))
+    assert [round(float(rows[name])) for name in ("numpy", "numba", "int8")] == [int(numpy), int(numba), int(int8)]
+
+
+def share_of_int8():
+    (share,) = re.findall(r"the loss of \*stories\* on text it has not seen changes by ([+-][\d.]+) %", README)
+    return share
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not STORIES.exists(), reason=f"needs the stories, {STORIES}")
+def test_what_int8_costs_is_what_is_said():
+    before, after = (Loss(engine, {"data": str(STORIES)}).run({})["loss"] for engine in ("numba", "int8"))
+    assert f"{after / before - 1:+.2%}" == f"{share_of_int8()}%"
 
 
 def test_the_picture_is_of_the_model_that_ships(tmp_path):
