@@ -424,8 +424,8 @@ assert len(whole_sums) == 1 and len(float_sums) > 5
 assert 127 * 127 * 4096 < 2**31  # an int32 has room for the largest sum of any model here
 
 # %% [markdown]
-# CPUs with an instruction for it (VNNI) multiply four pairs of bytes and add the four products into an int32, but one of the two must be *unsigned*. The
-# library therefore stores $w + 128$, and takes off again what that adds: $\sum x\,(w + 128) = \sum x\,w + 128 \sum x$.
+# CPUs with an instruction for it (VNNI) multiply four pairs of bytes and add the four products into an int32, but one of the two must be *unsigned*. There
+# the library stores $w + 128$, and takes off again what that adds: $\sum x\,(w + 128) = \sum x\,w + 128 \sum x$.
 
 # %%
 stored = (b.astype(np.int16) + 128).astype(np.uint8)
@@ -454,7 +454,8 @@ assert spoilt > 5 and by_sign == int(products.sum())
 
 # %% [markdown]
 # A bug of this kind shows in no test with small numbers and on no machine with VNNI. (The extreme -128 is never used, as at the top of this page: its
-# negative, 128, is no int8, and x could not be given the other sign.)
+# negative, 128, is no int8, and x could not be given the other sign.) The library takes a third way with AVX2: it widens both to int16 as they are
+# loaded, multiplies in pairs and adds into an int32, which nothing can overflow.
 #
 # ### Activations have outliers, too
 #
@@ -493,7 +494,7 @@ assert by_activations[64, 4] < by_activations["row", 4] / 3
 # ## What the library does
 #
 # Here is its quantizer, for one row of activations or the weights of one output. It is compiled; weights are then packed, 64 outputs side by side, with
-# 128 added.
+# 128 added where the CPU has VNNI.
 
 # %%
 print(inspect.getsource(int8_products.round_to_int8.py_func))
@@ -863,8 +864,8 @@ ch11.allocate(allocate);
 # |---|---|
 # | `quantize`, by output | `nanogpt_np/quantized/products.py`: `round_to_int8`, `pack_int8` |
 # | a matrix with its steps | `nanogpt_np/quantized/matrices.py`: `Int8Matrix` (its `factors`) |
-# | a step per 64 of a row | `quantized/products.py`: `GROUP`, `quantize_group` |
-# | $w + 128$ and what it adds | `quantized/products.py`: `OFFSET`, `starts` |
+# | a step per 64 of a row | `quantized/vectors.py`: `GROUP`; `quantized/products.py`: `quantize_group` |
+# | $w + 128$, or int16, by CPU | `quantized/vectors.py`: `RECIPES`; `quantized/products.py`: `starts` |
 # | keys and values as int8 | `nanogpt_np/quantized/cache.py`: `Int8Cache` |
 # | all of a token in one call | `nanogpt_np/quantized/decode.py` |
 # | outliers, errors in the stream | `nanogpt_np/lens/weights.py`: `weights_view`, `rounding_view` |
