@@ -97,7 +97,7 @@ def test_numbers_that_were_measured_are_those_of_the_page():
     share = share_of_int8()
     assert f"on the 304 stories that it has not seen changes by {share} % in int8" in page
     ((numpy, numba, int8),) = re.findall(r"with AVX2 alone (\d+), (\d+) and (\d+)\)", one_line(README))
-    table = page.partition("AVX2 alone")[2].partition("###")[0]
+    table = page.partition("AVX2 alone")[2].partition("##")[0]
     rows = dict(re.findall(r"\| ours, `(\w+)` \| ([\d.]+)", table))
     assert [round(float(rows[name])) for name in ("numpy", "numba", "int8")] == [int(numpy), int(numba), int(int8)]
 

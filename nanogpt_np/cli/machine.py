@@ -18,7 +18,7 @@ def add_bench(commands):
     p.add_argument("--runs", type=int, default=5, metavar="INT", help="rounds, after one to warm up (default 5)")
     p.add_argument("--new-tokens", type=int, default=100, metavar="INT", help="for decode (default 100)")
     p.add_argument("--data", metavar="FILE", help="the text for tokenize (default: this package's source) "
-                   "and for the loss of int8 (its end)")
+                   "and for the loss of int8 (what training sets aside of it)")
     p.add_argument("--isa", default="native", metavar="NAME",
                    help="native, or avx2: hold every engine to AVX2 on a CPU that knows more (default native)")
     p.add_argument("--json", metavar="FILE", help="write everything that was measured there too")
