@@ -1,6 +1,10 @@
 """Small models, ids and arrays that several test files use."""
 
 import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -32,3 +36,11 @@ def padded(n_batch, n_seq):
 
 def public(module):
     return {name: f for name, f in vars(module).items() if inspect.isfunction(f) and not name.startswith("_")}
+
+
+def run_script(script, **environment):
+    """What a script prints in a process of its own, with the tests' modules and the package at hand."""
+    here = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (here, here.parent)))} | environment
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout

@@ -121,17 +121,19 @@ class Ours:
         if "n_batch" not in request:
             speculate = request.get("speculate", 0)
             return timed(self.gpt.stream(ids, n_new, temperature=0, ignore_eos=True, speculate=speculate))
-        g, greedy = self.gpt, Request(n_new, Sampling(0), ignore_eos=True)
-        steps = stream_ids([ids] * request["n_batch"], g.params, g.config, g.ops, greedy)
-        return timed(step[0] for step in steps)
+        return timed(step[0] for step in self._steps([ids] * request["n_batch"], n_new))
 
     def run_batch(self, prompts, n_new):
         """All texts at once, as `GPT.generate` of a list does it -> {"texts", "seconds": [all of it]}."""
-        g, greedy = self.gpt, Request(n_new, Sampling(0), ignore_eos=True)
         began = time.perf_counter()
-        steps = list(stream_ids(prompts, g.params, g.config, g.ops, greedy))
+        steps = list(self._steps(prompts, n_new))
         seconds = time.perf_counter() - began
         return {"texts": [list(text) for text in zip(*steps, strict=True)], "seconds": [seconds]}
+
+    def _steps(self, prompts, n_new):
+        """The next id of every text, step by step: greedy, end of text ignored."""
+        g = self.gpt
+        return stream_ids(prompts, g.params, g.config, g.ops, Request(n_new, Sampling(0), ignore_eos=True))
 
 
 class Loss:

@@ -73,10 +73,10 @@ def _make_group(recipe, n_rows):
 
         def write(w: Writer, weights, at, x, row, k, starts, scales, group, sums):
             panel, rows = w.address(0, at, of=BYTE), w.rows(2, n_rows, row, k, of=BYTE)
-            begin = [w.broadcast(one, 0, recipe.lanes) for one in w.rows(5, n_rows, row, group, of=INT32)]
+            offsets = [w.broadcast(one, 0, recipe.lanes) for one in w.rows(5, n_rows, row, group, of=INT32)]
+            begin = [offset for offset in offsets for _ in range(n_columns)]
             factors = [w.broadcast(one, 0, recipe.lanes) for one in w.rows(6, n_rows, row, group)]
             targets = w.rows(8, n_rows, integer(0), integer(0))
-            begin = [start for start in begin for _ in range(n_columns)]
 
             def strip(first, _):
                 of_strip = w.builder.gep(panel, [w.builder.mul(first, integer(GROUP))])
@@ -148,9 +148,4 @@ def _add_group(weights, at, x, row, k, starts, scales, group, sums):
             sums[number, column] = fma(np.float32(totals[column]), scales[row + number, group], sums[number, column])
 
 
-def _functions(recipe):
-    """add_group for one row, and for ROWS."""
-    return (_add_group, _add_group) if recipe == PLAIN else (_make_group(recipe, 1), _make_group(recipe, ROWS))
-
-
-add_one, add_rows = _functions(RECIPE)
+add_one, add_rows = (_add_group if RECIPE == PLAIN else _make_group(RECIPE, n_rows) for n_rows in (1, ROWS))

@@ -1,14 +1,10 @@
 """kernels/ against ops.py: signatures, values, any number of threads, and as plain Python."""
 
 import inspect
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from small import CONFIG, make, normal, public, random_ids
+from small import CONFIG, make, normal, public, random_ids, run_script
 
 from nanogpt_np import model, ops
 from nanogpt_np import params as P
@@ -251,10 +247,7 @@ print(writer.VECTOR, all(several))
 
 
 def run(script, **environment):
-    tests = str(Path(__file__).parent.parent)
-    environment = os.environ | {"PYTHONPATH": tests, "OPENBLAS_NUM_THREADS": "1", **environment}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.split()
+    return run_script(script, OPENBLAS_NUM_THREADS="1", **environment).split()
 
 
 def test_threads_do_not_change_a_bit():

@@ -1,14 +1,10 @@
 """quantized/matrices.py, products.py: int8 products against the same written out in NumPy; how little a model loses."""
 
 import inspect
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from small import CONFIG, make, normal, public, random_ids
+from small import CONFIG, make, normal, public, random_ids, run_script
 
 from nanogpt_np import GPT, model, ops
 from nanogpt_np import params as P
@@ -208,12 +204,6 @@ except InputError as error:
 """
 
 
-def run(script, **environment):
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), **environment}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
 @pytest.mark.parametrize(
     "environment, vector",
     [
@@ -225,7 +215,7 @@ def run(script, **environment):
 )
 def test_products_of_whole_numbers_are_exact_on_any_cpu(environment, vector):
     """On this one, as plain Python, with vectors of 4, and of 8 (.ci/run tests all kernels with those)."""
-    recipe, width, is_exact = run(WHOLE_NUMBERS, **environment).split()
+    recipe, width, is_exact = run_script(WHOLE_NUMBERS, **environment).split()
     assert is_exact == "True" and width.startswith(vector)
     assert not environment or recipe == ("madd" if vector == "8" else "plain")
 
@@ -233,5 +223,5 @@ def test_products_of_whole_numbers_are_exact_on_any_cpu(environment, vector):
 def test_generating_as_plain_python():
     """The best logit is clear: no rounding that falls the other way decides."""
     expected = GPT(CONFIG, make(scale=1.0), ops="int8").generate([1, 2, 3], 6, temperature=0)
-    ids, error = run(GREEDY, NUMBA_DISABLE_JIT="1").splitlines()
+    ids, error = run_script(GREEDY, NUMBA_DISABLE_JIT="1").splitlines()
     assert ids == str(expected) and error.startswith("expected logits that are numbers, got NaN")

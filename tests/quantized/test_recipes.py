@@ -1,12 +1,9 @@
 """The ways to multiply int8: each gives the bits of plain loops, and is made of the instruction that it names."""
 
-import os
 import platform
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from small import run_script
 
 from nanogpt_np.kernels.compile import cpu_has
 from nanogpt_np.quantized import vectors
@@ -43,13 +40,6 @@ print(vectors.RECIPE.instruction, *sorted({"-".join(re.findall("vp[a-z]+|[xyz]mm
 """
 
 
-def run(script, folder, **environment):
-    package = str(Path(__file__).parents[2])
-    environment = os.environ | {"PYTHONPATH": package, "NUMBA_CACHE_DIR": str(folder)} | environment
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.split()
-
-
 def forced(features):
     return {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features}
 
@@ -60,23 +50,23 @@ def forced(features):
     "features, needs",
     [(AVX2, "avx2"), (f"{AVX2},+avxvnni", "avxvnni"), (AVX512, "avx512bw"), (f"{AVX512},+avx512vnni", "avx512vnni")],
 )
-def test_every_way_gives_the_same_bits(tmp_path, features, needs):
+def test_every_way_gives_the_same_bits(features, needs):
     """Whole sums are exact, and what follows is rounded once by every one of them: nothing may differ."""
     if not cpu_has(needs):
         pytest.skip(f"this CPU has no {needs}")
-    assert run(PRODUCTS, tmp_path, **forced(features)) == [vectors.RECIPES[needs].instruction, SAME]
+    assert run_script(PRODUCTS, **forced(features)).split() == [vectors.RECIPES[needs].instruction, SAME]
 
 
 @pytest.mark.slow
 @ON_X86
-def test_plain_loops_give_the_same_bits(tmp_path):
-    assert run(PRODUCTS, tmp_path, **forced(NONE)) == ["loops", SAME]
+def test_plain_loops_give_the_same_bits():
+    assert run_script(PRODUCTS, **forced(NONE)).split() == ["loops", SAME]
 
 
 @pytest.mark.skipif(vectors.RECIPE == vectors.PLAIN, reason="this CPU has none of the instructions")
-def test_this_cpu_gives_the_same_bits_as_any(tmp_path):
+def test_this_cpu_gives_the_same_bits_as_any():
     """SAME was found by plain loops, by AVX2's way, and on 64-bit Arm (emulated) by its own and by plain loops."""
-    assert run(PRODUCTS, tmp_path) == [vectors.RECIPE.instruction, SAME]
+    assert run_script(PRODUCTS).split() == [vectors.RECIPE.instruction, SAME]
 
 
 @pytest.mark.slow
@@ -91,7 +81,8 @@ def test_this_cpu_gives_the_same_bits_as_any(tmp_path):
     ],
 )
 def test_every_way_is_made_of_its_instruction(tmp_path, features, feature, expected):
-    instruction, *found = run(ASSEMBLY, tmp_path, **forced(features))
+    """In a cold folder, as Numba shows no assembly of what it kept."""
+    instruction, *found = run_script(ASSEMBLY, NUMBA_CACHE_DIR=str(tmp_path), **forced(features)).split()
     assert instruction == vectors.RECIPES[feature].instruction and expected <= set(found)
 
 
