@@ -529,8 +529,8 @@ assert "fpext" in code_of(rungs["gelu_naive"]) and "double" not in code_of(rungs
 # which LLVM can do for a register full of numbers at once. This is the real kernel, down to the last line:
 
 # %%
-print(inspect.getsource(pointwise._gelu_new_small_kernel.function))
-for function in (kernel_math.gelu_new_row, kernel_math.gelu_new_of, kernel_math.exp):
+print(inspect.getsource(pointwise._gelu_new_kernel.function))
+for function in (pointwise._gelu_new_part, kernel_math.gelu_new_row, kernel_math.gelu_new_of, kernel_math.exp):
     print(inspect.getsource(function.py_func))
 
 # %% [markdown]
@@ -554,14 +554,14 @@ for name, error in errors.items():
 # %%
 out, eps = np.empty_like(big), np.float32(1e-5)
 with contextlib.redirect_stderr(io.StringIO()):  # the package says that it compiles, where that takes long
-    pointwise._gelu_new_small_kernel(big[0], out[0])
-    pointwise._layer_norm_small_kernel(big[:1], gain, shift, eps, out[:1])
+    pointwise._gelu_new_kernel(big[0], big[0].size, out[0])
+    pointwise._layer_norm_kernel(big[:1], gain, shift, eps, 1, out[:1])
 runs = {
     "copy": lambda: np.copyto(out, big),
     "gelu_new, NumPy": lambda: ops.gelu_new(big),
-    "gelu_new, fused": lambda: pointwise._gelu_new_small_kernel(big.reshape(-1), out.reshape(-1)),
+    "gelu_new, fused": lambda: pointwise._gelu_new_kernel(big.reshape(-1), big.size, out.reshape(-1)),
     "layer_norm, NumPy": lambda: ops.layer_norm(big, gain, shift),
-    "layer_norm, fused": lambda: pointwise._layer_norm_small_kernel(big, gain, shift, eps, out),
+    "layer_norm, fused": lambda: pointwise._layer_norm_kernel(big, gain, shift, eps, len(big), out),
 }
 costs = dict(zip(runs, fastest(1.0, CORE, *runs.values()), strict=True))
 assert np.allclose(out, ops.layer_norm(big, gain, shift), atol=1e-5)
@@ -647,16 +647,14 @@ ours, all_of_them = fastest(0.2, CORE, lambda: in_any_order(tenths), lambda: eve
 print(f"all flags: measured {ours / all_of_them:.2f} times as fast as reassoc alone")
 
 # %% [markdown]
-# * *"More threads are faster."* Waking a thread takes time, too. The package's GELU exists twice, for one core and for all. We run both on more and more
-#   numbers:
+# * *"More threads are faster."* Waking a thread takes time, too. The package's GELU is told how many numbers make a part: all of them, and the part stays on
+#   this core, or as many as each core gets. We run both on more and more numbers:
 
 # %%
-with contextlib.redirect_stderr(io.StringIO()):
-    pointwise._gelu_new_kernel.compile()
 for n in (64, 1024, 1 << 14, 1 << 18, 1 << 22):
     numbers, out = big.reshape(-1)[:n], np.empty(n, np.float32)
     one_core, all_cores = fastest(
-        0.1, WALL, partial(pointwise._gelu_new_small_kernel, numbers, out),
+        0.1, WALL, partial(pointwise._gelu_new_kernel, numbers, n, out),
         partial(pointwise._gelu_new_kernel, numbers, -(-n // N_PARTS), out),
     )  # fmt: skip
     print(f"{n:9,} numbers: measured {1e6 * one_core:8.1f} µs by one core, {1e6 * all_cores:8.1f} µs by all")

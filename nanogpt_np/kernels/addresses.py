@@ -46,6 +46,9 @@ if config.DISABLE_JIT:
     def floats_at(address, n):
         return _array_at(address, n, ctypes.c_float)
 
+    def matrix_at(address, n_rows, n_columns):
+        return floats_at(address, n_rows * n_columns).reshape(n_rows, n_columns)
+
     def bytes_at(address, n):
         return _array_at(address, n, ctypes.c_int8)
 
@@ -62,6 +65,11 @@ else:
     def floats_at(address, n):
         """The float32 array [n] at an address."""
         return carray(_pointer(address), (n,), np.float32)
+
+    @inner
+    def matrix_at(address, n_rows, n_columns):
+        """The float32 matrix [n_rows, n_columns] at an address."""
+        return carray(_pointer(address), (n_rows, n_columns), np.float32)
 
     @inner
     def bytes_at(address, n):

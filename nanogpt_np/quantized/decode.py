@@ -7,14 +7,15 @@ would return, but for the order of sums; the cache holds the new keys and values
 import math
 
 import numpy as np
-from numba import boolean, float32, int8, int64, intp, prange, void
+from numba import boolean, float32, int8, int64, intp, void
 
 from ..kernels.addresses import address, bytes_at, floats_at, table_of
 from ..kernels.attention import masks, softmax_row
 from ..kernels.compile import inner, kernel, n_threads, read
+from ..kernels.cores import spread
 from ..kernels.decode import STORED, add, arrays_of, belongs, n_hidden_of, normalize, own_queries, shapes_of
 from ..kernels.math import gelu_new_in_place
-from ..kernels.products import FEW_ROWS, dots, stream
+from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
 from .products import multiply_panels, part_of_panels, quantize, quantize_group, room_for, round_to_int8
 from .vectors import GROUP, PANEL
@@ -79,38 +80,30 @@ def _decode_kernel(x, table, n_hidden, keys, key_factors, values, value_factors,
     small_hidden, hidden_scales, hidden_starts = room_for(n_rows, n_hidden)
 
     for layer in range(len(table) - 1):
-        block, k, k_factors = table[layer], keys[layer], key_factors[layer]
-        v, v_factors = values[layer], value_factors[layer]
+        block, stored = table[layer], (keys[layer], key_factors[layer], values[layer], value_factors[layer])
         normalize(x, block[0], block[1], eps, normed)
         quantize(normed, small, scales, starts)
-        for part in prange(n_parts):
-            multiply(small, scales, starts, block[2:5], part, n_parts, qkv)
-        for stack in prange(n_batch * n_heads):
-            batch, head = stack // n_heads, stack % n_heads
-            attend(qkv, k, k_factors, v, v_factors, start, visible, batch, head, merged)
+        spread(n_parts, multiply, (small, scales, starts, block[2:5], n_parts, qkv))
+        spread(n_batch * n_heads, attend, (qkv, *stored, start, visible, merged))
         quantize(merged, small, scales, starts)
-        for part in prange(n_parts):
-            multiply(small, scales, starts, block[5:8], part, n_parts, normed)
+        spread(n_parts, multiply, (small, scales, starts, block[5:8], n_parts, normed))
         add(normed, x)
 
         normalize(x, block[8], block[9], eps, normed)
         quantize(normed, small, scales, starts)
-        for part in prange(n_parts):
-            multiply(small, scales, starts, block[10:13], part, n_parts, hidden)
-            finish_hidden(hidden, part, n_parts, small_hidden, hidden_scales, hidden_starts)
-        for part in prange(n_parts):
-            multiply(small_hidden, hidden_scales, hidden_starts, block[13:16], part, n_parts, normed)
+        in_hidden = small_hidden, hidden_scales, hidden_starts
+        spread(n_parts, multiply_hidden, (small, scales, starts, block[10:13], n_parts, hidden, *in_hidden))
+        spread(n_parts, multiply, (*in_hidden, block[13:16], n_parts, normed))
         add(normed, x)
 
     final = table[len(table) - 1]
     normalize(x, final[0], final[1], eps, normed)
     quantize(normed, small, scales, starts)
-    for part in prange(n_parts):
-        multiply(small, scales, starts, final[2:4], part, n_parts, logits)
+    spread(n_parts, multiply, (small, scales, starts, final[2:4], n_parts, logits))
 
 
 @inner
-def multiply(x, scales, starts, places, part, n_parts, out):
+def multiply(part, x, scales, starts, places, n_parts, out):
     """One part of out = x @ weights + bias; `places`: the addresses of the weights, of their factors, of the bias."""
     n_out = out.shape[1]
     first, end = part_of_panels(part, n_parts, n_out)
@@ -120,19 +113,21 @@ def multiply(x, scales, starts, places, part, n_parts, out):
 
 
 @inner
-def finish_hidden(hidden, part, n_parts, small, scales, starts):
-    """GELU of the columns that a part's panels made, and then to int8: a panel is as wide as a group."""
+def multiply_hidden(part, x, scales, starts, places, n_parts, hidden, small, hidden_scales, hidden_starts):
+    """The same, then GELU of the columns that these panels made, and then to int8: a panel is as wide as a group."""
+    multiply(part, x, scales, starts, places, n_parts, hidden)
     first, end = part_of_panels(part, n_parts, hidden.shape[1])
     columns = slice(first * GROUP, end * GROUP)
     for row in range(len(hidden)):
         gelu_new_in_place(hidden[row, columns])
         for group in range(first, end):
-            quantize_group(hidden[row], group, small[row], scales[row], starts[row])
+            quantize_group(hidden[row], group, small[row], hidden_scales[row], hidden_starts[row])
 
 
 @inner
-def attend(qkv, keys, key_factors, values, value_factors, start, visible, batch, head, merged):
+def attend(stack, qkv, keys, key_factors, values, value_factors, start, visible, merged):
     """One head of one text: its new keys and values into the cache, its queries over all of them."""
+    batch, head = stack // keys.shape[1], stack % keys.shape[1]
     n_embd, d_head = merged.shape[1], keys.shape[3]
     n_new, n_key = visible.shape[1:]
     first, row = head * d_head, batch * n_new
@@ -143,7 +138,7 @@ def attend(qkv, keys, key_factors, values, value_factors, start, visible, batch,
         value_factors[batch, head, start + new], _ = round_to_int8(v, values[batch, head, start + new])
     # of padded rows, probs are sums of zeros, and mixed is not used
     probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
-    dots(q, keys[batch, head, :n_key], 0, n_key, probs)
+    dots_int8(q, keys[batch, head, :n_key], 0, n_key, probs)
     mask = visible[batch * len(visible) // keys.shape[0]]
     for new in range(n_new):
         for j in range(n_key):
@@ -151,6 +146,7 @@ def attend(qkv, keys, key_factors, values, value_factors, start, visible, batch,
         softmax_row(probs[new], mask[new], np.float32(1.0 / math.sqrt(d_head)))
         for j in range(n_key):
             probs[new, j] *= value_factors[batch, head, j]
-    stream(probs, values[batch, head, :n_key], mixed)
+    stream_int8(probs, values[batch, head, :n_key], mixed)
     for new in range(n_new):
-        merged[row + new, first : first + d_head] = mixed[new]
+        for j in range(d_head):
+            merged[row + new, first + j] = mixed[new, j]

@@ -19,6 +19,7 @@ kernels = pytest.importorskip("nanogpt_np.kernels")
 pytest.importorskip("nanogpt_np.quantized")
 pytest.importorskip("nanogpt_np.tokenizer.compiled")
 from nanogpt_np.kernels import compile as kernel_compile  # noqa: E402
+from nanogpt_np.kernels.calls import Shared  # noqa: E402
 
 TESTS, PACKAGE = Path(__file__).parent.parent, Path(nanogpt_np.__file__).parent
 
@@ -30,11 +31,9 @@ PROBS, TARGETS = ops.attention_probs(Q, K, None), np.arange(20)
 LOG_Z = ops.cross_entropy(X, VOCABULARY, TARGETS)[1]
 
 EXAMPLES = {  # the kernel: the function of ops.py that it does the work of, and arguments with which it does
-    "pointwise._gelu_new_small_kernel": ("gelu_new", X),
     "pointwise._gelu_new_kernel": ("gelu_new", WIDE),
     "pointwise._gelu_new_backward_kernel": ("gelu_new_backward", WIDE, WIDE[::-1]),
     "pointwise._dropout_kernel": ("dropout", WIDE, WIDE > -1, 0.1),
-    "pointwise._layer_norm_small_kernel": ("layer_norm", X, GAIN, SHIFT),
     "pointwise._layer_norm_kernel": ("layer_norm", WIDE, GAIN, SHIFT),
     "pointwise._layer_norm_backward_kernel": ("layer_norm_backward", X[::-1], X, GAIN, SHIFT),
     "pointwise._merge_heads_kernel": ("merge_heads", normal(2, 4, 64, 40)),
@@ -70,9 +69,9 @@ def name_of(kernel):
     return f"{module}.{kernel.function.__name__}"
 
 
-KERNELS = {
-    name_of(one): one for one in kernel_compile._kernels if one.function.__module__.startswith("nanogpt_np.")
-}
+OURS = [one for one in kernel_compile._kernels if one.function.__module__.startswith("nanogpt_np.")]
+KERNELS = {name_of(one): one for one in OURS if not isinstance(one, Shared)}
+SHARED = {name_of(one): one for one in OURS if isinstance(one, Shared)}
 
 
 def test_every_kernel_is_listed_here():
@@ -122,6 +121,8 @@ def functions_called(function):
         one = waiting.pop()
         for name in one.__code__.co_names:
             other = one.__globals__.get(name)
+            if id(other) in kernel_compile.shared_functions:
+                other = kernel_compile.shared_functions[id(other)].function
             other = getattr(other, "py_func", getattr(other, "_defn", other))  # a compiled one, an intrinsic
             if inspect.isfunction(other) and other.__module__.startswith("nanogpt_np.") and other not in found:
                 found.add(other)
@@ -142,3 +143,10 @@ def test_this_file_sees_what_kernels_call():
     """Else the test above would pass on empty sets."""
     called = {f"{one.__module__}.{one.__name__}" for one in functions_called(KERNELS["decode._decode_kernel"].function)}
     assert {f"nanogpt_np.kernels.{name}" for name in ("decode.attend", "products.dots", "math.exp")} <= called
+
+
+def test_shared_functions_are_known_apart_and_needed():
+    """What two kernels call by one name would be what was loaded last; what no kernel calls is compiled in vain."""
+    assert len({one.symbol for one in SHARED.values()}) == len(SHARED) > 0
+    needed = {id(shared) for one in OURS for shared in one.needed}
+    assert {id(one) for one in SHARED.values()} == needed
