@@ -26,7 +26,7 @@ from .kv_cache import KVCache
 from .storage import checkpoint, registry
 from .tokenizer.bpe import Tokenizer
 
-OPS = ("auto", "numpy", "numba", "int8")
+OPS = ("auto", "numpy", "numba", "int8", "int4")
 # what the forward pass calls: a module without one of them does no arithmetic
 NEEDED = (
     "embedding", "layer_norm", "linear", "split_heads", "causal_mask", "attention_probs", "attention_mix",
@@ -53,7 +53,7 @@ class GPT:
         _check_parts(config, params, tokenizer)
         self.config, self.tokenizer = config, tokenizer
         self.ops = find_ops(ops, P.count(params))
-        self.params = self.ops.quantize(params, config) if _is_int8(self.ops) else params
+        self.params = self.ops.quantize(params, config) if _is_rounded(self.ops) else params
         self._trained_with = checkpoint.own_ops(self.ops)
 
     @classmethod
@@ -62,9 +62,10 @@ class GPT:
     ) -> GPT:
         """Open a registered model ("stories", "poems", "gpt2", …) or any directory in the layout of `transformers`.
 
-        `ops`: "numpy", "numba" (compiled), "int8" (compiled, weights in a quarter of the bytes, for generating only),
-        "auto" (see choose_ops), or a module with the functions of nanogpt_np.ops. FileError says where files were
-        looked for. Warns where the model was trained with such a module of somebody's own, and this is not it.
+        `ops`: "numpy", "numba" (compiled), "int8" or "int4" (compiled, weights in a quarter or a seventh of the bytes,
+        for generating only), "auto" (see choose_ops), or a module with the functions of nanogpt_np.ops. FileError says
+        where files were looked for. Warns where the model was trained with such a module of somebody's own, and this
+        is not it.
         `copy`: weights are read into memory of their own, for files that others may overwrite while the model runs;
         else they may be mapped, and a file that is cut short under a running process ends it.
         """
@@ -197,7 +198,7 @@ class GPT:
 
     def save(self, directory: str | os.PathLike[str], dtype: str = "float32") -> None:
         """Write config.json, model.safetensors and the vocabulary files; `dtype`: "float32" or "float16"."""
-        if _is_int8(self.ops):
+        if _is_rounded(self.ops):
             raise InputError("save: expected float weights, got int8; open the model with ops='numpy' and save that")
         check_choice("dtype", dtype, ("float32", "float16"))
         directory = files.as_path(directory, "directory")
@@ -249,7 +250,7 @@ def find_ops(ops: str | ModuleType, n_parameters: int = 0) -> Any:
         return ops
     if ops not in OPS:
         raise _unknown_ops(shown(ops))
-    if ops in ("numba", "int8"):
+    if ops in ("numba", "int8", "int4"):
         from .kernels.compile import load_kept
 
         twin = _import_kernels(ops)
@@ -282,12 +283,16 @@ def _import_kernels(ops: str) -> ModuleType:
         from . import quantized
 
         return quantized
+    if ops == "int4":
+        from .quantized import int4
+
+        return int4
     from . import kernels
 
     return kernels
 
 
-def _is_int8(ops: Any) -> bool:
+def _is_rounded(ops: Any) -> bool:
     return hasattr(ops, "quantize")
 
 

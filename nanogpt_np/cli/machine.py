@@ -48,7 +48,7 @@ def download(args):
 
 def add_warmup(commands):
     """`warmup` and its options."""
-    command(commands, "warmup", warmup, "compile the kernels of --ops numba and int8 now, not at their first use",
+    command(commands, "warmup", warmup, "compile the kernels of --ops numba, int8 and int4 now, not at their first use",
             "nanogpt-np warmup")
 
 
@@ -58,8 +58,8 @@ def warmup(args):
 
     from tqdm import tqdm
 
-    from .. import quantized  # noqa: F401  (importing defines the kernels)
     from ..kernels import compile as kernel_compile
+    from ..quantized import int4  # noqa: F401  (importing defines the kernels)
     from ..tokenizer import compiled  # noqa: F401
 
     began = time.perf_counter()

@@ -94,7 +94,7 @@ def sampling_options(p):
 def ops_options(p):
     """Who does the arithmetic, where a model is opened."""
     p.add_argument("--ops", default="auto", metavar="NAME",
-                   help="who does the arithmetic: numpy, numba, int8 or auto (default auto)")
+                   help="who does the arithmetic: numpy, numba, int8, int4 or auto (default auto)")
     p.add_argument("--verbose", action="store_true", help="say on standard error who does the arithmetic, and why")
 
 

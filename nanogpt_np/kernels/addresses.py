@@ -52,6 +52,9 @@ if config.DISABLE_JIT:
     def bytes_at(address, n):
         return _array_at(address, n, ctypes.c_int8)
 
+    def nibbles_at(address, n):
+        return _array_at(address, n, ctypes.c_uint8)
+
 else:
 
     @intrinsic
@@ -75,3 +78,8 @@ else:
     def bytes_at(address, n):
         """The int8 array [n] at an address."""
         return carray(_pointer(address), (n,), np.int8)
+
+    @inner
+    def nibbles_at(address, n):
+        """The uint8 array [n] at an address."""
+        return carray(_pointer(address), (n,), np.uint8)

@@ -1,4 +1,4 @@
-"""All blocks of int8 weights and the logits in one compiled call: what kernels/decode.py is for float32.
+"""All blocks of int8 or four-bit weights and the logits in one compiled call: what kernels/decode.py is for float32.
 
 Enter: the residual stream of the newest tokens, the model's params, an Int8Cache. Leave: the logits that model.forward
 would return, but for the order of sums; the cache holds the new keys and values. Next: quantized/matrices.py.
@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numba import boolean, float32, int8, int64, intp, void
 
-from ..kernels.addresses import address, bytes_at, floats_at, table_of
+from ..kernels.addresses import address, bytes_at, floats_at, nibbles_at, table_of
 from ..kernels.attention import masks, softmax_row
 from ..kernels.compile import inner, kernel, n_threads, read
 from ..kernels.cores import spread
@@ -17,6 +17,7 @@ from ..kernels.decode import STORED, add, arrays_of, belongs, n_hidden_of, norma
 from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
+from .nibbles import BLOCK, multiply_fours_part, room_for_bytes, round_group, round_rows
 from .products import multiply_panels, part_of_panels, quantize, quantize_group, room_for, round_to_int8
 from .vectors import GROUP, PANEL
 
@@ -43,21 +44,27 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     start = cache.length
     mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
     logits = np.empty((len(rows), arrays[-1].shape[0]), np.float32)
+    are_fours = arrays[2].dtype == np.uint8
     _decode_kernel(
-        rows, table, n_hidden_of(arrays), cache.keys, cache.key_factors, cache.values, cache.value_factors, start, mask,
-        np.float32(config.layer_norm_eps), n_threads(), logits,
+        rows, table, are_fours, n_hidden_of(arrays), cache.keys, cache.key_factors, cache.values, cache.value_factors,
+        start, mask, np.float32(config.layer_norm_eps), n_threads(), logits,
     )  # fmt: skip
     return logits.reshape(n_batch, n_new, -1)
 
 
 def _table(arrays):
-    """A row for each block, and one for what follows them; a matrix has two places in it, numbers and factors."""
-    found, shapes = [], shapes_of(arrays)
+    """A row for each block, and one for what follows them; a matrix has two places in it, numbers and factors.
+
+    All blocks are of one kind, int8 or four bits (which have no factors), and the last matrix is int8.
+    """
+    found, shapes, kind = [], shapes_of(arrays), arrays[2].dtype
     for array, shape in zip(arrays, shapes, strict=True):
+        wanted = np.int8 if array is arrays[-1] else kind
         if len(shape) == 1:
             found.append(address(array, np.float32, shape))
-        elif array.dtype == np.int8 and array.shape == shape:
-            found += [address(array.packed, np.int8, array.packed.shape), array.factors.ctypes.data]
+        elif array.dtype == wanted and wanted in (np.int8, np.uint8) and array.shape == shape:
+            factors = array.factors.ctypes.data if wanted == np.int8 else 0
+            found += [address(array.packed, wanted, array.packed.shape), factors]
         else:
             return None
     if None in found:
@@ -68,60 +75,89 @@ def _table(arrays):
 
 
 @kernel(void(
-    float32[:, ::1], read(int64[:, ::1]), intp, SMALL, FACTORS, SMALL, FACTORS, intp, read(boolean[:, :, ::1]), float32,
-    intp, float32[:, ::1],
+    float32[:, ::1], read(int64[:, ::1]), boolean, intp, SMALL, FACTORS, SMALL, FACTORS, intp,
+    read(boolean[:, :, ::1]), float32, intp, float32[:, ::1],
 ))  # fmt: skip
-def _decode_kernel(x, table, n_hidden, keys, key_factors, values, value_factors, start, visible, eps, n_parts, logits):
+def _decode_kernel(
+    x, table, are_fours, n_hidden, keys, key_factors, values, value_factors, start, visible, eps, n_parts, logits
+):
     n_rows, n_embd = x.shape
     n_batch, n_heads = keys.shape[1:3]
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.empty((n_rows, n_embd), np.float32)
     qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
-    small, scales, starts = room_for(n_rows, n_embd)
-    small_hidden, hidden_scales, hidden_starts = room_for(n_rows, n_hidden)
+    small, small_hidden = room_for_either(n_rows, n_embd), room_for_either(n_rows, n_hidden)
 
     for layer in range(len(table) - 1):
         block, stored = table[layer], (keys[layer], key_factors[layer], values[layer], value_factors[layer])
         normalize(x, block[0], block[1], eps, normed)
-        quantize(normed, small, scales, starts)
-        spread(n_parts, multiply, (small, scales, starts, block[2:5], n_parts, qkv))
+        round_either(normed, are_fours, *small)
+        spread(n_parts, multiply, (are_fours, *small, block[2:5], n_parts, qkv))
         spread(n_batch * n_heads, attend, (qkv, *stored, start, visible, merged))
-        quantize(merged, small, scales, starts)
-        spread(n_parts, multiply, (small, scales, starts, block[5:8], n_parts, normed))
+        round_either(merged, are_fours, *small)
+        spread(n_parts, multiply, (are_fours, *small, block[5:8], n_parts, normed))
         add(normed, x)
 
         normalize(x, block[8], block[9], eps, normed)
-        quantize(normed, small, scales, starts)
-        in_hidden = small_hidden, hidden_scales, hidden_starts
-        spread(n_parts, multiply_hidden, (small, scales, starts, block[10:13], n_parts, hidden, *in_hidden))
-        spread(n_parts, multiply, (*in_hidden, block[13:16], n_parts, normed))
+        round_either(normed, are_fours, *small)
+        spread(n_parts, multiply_hidden, (are_fours, *small, block[10:13], n_parts, hidden, *small_hidden))
+        spread(n_parts, multiply, (are_fours, *small_hidden, block[13:16], n_parts, normed))
         add(normed, x)
 
     final = table[len(table) - 1]
     normalize(x, final[0], final[1], eps, normed)
-    quantize(normed, small, scales, starts)
-    spread(n_parts, multiply, (small, scales, starts, final[2:4], n_parts, logits))
+    are_fours = False
+    round_either(normed, are_fours, *small)
+    spread(n_parts, multiply, (are_fours, *small, final[2:4], n_parts, logits))
 
 
 @inner
-def multiply(part, x, scales, starts, places, n_parts, out):
+def room_for_either(n_rows, width):
+    """Of rows rounded for int8 weights, and of the same for four bits: three arrays each."""
+    small, scales, starts = room_for(n_rows, width)
+    bytes_, _, offsets = room_for_bytes(n_rows, width)
+    return small, bytes_, scales, starts, offsets
+
+
+@inner
+def round_either(x, are_fours, small, bytes_, scales, starts, offsets):
+    """All rows to int8, for weights of one kind."""
+    if are_fours:
+        round_rows(x, bytes_, scales, offsets)
+    else:
+        quantize(x, small, scales, starts)
+
+
+@inner
+def multiply(part, are_fours, small, bytes_, scales, starts, offsets, places, n_parts, out):
     """One part of out = x @ weights + bias; `places`: the addresses of the weights, of their factors, of the bias."""
     n_out = out.shape[1]
-    first, end = part_of_panels(part, n_parts, n_out)
-    weights = bytes_at(places[0], (n_out + PANEL - 1) // PANEL * PANEL * x.shape[1])
-    bias = floats_at(places[2], n_out) if len(places) > 2 else floats_at(places[1], 0)
-    multiply_panels(x, scales, starts, weights, floats_at(places[1], n_out), bias, first, end, out)
+    n_panels = (n_out + PANEL - 1) // PANEL
+    bias = floats_at(places[len(places) - 1], n_out if len(places) > 2 else 0)
+    if are_fours:
+        weights = nibbles_at(places[0], n_panels * offsets.shape[1] * BLOCK)
+        multiply_fours_part(part, bytes_, scales, offsets, weights, bias, n_parts, out)
+    else:
+        first, end = part_of_panels(part, n_parts, n_out)
+        weights = bytes_at(places[0], n_panels * PANEL * small.shape[1])
+        multiply_panels(small, scales, starts, weights, floats_at(places[1], n_out), bias, first, end, out)
 
 
 @inner
-def multiply_hidden(part, x, scales, starts, places, n_parts, hidden, small, hidden_scales, hidden_starts):
+def multiply_hidden(
+    part, are_fours, small, bytes_, scales, starts, offsets, places, n_parts, hidden,
+    small_hidden, bytes_hidden, scales_hidden, starts_hidden, offsets_hidden,
+):  # fmt: skip
     """The same, then GELU of the columns that these panels made, and then to int8: a panel is as wide as a group."""
-    multiply(part, x, scales, starts, places, n_parts, hidden)
+    multiply(part, are_fours, small, bytes_, scales, starts, offsets, places, n_parts, hidden)
     first, end = part_of_panels(part, n_parts, hidden.shape[1])
     columns = slice(first * GROUP, end * GROUP)
     for row in range(len(hidden)):
         gelu_new_in_place(hidden[row, columns])
         for group in range(first, end):
-            quantize_group(hidden[row], group, small[row], hidden_scales[row], hidden_starts[row])
+            if are_fours:
+                round_group(hidden[row], group, bytes_hidden[row], scales_hidden[row], offsets_hidden[row])
+            else:
+                quantize_group(hidden[row], group, small_hidden[row], scales_hidden[row], starts_hidden[row])
 
 
 @inner

@@ -35,7 +35,7 @@ PADDING = 128  # rows without a token: vocabularies are padded to a multiple of 
 _STAMPED = ("n_head", "activation", "positions", "layer_norm_eps", "tie_word_embeddings")
 
 # modules of ops that are one definition, however they compute it
-_TWINS = ("nanogpt_np.ops", "nanogpt_np.kernels", "nanogpt_np.quantized")
+_TWINS = ("nanogpt_np.ops", "nanogpt_np.kernels", "nanogpt_np.quantized", "nanogpt_np.quantized.int4")
 
 
 def own_ops(ops):
