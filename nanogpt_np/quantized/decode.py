@@ -17,7 +17,7 @@ from ..kernels.decode import STORED, add, arrays_of, belongs, n_hidden_of, norma
 from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
-from .nibbles import BLOCK, multiply_fours_part, room_for_bytes, round_group, round_rows
+from .nibbles import BLOCK, FEW, multiply_fours
 from .products import multiply_panels, part_of_panels, quantize, quantize_group, room_for, round_to_int8
 from .vectors import GROUP, PANEL
 
@@ -85,79 +85,57 @@ def _decode_kernel(
     n_batch, n_heads = keys.shape[1:3]
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.empty((n_rows, n_embd), np.float32)
     qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
-    small, small_hidden = room_for_either(n_rows, n_embd), room_for_either(n_rows, n_hidden)
+    small, small_hidden = room_for(n_rows, n_embd), room_for(n_rows, n_hidden)
 
     for layer in range(len(table) - 1):
         block, stored = table[layer], (keys[layer], key_factors[layer], values[layer], value_factors[layer])
         normalize(x, block[0], block[1], eps, normed)
-        round_either(normed, are_fours, *small)
-        spread(n_parts, multiply, (are_fours, *small, block[2:5], n_parts, qkv))
+        quantize(normed, *small)
+        spread(n_parts, multiply, (*small, are_fours, block[2:5], n_parts, qkv))
         spread(n_batch * n_heads, attend, (qkv, *stored, start, visible, merged))
-        round_either(merged, are_fours, *small)
-        spread(n_parts, multiply, (are_fours, *small, block[5:8], n_parts, normed))
+        quantize(merged, *small)
+        spread(n_parts, multiply, (*small, are_fours, block[5:8], n_parts, normed))
         add(normed, x)
 
         normalize(x, block[8], block[9], eps, normed)
-        round_either(normed, are_fours, *small)
-        spread(n_parts, multiply_hidden, (are_fours, *small, block[10:13], n_parts, hidden, *small_hidden))
-        spread(n_parts, multiply, (are_fours, *small_hidden, block[13:16], n_parts, normed))
+        quantize(normed, *small)
+        spread(n_parts, multiply_hidden, (*small, are_fours, block[10:13], n_parts, hidden, *small_hidden))
+        spread(n_parts, multiply, (*small_hidden, are_fours, block[13:16], n_parts, normed))
         add(normed, x)
 
-    final = table[len(table) - 1]
+    final, are_fours = table[len(table) - 1], False
     normalize(x, final[0], final[1], eps, normed)
-    are_fours = False
-    round_either(normed, are_fours, *small)
-    spread(n_parts, multiply, (are_fours, *small, final[2:4], n_parts, logits))
+    quantize(normed, *small)
+    spread(n_parts, multiply, (*small, are_fours, final[2:5], n_parts, logits))
 
 
 @inner
-def room_for_either(n_rows, width):
-    """Of rows rounded for int8 weights, and of the same for four bits: three arrays each."""
-    small, scales, starts = room_for(n_rows, width)
-    bytes_, _, offsets = room_for_bytes(n_rows, width)
-    return small, bytes_, scales, starts, offsets
-
-
-@inner
-def round_either(x, are_fours, small, bytes_, scales, starts, offsets):
-    """All rows to int8, for weights of one kind."""
-    if are_fours:
-        round_rows(x, bytes_, scales, offsets)
-    else:
-        quantize(x, small, scales, starts)
-
-
-@inner
-def multiply(part, are_fours, small, bytes_, scales, starts, offsets, places, n_parts, out):
+def multiply(part, x, scales, starts, are_fours, places, n_parts, out):
     """One part of out = x @ weights + bias; `places`: the addresses of the weights, of their factors, of the bias."""
-    n_out = out.shape[1]
+    n_out, width = out.shape[1], x.shape[1]
     n_panels = (n_out + PANEL - 1) // PANEL
-    bias = floats_at(places[len(places) - 1], n_out if len(places) > 2 else 0)
+    first, end = part_of_panels(part, n_parts, n_out)
+    bias = floats_at(places[2], n_out if places[2] else 0)
     if are_fours:
-        weights = nibbles_at(places[0], n_panels * offsets.shape[1] * BLOCK)
-        multiply_fours_part(part, bytes_, scales, offsets, weights, bias, n_parts, out)
+        weights = nibbles_at(places[0], n_panels * (width // FEW) * BLOCK)
+        multiply_fours(x, scales, weights, bias, first, end, out)
     else:
-        first, end = part_of_panels(part, n_parts, n_out)
-        weights = bytes_at(places[0], n_panels * PANEL * small.shape[1])
-        multiply_panels(small, scales, starts, weights, floats_at(places[1], n_out), bias, first, end, out)
+        weights = bytes_at(places[0], n_panels * PANEL * width)
+        multiply_panels(x, scales, starts, weights, floats_at(places[1], n_out), bias, first, end, out)
 
 
 @inner
 def multiply_hidden(
-    part, are_fours, small, bytes_, scales, starts, offsets, places, n_parts, hidden,
-    small_hidden, bytes_hidden, scales_hidden, starts_hidden, offsets_hidden,
+    part, x, scales, starts, are_fours, places, n_parts, hidden, small, hidden_scales, hidden_starts
 ):  # fmt: skip
     """The same, then GELU of the columns that these panels made, and then to int8: a panel is as wide as a group."""
-    multiply(part, are_fours, small, bytes_, scales, starts, offsets, places, n_parts, hidden)
+    multiply(part, x, scales, starts, are_fours, places, n_parts, hidden)
     first, end = part_of_panels(part, n_parts, hidden.shape[1])
     columns = slice(first * GROUP, end * GROUP)
     for row in range(len(hidden)):
         gelu_new_in_place(hidden[row, columns])
         for group in range(first, end):
-            if are_fours:
-                round_group(hidden[row], group, bytes_hidden[row], scales_hidden[row], offsets_hidden[row])
-            else:
-                quantize_group(hidden[row], group, small_hidden[row], scales_hidden[row], starts_hidden[row])
+            quantize_group(hidden[row], group, small[row], hidden_scales[row], hidden_starts[row])
 
 
 @inner

@@ -1,6 +1,6 @@
 """Four-bit weights times int8 activations: which instructions do it on this CPU, on all cores.
 
-Enter: the numbers that fours.py makes, as pack_fours() lays them; activations as round_rows() rounds them. Leave:
+Enter: the numbers that fours.py makes, as pack_fours() lays them; float32 activations, which become int8. Leave:
 float32. A nibble is 0 to 15, which every CPU multiplies as an unsigned byte; that 8 of them stand for 0 is taken off
 with the sum of the activations. Whole numbers are added exactly, so all recipes give the same bits.
 Next: quantized/cache.py.
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import config, float32, int8, int32, intp, types, uint8, void
+from numba import config, float32, intp, types, uint8, void
 from numba.extending import intrinsic
 
 from ..kernels.calls import shared
@@ -21,7 +21,7 @@ from ..kernels.products import NO_BIAS
 from ..kernels.vectors import fma
 from ..kernels.writer import BYTE, FLOAT, INT32, Writer, compiled, integer
 from . import fours
-from .products import part_of_panels, round_to_int8
+from .products import SMALL, part_of_panels, quantize_part, room_for
 from .vectors import GROUP, INT16, LINE, PANEL
 
 FEW, QUADS = fours.FEW, fours.FEW // 8  # a byte holds number n of a group and number n + 4
@@ -95,39 +95,6 @@ def unpack_fours(packed, n_out, n_in):  # -> float32 [n_out, n_in]
     return fours.from_fours(q.reshape(*shape, FEW), scales.reshape(shape), n_in)[:n_out]
 
 
-# ---------------------------------------------------------------- activations
-
-
-@inner
-def room_for_bytes(n_rows, width):
-    """Of rows as int8: themselves, a scale per GROUP, and per FEW what their sum takes off."""
-    n_groups = (width + GROUP - 1) // GROUP
-    sizes = (n_rows, n_groups * GROUP), (n_rows, n_groups), (n_rows, n_groups * (GROUP // FEW))
-    return np.empty(sizes[0], np.int8), np.empty(sizes[1], np.float32), np.empty(sizes[2], np.int32)
-
-
-@inner
-def round_group(x, group, small, scales, offsets):
-    """One GROUP of a row to int8: x is about small * scale."""
-    first, end = group * GROUP, min((group + 1) * GROUP, x.size)
-    scales[group], _ = round_to_int8(x[first:end], small[first:end])
-    for j in range(end, first + GROUP):
-        small[j] = 0
-    for few in range(GROUP // FEW):
-        total = np.int32(0)
-        for j in range(first + few * FEW, first + (few + 1) * FEW):
-            total += np.int32(small[j])
-        offsets[group * (GROUP // FEW) + few] = -OFFSET * total
-
-
-@shared(void(read(float32[:, ::1]), int8[:, ::1], float32[:, ::1], int32[:, ::1]))
-def round_rows(x, small, scales, offsets):
-    """All groups of all rows."""
-    for row in range(len(x)):
-        for group in range(scales.shape[1]):
-            round_group(x[row], group, small[row], scales[row], offsets[row])
-
-
 # ---------------------------------------------------------------- products
 
 
@@ -140,42 +107,49 @@ def multiply_by_fours(x, packed, n_out, bias=NO_BIAS):  # float32 [n_rows, n_in]
 
 @kernel(void(read(float32[:, ::1]), read(uint8[::1]), read(float32[::1]), intp, float32[:, ::1]))
 def _multiply_fours_kernel(x, weights, bias, n_parts, out):
-    small, scales, offsets = room_for_bytes(x.shape[0], x.shape[1])
-    spread(n_parts, _round_part, (x, n_parts, small, scales, offsets))
-    spread(n_parts, multiply_fours_part, (small, scales, offsets, weights, bias, n_parts, out))
+    small, scales, starts = room_for(x.shape[0], x.shape[1])
+    spread(n_parts, quantize_part, (x, n_parts, small, scales, starts))
+    spread(n_parts, _multiply_fours_part, (small, scales, weights, bias, n_parts, out))
 
 
 @inner
-def _round_part(part, x, n_parts, small, scales, offsets):
-    rows = slice(part * len(x) // n_parts, (part + 1) * len(x) // n_parts)
-    round_rows(x[rows], small[rows], scales[rows], offsets[rows])
-
-
-@inner
-def multiply_fours_part(part, x, scales, offsets, weights, bias, n_parts, out):
-    """The columns of out = x @ weights + bias that one part's panels hold."""
+def _multiply_fours_part(part, x, scales, weights, bias, n_parts, out):
     first, end = part_of_panels(part, n_parts, out.shape[1])
-    multiply_fours(x, scales, offsets, weights, bias, first, end, out)
+    multiply_fours(x, scales, weights, bias, first, end, out)
 
 
 @shared(void(
-    read(int8[:, ::1]), read(float32[:, ::1]), read(int32[:, ::1]), read(uint8[::1]), read(float32[::1]), intp, intp,
-    float32[:, ::1],
+    read(SMALL), read(float32[:, ::1]), read(uint8[::1]), read(float32[::1]), intp, intp, float32[:, ::1]
 ))  # fmt: skip
-def multiply_fours(x, scales, offsets, weights, bias, first, end, out):
-    """The columns of out = x @ weights + bias that some panels hold."""
+def multiply_fours(x, scales, weights, bias, first, end, out):
+    """The columns of out = x @ weights + bias that some panels hold; `x` and `scales` as quantize() makes them."""
     n_rows, n_out = out.shape
+    small, offsets = _as_bytes(x)
     sums = np.empty((ROWS, PANEL), np.float32)
     for panel in range(first, end):
         row = 0
         while row < n_rows:
             n = ROWS if row + ROWS <= n_rows else 1
-            _multiply_panel(x, scales, offsets, weights, panel, row, sums[:n])
+            _multiply_panel(small, scales, offsets, weights, panel, row, sums[:n])
             for number in range(n):
                 for column in range(panel * PANEL, min(n_out, (panel + 1) * PANEL)):
                     added = bias[column] if bias.size else ZERO
                     out[row + number, column] = sums[number, column - panel * PANEL] + added
             row += n
+
+
+@inner
+def _as_bytes(x):
+    """Rounded rows as int8, and for each FEW of them what is taken off because 8 of a nibble stand for 0."""
+    small, offsets = np.empty(x.shape, np.int8), np.empty((x.shape[0], x.shape[1] // FEW), np.int32)
+    for row in range(len(x)):
+        for group in range(offsets.shape[1]):
+            total = np.int32(0)
+            for j in range(group * FEW, (group + 1) * FEW):
+                small[row, j] = x[row, j]
+                total += np.int32(x[row, j])
+            offsets[row, group] = -OFFSET * total
+    return small, offsets
 
 
 @inner

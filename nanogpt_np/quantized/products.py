@@ -82,12 +82,13 @@ def multiply_int8(x, packed, factors, bias):  # float32 [n_rows, n_in] -> [n_row
 ))  # fmt: skip
 def _multiply_kernel(x, weights, factors, bias, n_parts, out):
     small, scales, starts = room_for(x.shape[0], x.shape[1])
-    spread(n_parts, _quantize_part, (x, n_parts, small, scales, starts))
+    spread(n_parts, quantize_part, (x, n_parts, small, scales, starts))
     spread(n_parts, _multiply_part, (small, scales, starts, weights, factors, bias, n_parts, out))
 
 
 @inner
-def _quantize_part(part, x, n_parts, small, scales, starts):
+def quantize_part(part, x, n_parts, small, scales, starts):
+    """All groups of one part of the rows."""
     rows = slice(part * len(x) // n_parts, (part + 1) * len(x) // n_parts)
     quantize(x[rows], small[rows], scales[rows], starts[rows])
 
