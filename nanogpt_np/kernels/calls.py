@@ -10,16 +10,21 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compile import Kernel, shared_functions
+from .compile import UNWRAPPED, Kernel, shared_functions
 from .cores import lent
 
 
 class Shared(Kernel):
     """A compiled function without a Python caller; `symbol` is what other compiled code knows it by."""
 
+    wrappers = UNWRAPPED
+
     def __init__(self, function, signature):
         super().__init__(function, signature, parallel=False, early=True)
         self.symbol = f"{function.__module__}.{function.__name__}"
+
+    def __call__(self, *args):
+        raise TypeError(f"{self.symbol}: expected a call from compiled code, got one from Python; call a kernel")
 
     def announce(self):
         """Give its address to LLVM, which asks for it when a kernel is loaded that calls it."""
