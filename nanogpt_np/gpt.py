@@ -199,7 +199,7 @@ class GPT:
     def save(self, directory: str | os.PathLike[str], dtype: str = "float32") -> None:
         """Write config.json, model.safetensors and the vocabulary files; `dtype`: "float32" or "float16"."""
         if _is_rounded(self.ops):
-            raise InputError("save: expected float weights, got int8; open the model with ops='numpy' and save that")
+            raise InputError("save: expected float weights, got int8 or int4; open the model with ops='numpy' for that")
         check_choice("dtype", dtype, ("float32", "float16"))
         directory = files.as_path(directory, "directory")
         checkpoint.save(directory, self.config, self.params, self.tokenizer, dtype, self._trained_with)

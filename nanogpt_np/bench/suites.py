@@ -17,7 +17,7 @@ from ..tokenizer.bpe import Tokenizer
 from . import llama
 from .batches import batch
 from .checks import add_limits, check_equal, check_ids, check_losses, describe_bandwidth, make_rows
-from .growth import every, grow, loss_of_int8, speculate
+from .growth import every, grow, loss_of_small_weights, speculate
 from .isa import check_isa
 from .ours import ENGINES, SIZES, TRAINERS, describe, prompt
 from .peers import START_SCRIPT
@@ -178,7 +178,8 @@ def decode(bench):
     check_ids(rows, runs, bench.judge(settings, [request["ids"]]))
     rows = add_limits(rows, bandwidth, config)
     setting = f"{describe(size)}, prompt {n_prompt}, {request['n_new']} new tokens, greedy"
-    return Table("decode", setting, "tokens/s", True, rows, [describe_bandwidth(bandwidth), *loss_of_int8(bench)])
+    notes = [describe_bandwidth(bandwidth), *loss_of_small_weights(bench)]
+    return Table("decode", setting, "tokens/s", True, rows, notes)
 
 
 def prefill(bench):

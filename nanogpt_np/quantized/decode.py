@@ -44,7 +44,7 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     start = cache.length
     mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
     logits = np.empty((len(rows), arrays[-1].shape[0]), np.float32)
-    are_fours = arrays[2].dtype == np.uint8
+    are_fours = arrays[2].kind == "int4"
     _decode_kernel(
         rows, table, are_fours, n_hidden_of(arrays), cache.keys, cache.key_factors, cache.values, cache.value_factors,
         start, mask, np.float32(config.layer_norm_eps), n_threads(), logits,
@@ -55,18 +55,18 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
 def _table(arrays):
     """A row for each block, and one for what follows them; a matrix has two places in it, numbers and factors.
 
-    All blocks are of one kind, int8 or four bits (which have no factors), and the last matrix is int8.
+    All blocks are of one kind, int8 or int4 (which has no factors), and the last matrix is int8.
     """
-    found, shapes, kind = [], shapes_of(arrays), arrays[2].dtype
-    for array, shape in zip(arrays, shapes, strict=True):
-        wanted = np.int8 if array is arrays[-1] else kind
+    found, of_blocks = [], getattr(arrays[2], "kind", "none")
+    for array, shape in zip(arrays, shapes_of(arrays), strict=True):
         if len(shape) == 1:
             found.append(address(array, np.float32, shape))
-        elif array.dtype == wanted and wanted in (np.int8, np.uint8) and array.shape == shape:
-            factors = array.factors.ctypes.data if wanted == np.int8 else 0
-            found += [address(array.packed, wanted, array.packed.shape), factors]
-        else:
+        elif getattr(array, "kind", None) != ("int8" if array is arrays[-1] else of_blocks) or array.shape != shape:
             return None
+        elif array.kind == "int4":
+            found += [address(array.packed, np.uint8, array.packed.shape), 0]
+        else:
+            found += [address(array.packed, np.int8, array.packed.shape), array.factors.ctypes.data]
     if None in found:
         return None
     n_block = len(arrays) // 12

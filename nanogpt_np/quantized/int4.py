@@ -60,12 +60,15 @@ from .vectors import GROUP, PANEL
 class Int4Matrix(SmallMatrix):
     """A matrix [n_in, n_out] in four bits: `shape` as it was, `packed` uint8 as nibbles.pack_fours() makes it.
 
+    Its `dtype` is the word "int4", as NumPy has none of so few bits.
     `give_back` is called after every few panels, as by Int8Matrix. `n_broken`: outputs whose weights hold NaN or
     infinity, or are too large for the scales of their groups.
     """
 
+    kind = dtype = "int4"
+
     def __init__(self, matrix, give_back=lambda: None):
-        self.shape, self.size, self.dtype = matrix.shape, matrix.size, np.dtype(np.uint8)
+        self.shape, self.size = matrix.shape, matrix.size
         n_in, n_out = matrix.shape
         n_panels, n_groups = -(-n_out // PANEL), -(-n_in // GROUP) * (GROUP // FEW)
         self.packed = in_large_pages((n_panels, n_groups, BLOCK), np.uint8)

@@ -26,7 +26,7 @@ ROWS_AT_ONCE = 64  # of logits, where all of them would fill the memory
 class SmallMatrix:
     """What the ops here know of a matrix with fewer bits: its `shape` as it was, and how to multiply by it."""
 
-    by_row = False
+    kind, by_row = "int8", False
 
     def multiply(self, x, bias=NO_BIAS):  # [..., n_in] -> [..., n_out]
         """x @ matrix + bias (or matrix.T, `by_row`), with x as int8 too."""
@@ -162,5 +162,5 @@ def cross_entropy(x, weight, targets, chunk=4096, logits=None):
 def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096, logits=None):
     """See ops.cross_entropy_backward; InputError for int8 weights, which no gradient can move by less than a step."""
     if isinstance(weight, Int8Matrix):
-        raise InputError("backward: expected float weights, got int8; open the model with ops='numba' to train it")
+        raise InputError("backward: expected float weights, got int8 or int4; open the model with ops='numba' to train")
     return kernels.cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk, logits)

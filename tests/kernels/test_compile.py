@@ -194,7 +194,7 @@ def test_verbose_says_who_does_the_arithmetic(capsys):
 
 THREADS = """
 from nanogpt_np import GPT
-for ops in ("numba", "int8"):
+for ops in ("numba", "int8", "int4"):
     gpt = GPT.from_pretrained("stories", ops=ops)
     print(gpt.generate("Once upon a time", 40, seed=1), gpt.generate(["The cat", "One day Tom"], 20, seed=2))
     print(gpt([3, 1, 4]).sum(), gpt([[3, 1, 4, 1, 5, 9, 2, 6]] * 9).sum())
@@ -203,4 +203,4 @@ for ops in ("numba", "int8"):
 
 def test_the_same_tokens_with_one_thread_and_two():
     one, two = (run(THREADS, NUMBA_NUM_THREADS=n)[0] for n in "12")
-    assert one == two and len(one) == 4
+    assert one == two and len(one) == 6

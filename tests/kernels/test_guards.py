@@ -17,6 +17,7 @@ from nanogpt_np import ops
 
 kernels = pytest.importorskip("nanogpt_np.kernels")
 pytest.importorskip("nanogpt_np.quantized")
+pytest.importorskip("nanogpt_np.quantized.int4")
 pytest.importorskip("nanogpt_np.tokenizer.compiled")
 from nanogpt_np.kernels import compile as kernel_compile  # noqa: E402
 from nanogpt_np.kernels.calls import Shared  # noqa: E402
@@ -58,6 +59,7 @@ OTHERS = {  # the kernel: why no function of ops.py has its name; its test, and 
     "quantized.cache._store_kernel": ("a KVCache's append, in int8", "quantized/test_cache.py", ".append("),
     "quantized.cache._widen_kernel": ("a KVCache's append, in int8", "quantized/test_cache.py", ".append("),
     "quantized.products._multiply_kernel": ("linear of int8", "quantized/test_matrices.py", "quantized.linear("),
+    "quantized.nibbles._multiply_fours_kernel": ("linear of int4", "quantized/test_int4.py", "quantized.linear("),
     "quantized.products._pack_kernel": ("float32 to int8", "quantized/test_matrices.py", "Int8Matrix("),
     "tokenizer.compiled._fill_kernel": ("the tokenizer's table", "tokenizer/test_compiled.py", "encode_array("),
     "tokenizer.compiled._encode_kernel": ("Tokenizer.encode", "tokenizer/test_compiled.py", "encode_array("),
