@@ -94,11 +94,13 @@ class Llama:
         return {"texts": [one["tokens"] for one in said], "seconds": [slowest / 1e3]}
 
     def _complete(self, prompt, n_new):
-        """Ask the server at its local address: only that way it says ids; Server.handle_completions says text."""
-        asked = {
+        return self._ask({
             "prompt": prompt, "n_predict": n_new, "temperature": 0, "ignore_eos": True, "cache_prompt": False,
             "return_tokens": True,
-        }  # fmt: skip
+        })  # fmt: skip
+
+    def _ask(self, asked):
+        """Ask the server at its local address: only that way it says ids; Server.handle_completions says text."""
         connection = http.client.HTTPConnection(self.server.listening_address.removeprefix("http://"))
         connection.request("POST", "/completion", json.dumps(asked), {"Content-Type": "application/json"})
         answer = json.loads(connection.getresponse().read())

@@ -54,6 +54,8 @@ def _check_free(out, to):
 def _lost(config, tokenizer, trained, to):
     """What a file of GGUF or llm.c has no place for, a line each."""
     file = {"gguf": "a GGUF file", "llmc": "llm.c's file"}[to]
+    if to == "gguf" and tokenizer is None:
+        yield "the model has no vocabulary, without which llama.cpp says nothing"
     if to == "llmc" and tokenizer is not None and config.n_vocab != N_VOCAB:
         yield f"{file} holds no vocabulary; keep vocab.json and merges.txt"
     if to == "llmc" and config.eos_id is not None and config.n_vocab != N_VOCAB:

@@ -34,16 +34,20 @@ def read_vocabulary(header, n_vocab):
     tokens, merges = (_texts(header, name) for name in ("tokens", "merges"))
     if len(tokens) > n_vocab:
         raise broken(path, f"{_KEYS}.tokens", f"at most n_vocab = {n_vocab:,}", f"{len(tokens):,}", _ADVICE)
-    tokens = tokens[: _n_used(tokens, keys.get(f"{_KEYS}.token_type"))]
+    types = keys.get(f"{_KEYS}.token_type")
+    types = types if isinstance(types, np.ndarray) and len(types) == len(tokens) else None
+    tokens = tokens[: _n_used(tokens, types)]
     vocab = {token: i for i, token in enumerate(tokens)}
     if len(vocab) < len(tokens):
         twin = next(token for i, token in enumerate(tokens) if vocab[token] != i)
         raise broken(path, f"{_KEYS}.tokens", "every token once", f"'{twin}' twice", _ADVICE)
     pairs = [_pair(path, i, merge) for i, merge in enumerate(merges)]
     try:
-        return Tokenizer(vocab, pairs)
+        tokenizer = Tokenizer(vocab, pairs)
     except TokenizerError as error:
         raise FileError(f"{files.short(path)}: {_KEYS}: {error}") from None
+    _check_made(header, tokenizer, types)
+    return tokenizer
 
 
 def _texts(header, name):
@@ -53,12 +57,17 @@ def _texts(header, name):
     return texts
 
 
+def _check_made(header, tokenizer, types):
+    """A token marked as an ordinary one is made by a merge; older converters marked the end of a text so too."""
+    for token, i in tokenizer.special_tokens.items():
+        if types is not None and types[i] == NORMAL and i != header.keys.get(f"{_KEYS}.eos_token_id"):
+            raise broken(header.path, f"{_KEYS}.merges", f"one that makes '{token}' (token {i:,})", "none", _ADVICE)
+
+
 def _n_used(tokens, types):
     """How many tokens there are before those at the end that only fill up."""
     n = len(tokens)
-    if not isinstance(types, np.ndarray) or len(types) != n:
-        return n
-    while n and types[n - 1] == UNUSED and tokens[n - 1] == _filler(n - 1):
+    while types is not None and n and types[n - 1] == UNUSED and tokens[n - 1] == _filler(n - 1):
         n -= 1
     return n
 
