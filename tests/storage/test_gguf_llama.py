@@ -11,8 +11,8 @@ from nanogpt_np.storage.gguf import save_gguf
 N_NEW, N_PROBS = 24, 10
 
 # How far llama.cpp's log-probabilities of its ten likeliest tokens may be from ours, which compute in float32 with the
-# same dequantized weights. Measured at most: 0.0012, 0.0067, 0.098. F32: it looks GELU up in a table of half-precision numbers.
-# F16: activations are rounded to half precision before each product. Q8_0: to 8 bits, in groups of 32.
+# same dequantized weights; measured at most: 0.0012, 0.0067, 0.098. F32: it looks GELU up in a table of half-precision
+# numbers. F16: activations are rounded to half precision before each product. Q8_0: to 8 bits, in groups of 32.
 FAR = {"F32": 0.004, "F16": 0.02, "Q8_0": 0.3}
 
 
