@@ -23,7 +23,7 @@ from .generation import beams, text
 from .generation.request import Request
 from .generation.sampling import Sampling
 from .kv_cache import KVCache
-from .storage import checkpoint, registry
+from .storage import checkpoint, formats, registry
 from .tokenizer.bpe import Tokenizer
 
 OPS = ("auto", "numpy", "numba", "int8", "int4")
@@ -60,7 +60,9 @@ class GPT:
     def from_pretrained(
         cls, name_or_directory: str | os.PathLike[str], ops: str | ModuleType = "auto", copy: bool = False
     ) -> GPT:
-        """Open a registered model ("stories", "poems", "gpt2", …) or any directory in the layout of `transformers`.
+        """Open a registered model ("stories", "gpt2", …), any directory in the layout of `transformers`, or one file.
+
+        The file is GGUF (llama.cpp's gpt2; weights of fewer than 16 bits need the library gguf) or llm.c's .bin.
 
         `ops`: "numpy", "numba" (compiled), "int8" or "int4" (compiled, weights in a quarter or a seventh of the bytes,
         for generating only), "auto" (see choose_ops), or a module with the functions of nanogpt_np.ops. FileError says
@@ -72,15 +74,15 @@ class GPT:
         check_truth("copy", copy)
         is_auto = isinstance(ops, str) and ops == "auto"
         twin = numpy_ops if is_auto else find_ops(ops)  # a wrong name is said before anything is looked for
-        directory = registry.resolve(files.as_path(name_or_directory, "name_or_directory"))
+        place = registry.resolve(files.as_path(name_or_directory, "name_or_directory"))
         if is_auto:
-            twin, _ = choose_ops(P.size(checkpoint.read_config(directory)))
+            twin, _ = choose_ops(P.size(formats.read_config(place)))
         keep = getattr(twin, "keep_one", None)  # one matrix at a time: never all of them twice
-        config, params, tokenizer = checkpoint.load(directory, keep=keep, copy=copy)
-        trained = checkpoint.trained_with(directory)
+        config, params, tokenizer = formats.load(place, keep=keep, copy=copy)
+        trained = formats.trained_with(place)
         if trained not in (None, checkpoint.own_ops(twin)):
             warnings.warn(
-                f"{directory}: trained with the ops of the module {printable(trained)}, opened with {twin.__name__}, "
+                f"{place}: trained with the ops of the module {printable(trained)}, opened with {twin.__name__}, "
                 "which may compute something else; give that module as ops",
                 stacklevel=2,
             )

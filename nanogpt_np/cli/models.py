@@ -1,6 +1,6 @@
 """`nanogpt-np models` and `nanogpt-np info`: which models there are, and what one is.
 
-Next: cli/looking.py.
+Next: cli/converting.py.
 """
 
 from .options import command
@@ -24,7 +24,7 @@ def list_models(args):
 def add_info(commands):
     """`info` and its options."""
     p = command(commands, "info", info, "show what a model is, without opening it", "nanogpt-np info stories")
-    p.add_argument("model", help="a model's name or directory")
+    p.add_argument("model", help="a model's name, directory or file")
 
 
 def info(args):
@@ -40,7 +40,7 @@ def _lines(found):
     c, tokenizer = found.config, found.tokenizer
     head = "the token embedding again" if c.tie_word_embeddings else "a matrix of its own"
     whole = found.cache_bytes * c.n_ctx
-    yield "directory", found.directory
+    yield "file" if found.directory.is_file() else "directory", found.directory
     yield "shape", f"n_layer {c.n_layer}, n_head {c.n_head}, n_embd {c.n_embd}, n_ctx {c.n_ctx}, n_vocab {c.n_vocab}"
     yield "variant", f"{c.positions} positions, {c.activation}, logits by {head}"
     yield "parameters", f"{found.n_params:,}"

@@ -73,7 +73,8 @@ def as_typed(error, flags):
 
 def sampling_options(p):
     """The options that generate and chat share."""
-    p.add_argument("--model", default="stories", metavar="NAME", help="a model's name or directory (default stories)")
+    p.add_argument("--model", default="stories", metavar="NAME",
+                   help="a model's name, directory or file (default stories)")
     ops_options(p)
     p.add_argument("--max-new-tokens", type=int, metavar="INT", help="default: up to 200, as far as the context goes")
     p.add_argument("--temperature", type=float, metavar="FLOAT", help="0 is greedy (default 0.8)")

@@ -2,10 +2,9 @@
 
 Enter: a directory with config.json, model.safetensors (or its shards), vocabulary files. Leave: the three,
 checked against each other; float32 weights are mapped, not read, so opening takes no time and no memory.
-The way back writes what `transformers` opens. No pickle is ever loaded. Next: storage/urls.py.
+The way back writes what `transformers` opens. No pickle is ever loaded. Next: storage/gguf_header.py.
 """
 
-import mmap
 import re
 import warnings
 from pathlib import Path
@@ -17,11 +16,12 @@ from safetensors.numpy import save_file
 from .. import files, ops
 from ..config import GPTConfig
 from ..errors import FileError, InputError, printable
-from ..params import STD, check, nest, shapes, walk
+from ..params import STD, check, shapes, walk
 from ..tokenizer.bpe import Tokenizer
 from ..tokenizer.reading import ADDED, MERGES, VOCAB, WHOLE, present
-from .contents import CONFIG, STORED, check_tensors
+from .contents import CONFIG, check_tensors
 from .header import read_header, sort_metadata
+from .mapped import float_dtype, map_file, take_all, to_array
 from .together import replacing_together
 
 WEIGHTS = "model.safetensors"
@@ -93,7 +93,7 @@ def _named_tensors(config, params, dtype):
     """The arrays under the names of GPT2LMHeadModel: everything but the head stands under "transformer."."""
     named = dict(walk(params))
     if config.positions == "sinusoidal":  # no parameters here; `transformers` needs them as a table
-        named["wpe.weight"] = _position_table(config)
+        named["wpe.weight"] = position_table(config)
     found = {}
     for name, array in named.items():
         prefix = "" if name == "lm_head.weight" else "transformer."
@@ -104,7 +104,7 @@ def _named_tensors(config, params, dtype):
     return found
 
 
-def _position_table(config):  # -> [n_ctx, n_embd]
+def position_table(config):  # -> [n_ctx, n_embd]
     """What model.embed adds to a token at each position."""
     return STD * _whole_sines(config)
 
@@ -128,39 +128,32 @@ def load(directory, dtype=np.float32, keep=None, copy=False):
     when sines were not scaled opens with that table as learned positions, and so computes what it did.
     Raises FileError, naming file and tensor, where anything is missing, broken or does not fit together.
     """
-    dtype = np.dtype(dtype)
-    if dtype.kind != "f":
-        raise InputError(f"dtype: expected a float dtype such as float32, got {printable(str(dtype))}")
-    directory = Path(directory)
+    dtype, directory = float_dtype(dtype), Path(directory)
     config = read_config(directory)
     tensors, metadata = _collect(_weight_files(directory))
     _check_stamp(directory, config, metadata)
     tokenizer = _read_tokenizer(directory, config, metadata)
     expected = check_tensors(directory, config, tensors)
-    maps = {path: np.memmap(path, np.uint8, mode="c") for path in {path for path, _ in tensors.values()}}
+    maps = {path: map_file(path) for path in {path for path, _ in tensors.values()}}
 
     def read(name):
         path, info = tensors[name]
-        return _array(maps[path], info, dtype, copy)
+        return to_array(maps[path], info, dtype, copy)
 
     if config.positions == "sinusoidal" and "wpe.weight" in tensors and _has_whole_sines(config, read("wpe.weight")):
         config = config.replace(positions="learned")  # with the table as its wpe, it computes what it was trained to
         expected = shapes(config)
     for name in tensors.keys() & _DOUBLES - expected.keys():
         _check_double(directory, config, read, name)
-    if keep is None:
-        return config, nest({name: read(name) for name in expected}), tokenizer
-
-    def give_back():
-        _give_back(maps.values())
-
-    named = {name: keep(name, read(name), config, give_back) for name in expected}
-    return config, nest(named), tokenizer
+    return config, take_all(expected, read, config, keep, maps.values()), tokenizer
 
 
 def read_config(directory):
     """The GPTConfig of a model directory; FileError where there is none, or a broken one."""
     directory = Path(directory)
+    if directory.is_file():
+        advice = f"make one of it first: nanogpt-np convert {printable(directory.name)} DIRECTORY --to hf"
+        raise FileError(f"{files.short(directory)}: expected a model directory, got a file; {advice}")
     if not directory.is_dir():
         raise FileError(f"{files.short(directory)}: expected a model directory, found none; check the name")
     path = directory / CONFIG
@@ -274,24 +267,6 @@ _BFLOAT16 = 2**-8  # the coarsest of the stored dtypes rounds values up to 1 by 
 _DOUBLES = {"lm_head.weight", "wpe.weight"}
 
 
-def _array(mapped, info, dtype, copy):
-    """One tensor of a mapped file as `dtype`: the mapped bytes themselves where they are that, unless `copy`."""
-    view = np.asarray(mapped[info.start : info.end]).view(STORED[info.dtype]).reshape(info.shape)
-    if info.dtype == "BF16":
-        view = (view.astype("<u4") << 16).view("<f4")
-    if view.dtype == dtype and view.flags.aligned and not copy:
-        return view
-    with np.errstate(over="ignore"):  # what is too large for `dtype` becomes infinite, and logits say so
-        return np.array(view, dtype)  # also where unaligned: BLAS would copy it again in every single call
-
-
-def _give_back(maps):
-    """Let go of the memory behind mapped files; what is read again comes from the file again."""
-    if hasattr(mmap, "MADV_DONTNEED"):
-        for mapped in maps:
-            mapped._mmap.madvise(mmap.MADV_DONTNEED)  # NumPy has no public name for it
-
-
 def _has_whole_sines(config, stored):
     """Is this the table of a model from when sines were added to tokens at their full size?"""
     return np.allclose(stored, _whole_sines(config), rtol=0, atol=_BFLOAT16)
@@ -304,7 +279,7 @@ def _check_double(directory, config, read, name):
         same = np.array_equal(stored, read("wte.weight"), equal_nan=True)
         advice = "those of wte.weight, as tie_word_embeddings = true promises; set it to false"
     else:
-        same = np.allclose(stored, _position_table(config), rtol=0, atol=STD * _BFLOAT16)
+        same = np.allclose(stored, position_table(config), rtol=0, atol=STD * _BFLOAT16)
         advice = 'the sinusoidal table, as position_embedding promises; set it to "learned"'
     if not same:
         raise FileError(f"{files.short(directory)}: {name}: expected its values to be {advice} in {CONFIG}")

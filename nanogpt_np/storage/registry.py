@@ -1,6 +1,6 @@
 """A model's name -> a verified directory.
 
-Enter: "stories", "gpt2", or any path. Leave: a directory in the layout that checkpoint.py opens. The registry,
+Enter: "stories", "gpt2", or any path. Leave: a directory or a file that formats.py opens. The registry,
 weights/models.json, says which models ship with the project and where the others come from; those are kept in the
 user's cache folder, or in the folder that NANOGPT_NP_HOME names. Next: storage/about.py.
 """
@@ -110,7 +110,7 @@ def _wrong(registry, name, expected, got):
 
 
 def resolve(name_or_path, registry=None, home=None):
-    """The directory of a model: any model directory as it is, a registered name where its files are.
+    """Where a model lies: a model directory or a file as it is, a registered name where its files are.
 
     Nothing is downloaded. Raises FileError where a registered model is not here yet, with the command that fetches
     it, and where the name is unknown, with the names that come close.
@@ -122,8 +122,8 @@ def resolve(name_or_path, registry=None, home=None):
     models = read_registry(registry, home)
     if str(name_or_path) in models:
         return _find(models[str(name_or_path)])
-    if os.path.isdir(path):
-        return path  # checkpoint.load says what it lacks
+    if os.path.isdir(path) or os.path.isfile(path):
+        return path  # formats.load says what it lacks
     raise _unknown(name_or_path, models)
 
 
