@@ -2,9 +2,10 @@
 
 Enter: a model's name, or a directory. Leave: its parts, checked; or a directory that other libraries open too.
 To read: header (what a .safetensors file says of itself), contents (which tensors it must hold), together (files that
-change as one), checkpoint (a directory), urls (which addresses may be asked), connection (one answer, within limits of
-time), transfer (one file over HTTPS), registry (a name to a directory), about (what there is to know of models without
-opening one).
+change as one), crc32c (a checksum), table and tensorflow (OpenAI's own files), nanogpt (layers the other way round),
+pickled (what is never loaded), checkpoint (a directory), urls (which addresses may be asked), connection (one answer,
+within limits of time), transfer (one file over HTTPS), registry (a name to a directory), about (what there is to know
+of models without opening one).
 """
 
 from .checkpoint import load, save

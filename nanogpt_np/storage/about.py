@@ -11,9 +11,8 @@ from ..errors import FileError
 from ..kv_cache import KVCache
 from ..params import size
 from ..tokenizer.bpe import Tokenizer
-from ..tokenizer.reading import VOCAB, WHOLE
-from .checkpoint import read_config
-from .header import read_header
+from ..tokenizer.reading import WHOLE, pair_of, present
+from .checkpoint import find_tensors, read_config
 from .registry import read_registry, resolve
 
 LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING")
@@ -53,9 +52,10 @@ def describe(name_or_directory):
     directory = resolve(files.as_path(name_or_directory, "model"))
     config = read_config(directory)
     found = {path.name: path.stat().st_size for path in sorted(directory.iterdir()) if path.is_file()}
-    headers = [read_header(directory / name) for name in found if name.endswith(".safetensors")]
-    dtypes = sorted({tensor.dtype for header in headers for tensor in header.tensors.values()})
-    tokenizer = Tokenizer.load(directory) if found.keys() & {VOCAB, WHOLE} else None
+    has_weights = any(name.endswith((".safetensors", ".index")) for name in found)
+    dtypes = sorted({info.dtype for _, info in find_tensors(directory)[0].values()}) if has_weights else []
+    names = present(directory)
+    tokenizer = Tokenizer.load(directory) if {WHOLE, pair_of(names)[0]} & set(names) else None
     cache_bytes = KVCache(config, n_ctx=1).n_bytes
     return About(directory, config, size(config), dtypes, found, tokenizer, _licence(directory, found), cache_bytes)
 

@@ -1,8 +1,8 @@
 """A directory on disk <-> (config, params, tokenizer), in the layout of the `transformers` library.
 
-Enter: a directory with config.json, model.safetensors (or its shards), vocabulary files. Leave: the three,
-checked against each other; float32 weights are mapped, not read, so opening takes no time and no memory.
-The way back writes what `transformers` opens. No pickle is ever loaded. Next: storage/urls.py.
+Enter: a directory with config.json, model.safetensors (or its shards), vocabulary files; or with OpenAI's own files.
+Leave: the three, checked against each other; float32 weights are mapped, not read, so opening takes no time and no
+memory. The way back writes what `transformers` opens. No pickle is ever loaded. Next: storage/urls.py.
 """
 
 import mmap
@@ -19,7 +19,8 @@ from ..config import GPTConfig
 from ..errors import FileError, InputError, printable
 from ..params import STD, check, nest, shapes, walk
 from ..tokenizer.bpe import Tokenizer
-from ..tokenizer.reading import ADDED, MERGES, VOCAB, WHOLE, present
+from ..tokenizer.reading import ADDED, MERGES, VOCAB, WHOLE, pair_of, present
+from . import nanogpt, pickled, tensorflow
 from .contents import CONFIG, STORED, check_tensors
 from .header import read_header, sort_metadata
 from .together import replacing_together
@@ -120,6 +121,7 @@ def _stamp(config):
 def load(directory, dtype=np.float32, keep=None, copy=False):
     """Open a model directory: (GPTConfig, params as a nested dict of `dtype` arrays, Tokenizer or None).
 
+    The layout is that of `transformers`, also with minGPT's and nanoGPT's linear layers, or OpenAI's of TensorFlow.
     Weights stored as `dtype` are mapped copy-on-write: they can be changed in memory, the file stays as it is; with
     `copy` they are read instead, and do without the file from then on.
     Others (float16, bfloat16, float64, or a file that is not aligned, as the published GPT-2) are converted one
@@ -133,14 +135,18 @@ def load(directory, dtype=np.float32, keep=None, copy=False):
         raise InputError(f"dtype: expected a float dtype such as float32, got {printable(str(dtype))}")
     directory = Path(directory)
     config = read_config(directory)
-    tensors, metadata = _collect(_weight_files(directory))
+    tensors, metadata = find_tensors(directory)
+    tensors = nanogpt.as_published(config, tensors)
     _check_stamp(directory, config, metadata)
     tokenizer = _read_tokenizer(directory, config, metadata)
     expected = check_tensors(directory, config, tensors)
-    maps = {path: np.memmap(path, np.uint8, mode="c") for path in {path for path, _ in tensors.values()}}
+    maps = {path: np.memmap(path, np.uint8, mode="c") for path in {path for path, _ in tensors.values() if path}}
 
     def read(name):
         path, info = tensors[name]
+        if path is None:
+            return np.zeros(info.shape, dtype)  # a bias that a model does without
+        tensorflow.check_data(path, name, info, maps[path])
         return _array(maps[path], info, dtype, copy)
 
     if config.positions == "sinusoidal" and "wpe.weight" in tensors and _has_whole_sines(config, read("wpe.weight")):
@@ -163,14 +169,16 @@ def read_config(directory):
     directory = Path(directory)
     if not directory.is_dir():
         raise FileError(f"{files.short(directory)}: expected a model directory, found none; check the name")
+    if tensorflow.is_here(directory):
+        return tensorflow.read_hparams(directory)
     path = directory / CONFIG
     if not path.exists():
-        raise FileError(
+        raise pickled.refusal(directory) or FileError(
             f"{files.short(directory)}: expected {CONFIG} in it, found none; this is not a model directory, or saving "
             "a model in it broke off: save it again"
         )
     try:
-        return GPTConfig.from_dict(files.read_json(path, MAX_CONFIG))
+        return GPTConfig.from_dict(nanogpt.translated(files.read_json(path, MAX_CONFIG)))
     except FileError:
         raise
     except InputError as error:
@@ -179,7 +187,15 @@ def read_config(directory):
 
 def trained_with(directory):
     """The own_ops() that save() was told, a str, or None where it was told none; FileError as for load()."""
-    return _collect(_weight_files(Path(directory)))[1].get("own_ops")
+    return find_tensors(directory)[1].get("own_ops")
+
+
+def find_tensors(directory):
+    """What a directory's files of weights list: ({name: (path, TensorInfo)}, metadata); FileError as for load()."""
+    directory = Path(directory)
+    if tensorflow.is_here(directory):
+        return tensorflow.read_index(directory), {}
+    return _collect(_weight_files(directory))
 
 
 def _weight_files(directory):
@@ -188,13 +204,9 @@ def _weight_files(directory):
         return [directory / WEIGHTS]
     if (directory / INDEX).exists():
         return _shards(directory / INDEX)
-    if any(directory.glob("*.bin")):
-        raise FileError(
-            f"{files.short(directory)}: expected {WEIGHTS}, found only pickled weights (*.bin), which can run code and "
-            "are never loaded; open them with transformers and call save_pretrained(directory, safe_serialization=True)"
-        )
     where = files.short(directory)
-    raise FileError(f"{where}: expected {WEIGHTS} in it, found none; copy or download the weights there")
+    missing = FileError(f"{where}: expected {WEIGHTS} in it, found none; copy or download the weights there")
+    raise pickled.refusal(directory) or missing
 
 
 def _shards(index):
@@ -211,12 +223,12 @@ def _shards(index):
 
 
 def _collect(paths):
-    """All tensors of all files, names without "transformer.": ({name: (path, TensorInfo)}, metadata)."""
+    """All tensors of all files, names without "transformer." and the like: ({name: (path, TensorInfo)}, metadata)."""
     tensors, metadata = {}, {}
     for header in map(read_header, paths):
         metadata |= header.metadata
         for stored_name, info in header.tensors.items():
-            name = stored_name.removeprefix("transformer.")
+            name = nanogpt.plain_name(stored_name)
             if name in tensors:
                 where = f"{files.short(header.path)}: {printable(name)}"
                 raise FileError(f"{where}: expected once, got twice; download the files again")
@@ -235,9 +247,10 @@ def _check_stamp(directory, config, metadata):
 
 def _read_tokenizer(directory, config, metadata):
     found = present(directory)
-    if WHOLE not in found and not set(VOCABULARY) & set(found):
+    pair = pair_of(found)
+    if WHOLE not in found and not set(pair) & set(found):
         return None
-    if WHOLE not in found and (missing := [name for name in VOCABULARY if name not in found]):
+    if WHOLE not in found and (missing := [name for name in pair if name not in found]):
         raise FileError(
             f"{files.short(directory)}: expected {missing[0]} beside {found[0]}, found none; copy both, or neither"
         )
@@ -276,7 +289,9 @@ _DOUBLES = {"lm_head.weight", "wpe.weight"}
 
 def _array(mapped, info, dtype, copy):
     """One tensor of a mapped file as `dtype`: the mapped bytes themselves where they are that, unless `copy`."""
-    view = np.asarray(mapped[info.start : info.end]).view(STORED[info.dtype]).reshape(info.shape)
+    shape = info.shape[::-1] if info.transposed else info.shape
+    view = np.asarray(mapped[info.start : info.end]).view(STORED[info.dtype]).reshape(shape)
+    view = view.T if info.transposed else view
     if info.dtype == "BF16":
         view = (view.astype("<u4") << 16).view("<f4")
     if view.dtype == dtype and view.flags.aligned and not copy:
