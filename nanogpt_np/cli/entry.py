@@ -38,6 +38,7 @@ def parser():
     training.add_eval(commands)
     models.add_models(commands)
     models.add_info(commands)
+    models.add_verify(commands)
     looking.add_inspect(commands)
     machine.add_bench(commands)
     machine.add_download(commands)

@@ -5,7 +5,7 @@ To read: header (what a .safetensors file says of itself), contents (which tenso
 change as one), crc32c (a checksum), table and tensorflow (OpenAI's own files), nanogpt (layers the other way round),
 pickled (what is never loaded), checkpoint (a directory), urls (which addresses may be asked), connection (one answer,
 within limits of time), transfer (one file over HTTPS), registry (a name to a directory), about (what there is to know
-of models without opening one).
+of models without opening one), measured and verify (is it the model that it says it is).
 """
 
 from .checkpoint import load, save

@@ -1,6 +1,6 @@
 """What there is to know of models without opening one: those that are registered, and what lies in a directory.
 
-Enter: a model's name, or a directory. Leave: rows and an About, to be printed. Next: training/backward.py.
+Enter: a model's name, or a directory. Leave: rows and an About, to be printed. Next: storage/measured.py.
 """
 
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 Enter: seeded weights (recipe.py), in models written here with PyTorch's own layers as minGPT and nanoGPT put them
 together. Leave: for each the bytes of a directory, "bias-free/model.safetensors" with its state as PyTorch names and
-lays it, "bias-free/config.json" with the arguments it was made from, and its logits. Nothing of nanogpt_np is used here.
+lays it, "bias-free/config.json" with the arguments it was made from, and its logits. Nothing of nanogpt_np is used.
 """
 
 import argparse
