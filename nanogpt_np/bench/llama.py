@@ -1,7 +1,7 @@
 """llama.cpp, through the library xllamacpp: the GGUF file that it reads, and the engine.
 
 Enter: the settings of a worker, with "gguf", the file's path. Leave: that file; ids and seconds.
-llama.cpp multiplies by rows, so that linear weights are stored as [n_out, n_in]. Next: bench/peers.py.
+llama.cpp multiplies by rows, so that linear weights are stored as [n_out, n_in]. Next: bench/large.py.
 """
 
 import http.client
