@@ -84,14 +84,13 @@ class ShardMaker:
 
 
 def _drawn(config, names, rng):
-    """Weights as P.init draws them, some of them only; a single block's worth of memory."""
-    shapes = P.shapes(config)
-    drawn = {}
+    """Some weights, nearly as P.init draws all: matrices normal(0, 0.02), biases 0, layer norms 1."""
+    shapes, drawn = P.shapes(config), {}
     for name in names:
-        std = 0.0 if name.endswith("bias") else P.STD
-        drawn[name] = rng.standard_normal(shapes[name], dtype=np.float32) * np.float32(std)
-        if ".ln_" in f".{name}" and name.endswith("weight"):
-            drawn[name] += 1
+        if len(shapes[name]) == 1:
+            drawn[name] = np.full(shapes[name], name.endswith("weight"), np.float32)
+        else:
+            drawn[name] = rng.standard_normal(shapes[name], dtype=np.float32) * np.float32(P.STD)
     return drawn
 
 
