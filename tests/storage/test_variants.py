@@ -89,6 +89,16 @@ def test_what_was_turned_is_saved_as_published(tmp_path):
     np.testing.assert_allclose(got, logits, rtol=0, atol=TOLERANCE)
 
 
+def test_a_mask_is_no_bias(tmp_path):
+    """nanoGPT's, where PyTorch has no attention of its own: a buffer called bias, and no bias beside it."""
+    logits = write(NANOGPT, "bias-free", tmp_path)
+    path = tmp_path / "model.safetensors"
+    masks = {f"transformer.h.{i}.attn.bias": np.tril(np.ones((1, 1, 8, 8), np.float32)) for i in range(2)}
+    save_file({**load_file(path), **masks}, path)
+    got = GPT.from_pretrained(tmp_path, ops="numpy")(NANOGPT["ids"])[0]
+    np.testing.assert_allclose(got, logits, rtol=0, atol=TOLERANCE)
+
+
 def test_mingpt_is_known_by_its_arguments(tmp_path):
     write(NANOGPT, "mingpt", tmp_path)
     config = checkpoint.read_config(tmp_path)
