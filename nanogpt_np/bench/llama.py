@@ -1,6 +1,6 @@
 """llama.cpp, through the library xllamacpp: the GGUF file that it reads, and the engine.
 
-Enter: the settings of a worker, with "gguf", the file's path. Leave: that file; ids and seconds. Next: bench/peers.py.
+Enter: the settings of a worker, with "gguf", the file's path. Leave: that file; ids and seconds. Next: bench/large.py.
 """
 
 import http.client

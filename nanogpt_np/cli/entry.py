@@ -39,6 +39,7 @@ def parser():
     models.add_models(commands)
     models.add_info(commands)
     converting.add_convert(commands)
+    models.add_verify(commands)
     looking.add_inspect(commands)
     machine.add_bench(commands)
     machine.add_download(commands)

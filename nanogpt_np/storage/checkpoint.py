@@ -1,8 +1,8 @@
 """A directory on disk <-> (config, params, tokenizer), in the layout of the `transformers` library.
 
-Enter: a directory with config.json, model.safetensors (or its shards), vocabulary files. Leave: the three,
-checked against each other; float32 weights are mapped, not read, so opening takes no time and no memory.
-The way back writes what `transformers` opens. No pickle is ever loaded. Next: storage/gguf_header.py.
+Enter: a directory with config.json, model.safetensors (or its shards), vocabulary files; or with OpenAI's own files.
+Leave: the three, checked against each other; float32 weights are mapped, not read, so opening takes no time and no
+memory. The way back writes what `transformers` opens. No pickle is ever loaded. Next: storage/gguf_header.py.
 """
 
 import re
@@ -18,7 +18,8 @@ from ..config import GPTConfig
 from ..errors import FileError, InputError, printable
 from ..params import STD, check, shapes, walk
 from ..tokenizer.bpe import Tokenizer
-from ..tokenizer.reading import ADDED, MERGES, VOCAB, WHOLE, present
+from ..tokenizer.reading import ADDED, MERGES, VOCAB, WHOLE, pair_of, present
+from . import nanogpt, pickled, tensorflow
 from .contents import CONFIG, check_tensors
 from .header import read_header, sort_metadata
 from .mapped import float_dtype, map_file, take_all, to_array
@@ -120,6 +121,7 @@ def _stamp(config):
 def load(directory, dtype=np.float32, keep=None, copy=False):
     """Open a model directory: (GPTConfig, params as a nested dict of `dtype` arrays, Tokenizer or None).
 
+    The layout is that of `transformers`, also with minGPT's and nanoGPT's linear layers, or OpenAI's of TensorFlow.
     Weights stored as `dtype` are mapped copy-on-write: they can be changed in memory, the file stays as it is; with
     `copy` they are read instead, and do without the file from then on.
     Others (float16, bfloat16, float64, or a file that is not aligned, as the published GPT-2) are converted one
@@ -130,14 +132,18 @@ def load(directory, dtype=np.float32, keep=None, copy=False):
     """
     dtype, directory = float_dtype(dtype), Path(directory)
     config = read_config(directory)
-    tensors, metadata = _collect(_weight_files(directory))
+    tensors, metadata = find_tensors(directory)
+    tensors = nanogpt.as_published(config, tensors)
     _check_stamp(directory, config, metadata)
     tokenizer = _read_tokenizer(directory, config, metadata)
     expected = check_tensors(directory, config, tensors)
-    maps = {path: map_file(path) for path in {path for path, _ in tensors.values()}}
+    maps = {path: map_file(path) for path in {path for path, _ in tensors.values() if path}}
 
     def read(name):
         path, info = tensors[name]
+        if path is None:
+            return np.zeros(info.shape, dtype)  # a bias that a model does without
+        tensorflow.check_data(path, name, info, maps[path])
         return to_array(maps[path], info, dtype, copy)
 
     if config.positions == "sinusoidal" and "wpe.weight" in tensors and _has_whole_sines(config, read("wpe.weight")):
@@ -156,14 +162,16 @@ def read_config(directory):
         raise FileError(f"{files.short(directory)}: expected a model directory, got a file; {advice}")
     if not directory.is_dir():
         raise FileError(f"{files.short(directory)}: expected a model directory, found none; check the name")
+    if tensorflow.is_here(directory):
+        return tensorflow.read_hparams(directory)
     path = directory / CONFIG
     if not path.exists():
-        raise FileError(
+        raise pickled.refusal(directory) or FileError(
             f"{files.short(directory)}: expected {CONFIG} in it, found none; this is not a model directory, or saving "
             "a model in it broke off: save it again"
         )
     try:
-        return GPTConfig.from_dict(files.read_json(path, MAX_CONFIG))
+        return GPTConfig.from_dict(nanogpt.translated(files.read_json(path, MAX_CONFIG)))
     except FileError:
         raise
     except InputError as error:
@@ -172,7 +180,15 @@ def read_config(directory):
 
 def trained_with(directory):
     """The own_ops() that save() was told, a str, or None where it was told none; FileError as for load()."""
-    return _collect(_weight_files(Path(directory)))[1].get("own_ops")
+    return find_tensors(directory)[1].get("own_ops")
+
+
+def find_tensors(directory):
+    """What a directory's files of weights list: ({name: (path, TensorInfo)}, metadata); FileError as for load()."""
+    directory = Path(directory)
+    if tensorflow.is_here(directory):
+        return tensorflow.read_index(directory), {}
+    return _collect(_weight_files(directory))
 
 
 def _weight_files(directory):
@@ -181,13 +197,9 @@ def _weight_files(directory):
         return [directory / WEIGHTS]
     if (directory / INDEX).exists():
         return _shards(directory / INDEX)
-    if any(directory.glob("*.bin")):
-        raise FileError(
-            f"{files.short(directory)}: expected {WEIGHTS}, found only pickled weights (*.bin), which can run code and "
-            "are never loaded; open them with transformers and call save_pretrained(directory, safe_serialization=True)"
-        )
     where = files.short(directory)
-    raise FileError(f"{where}: expected {WEIGHTS} in it, found none; copy or download the weights there")
+    missing = FileError(f"{where}: expected {WEIGHTS} in it, found none; copy or download the weights there")
+    raise pickled.refusal(directory) or missing
 
 
 def _shards(index):
@@ -204,12 +216,12 @@ def _shards(index):
 
 
 def _collect(paths):
-    """All tensors of all files, names without "transformer.": ({name: (path, TensorInfo)}, metadata)."""
+    """All tensors of all files, names without "transformer." and the like: ({name: (path, TensorInfo)}, metadata)."""
     tensors, metadata = {}, {}
     for header in map(read_header, paths):
         metadata |= header.metadata
         for stored_name, info in header.tensors.items():
-            name = stored_name.removeprefix("transformer.")
+            name = nanogpt.plain_name(stored_name)
             if name in tensors:
                 where = f"{files.short(header.path)}: {printable(name)}"
                 raise FileError(f"{where}: expected once, got twice; download the files again")
@@ -228,9 +240,10 @@ def _check_stamp(directory, config, metadata):
 
 def _read_tokenizer(directory, config, metadata):
     found = present(directory)
-    if WHOLE not in found and not set(VOCABULARY) & set(found):
+    pair = pair_of(found)
+    if WHOLE not in found and not set(pair) & set(found):
         return None
-    if WHOLE not in found and (missing := [name for name in VOCABULARY if name not in found]):
+    if WHOLE not in found and (missing := [name for name in pair if name not in found]):
         raise FileError(
             f"{files.short(directory)}: expected {missing[0]} beside {found[0]}, found none; copy both, or neither"
         )

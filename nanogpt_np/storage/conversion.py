@@ -2,7 +2,7 @@
 
 Enter: anything that opens (a name, a directory, a file), and a place where nothing is yet. Leave: a directory in the
 layout of `transformers`, a GGUF file or llm.c's .bin file, and words about what that format cannot hold. The weights
-are the same bits, but where a kind of fewer bits is asked for. Next: training/backward.py.
+are the same bits, but where a kind of fewer bits is asked for. Next: storage/measured.py.
 """
 
 import os

@@ -11,10 +11,9 @@ import numpy as np
 from .. import files
 from ..errors import FileError, printable
 from ..tokenizer.bpe import Tokenizer
-from ..tokenizer.reading import VOCAB, WHOLE, present
+from ..tokenizer.reading import WHOLE, pair_of, present
 from . import checkpoint, gguf, llmc
 from .gguf_header import MAGIC
-from .header import read_header
 
 # how files begin that are often mistaken for a model -> what to do instead
 _OTHERS = {
@@ -66,12 +65,13 @@ def read_dtypes(path):
     """How the weights are stored, sorted, as the format names it: ["F32"]; of a directory without weights []."""
     if (room := room_of(path)) is not checkpoint:
         return room.read_dtypes(path)
-    headers = [read_header(file) for file in sorted(Path(path).glob("*.safetensors")) if file.is_file()]
-    return sorted({tensor.dtype for header in headers for tensor in header.tensors.values()})
+    has_weights = any(file.suffix in (".safetensors", ".index") for file in Path(path).iterdir() if file.is_file())
+    return sorted({info.dtype for _, info in checkpoint.find_tensors(path)[0].values()}) if has_weights else []
 
 
 def read_tokenizer(path):
     """The Tokenizer of a model in any format, without its weights; None where it has none."""
     if (room := room_of(path)) is not checkpoint:
         return room.read_tokenizer(path)
-    return Tokenizer.load(path) if {VOCAB, WHOLE} & set(present(path)) else None
+    names = present(path)
+    return Tokenizer.load(path) if {WHOLE, pair_of(names)[0]} & set(names) else None

@@ -1,7 +1,7 @@
 """Tensors that lie in a file -> arrays: mapped where the file's bytes are what is wanted, else converted one by one.
 
 Enter: a file whose table of contents has been checked, and the place, shape and dtype of each tensor in it. Leave: the
-nested params. Mapped arrays can be changed in memory, the file stays as it is. Next: storage/checkpoint.py.
+nested params. Mapped arrays can be changed in memory, the file stays as it is. Next: storage/crc32c.py.
 """
 
 import mmap
@@ -28,7 +28,9 @@ def map_file(path):
 
 def to_array(mapped, info, dtype, copy):
     """One tensor of a mapped file as `dtype`: the mapped bytes themselves where they are that, unless `copy`."""
-    view = np.asarray(mapped[info.start : info.end]).view(STORED[info.dtype]).reshape(info.shape)
+    shape = info.shape[::-1] if info.transposed else info.shape
+    view = np.asarray(mapped[info.start : info.end]).view(STORED[info.dtype]).reshape(shape)
+    view = view.T if info.transposed else view
     if info.dtype == "BF16":
         view = (view.astype("<u4") << 16).view("<f4")
     if view.dtype == dtype and view.flags.aligned and not copy:

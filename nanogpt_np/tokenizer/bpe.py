@@ -131,7 +131,7 @@ class Tokenizer:
     def load(cls, directory: str | os.PathLike[str]) -> Tokenizer:
         """The tokenizer of a directory: vocab.json and merges.txt, or the one tokenizer.json of `transformers` 5.
 
-        Raises FileError or TokenizerError, naming the file, where it is not GPT-2's byte-level BPE.
+        Else OpenAI's encoder.json and vocab.bpe. FileError or TokenizerError names the file that is no byte-level BPE.
         """
         return cls._read(*read_directory(files.as_path(directory, "directory")))
 
