@@ -43,7 +43,6 @@ from . import matrices
 from .decode import decode_few, decode_plan  # noqa: F401
 from .fours import FEW
 from .matrices import (  # noqa: F401
-    PANELS_AT_ONCE,
     SmallMatrix,
     cross_entropy,
     cross_entropy_backward,
@@ -55,6 +54,8 @@ from .matrices import (  # noqa: F401
 )
 from .nibbles import BLOCK, multiply_by_fours, pack_fours, unpack_fours
 from .vectors import GROUP, PANEL
+
+PANELS_AT_ONCE = 8  # whose weights are in float32 for a moment
 
 
 class Int4Matrix(SmallMatrix):
