@@ -18,7 +18,7 @@ from . import ops as numpy_ops
 from . import params as P
 from .config import GPTConfig
 from .errors import InputError, check_choice, check_kind, check_truth, check_whole, printable, shown
-from .generation import defaults
+from .generation import defaults as settings
 from .generation.writer import Writer
 from .kv_cache import KVCache
 from .storage import checkpoint, registry
@@ -45,7 +45,7 @@ class GPT(Writer):
         ops: str | ModuleType = numpy_ops, defaults: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         _check_parts(config, params, tokenizer)
-        self.defaults = {} if defaults is None else defaults
+        self.defaults = settings.checked(defaults)
         self.config, self.tokenizer = config, tokenizer
         self.ops = find_ops(ops, P.count(params))
         self.params = self.ops.quantize(params, config) if _is_int8(self.ops) else params
@@ -78,8 +78,8 @@ class GPT(Writer):
                 "which may compute something else; give that module as ops",
                 stacklevel=2,
             )
-        config, settings = _of_the_model(directory, config)
-        gpt = cls(config, params, tokenizer, twin, settings)
+        config, own = _of_the_model(directory, config)
+        gpt = cls(config, params, tokenizer, twin, own)
         gpt._trained_with = trained or gpt._trained_with  # what the next save() says of these weights
         return gpt
 
@@ -142,8 +142,8 @@ class GPT(Writer):
         check_choice("dtype", dtype, ("float32", "float16"))
         directory = files.as_path(directory, "directory")
         eos_ids = [] if self.config.eos_id is None else [self.config.eos_id, *self.config.more_eos_ids]
-        settings = defaults.to_file(self.defaults, eos_ids)
-        checkpoint.save(directory, self.config, self.params, self.tokenizer, dtype, self._trained_with, settings)
+        generation = settings.to_file(self.defaults, eos_ids)
+        checkpoint.save(directory, self.config, self.params, self.tokenizer, dtype, self._trained_with, generation)
 
     def describe_ops(self, asked: str | ModuleType) -> str:
         """Who does the arithmetic, in words; `asked`: the name that was given, for which "auto" owes a reason."""
@@ -235,11 +235,11 @@ def _is_int8(ops: Any) -> bool:
 
 def _of_the_model(directory: Any, config: GPTConfig) -> tuple[GPTConfig, dict[str, Any]]:
     """-> the config with the ids that end a text, and the keyword arguments, as generation_config.json has them."""
-    raw, where = defaults.read(directory), files.short(directory / defaults.NAME)
-    found, strange = defaults.from_file(raw, where)
+    raw, where = settings.read(directory), files.short(directory / settings.NAME)
+    found, strange = settings.from_file(raw, where)
     if strange:
         warnings.warn(f"{where}: asks for what is not done here: {', '.join(strange[:5])}", stacklevel=3)
-    ids = defaults.eos_ids(raw, config.n_vocab, where)
+    ids = settings.eos_ids(raw, config.n_vocab, where)
     return config.replace(eos_id=ids[0], more_eos_ids=tuple(ids[1:])) if ids else config, found
 
 

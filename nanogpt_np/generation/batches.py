@@ -1,7 +1,7 @@
 """A file of prompts, a few at a time, into a file of results that can be gone on with.
 
 Enter: a GPT, a text file with one prompt a line, keyword arguments of GPT.complete. Leave: JSON, an object a line, for
-each continuation in order. What a run wrote before it was stopped is kept: a line that is whole stands, half a one goes.
+each continuation in order. What a run wrote before it was stopped is kept: a whole line stands, half a one goes.
 Next: generation/defaults.py.
 """
 
@@ -36,12 +36,12 @@ def read_prompts(path, gpt, settings):
         if settings.get("overflow", "error") == "error" and n + wanted - 1 > gpt.config.n_ctx:
             got = f"{n} in line {line}, and {wanted} new ones"
             expected = f"prompts that fit n_ctx = {gpt.config.n_ctx} tokens"
-            raise InputError(f"{files.short(path)}: expected {expected}, got {got}; shorten it, or use overflow='slide'")
+            raise InputError(f"{files.short(path)}: expected {expected}, got {got}; use overflow='slide'")
     return prompts
 
 
 def grouped(prompts, n, n_ctx, settings):
-    """Lists of at most n prompts in a row that may go on equally long, so that it does not matter who stands together."""
+    """Lists of at most n prompts in a row that may go on equally long, so that who stands together does not matter."""
     groups = []
     for prompt in prompts:
         room = min(DEFAULT_NEW_TOKENS, n_ctx - prompt.n_tokens + 1)

@@ -2,7 +2,7 @@
 
 Enter: prompts, what is asked (generate.Request), and how to search (Beams). Leave: each prompt's best continuations.
 Nothing is drawn. What counts, and when the search ends, is as in `generate(num_beams=…, do_sample=False)` of
-transformers 5. Next: generation/chat.py.
+transformers 5. Next: generation/session.py.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InputError, check_truth, check_whole, is_number, shown
-from . import budget, decoding
-from .penalties import ban
+from ..errors import InputError, check_whole, is_number, shown
+from . import budget, decoding, forcing
+from .penalties import ban, check_words, spelled_words
 from .request import encode_prompt, plan_length
-from .sampling import Sampling, greedy, log_softmax
+from .sampling import Sampling, check_ids, greedy, listed, log_softmax
 from .tokens import prefill
 
 
@@ -43,7 +43,8 @@ class Beams:
     section 2.5). Wu et al. 2016, section 7, divide by ((5 + length) / 6) ** penalty; the bare length is transformers'.
     `early_stopping`: True ends once num_beams have finished; False once, besides, the best one running would not beat
     the worst of them if it ended now; "never" once it could not even by growing to its full length at no cost, so that
-    nothing better is ever missed. InputError where a number makes no sense.
+    nothing better is ever missed. `forced_words`, texts or lists of ids, are to stand in the continuation (forcing.py).
+    InputError where a number makes no sense.
     """
 
     num_beams: int = 4
@@ -56,11 +57,15 @@ class Beams:
         check_whole("num_beams", n, 1)
         if not is_number(penalty) or not -10 <= penalty <= 10:
             raise InputError(f"length_penalty: expected a number from -10 to 10, got {shown(penalty)}")
-        if early != "never":
-            check_truth("early_stopping", early)
+        if type(early).__name__ not in ("bool", "bool_") and not (isinstance(early, str) and early == "never"):
+            raise InputError(f"early_stopping: expected True, False or 'never', got {shown(early)}")
         if n == 1 and (penalty != 1.0 or early):
             name = "early_stopping" if early else "length_penalty"
             raise InputError(f"{name}: expected num_beams above 1 with it, got 1; one beam has nothing to compare")
+        words = check_words("forced_words", listed("forced_words", self.forced_words))
+        object.__setattr__(self, "forced_words", words)
+        if words and n == 1:
+            raise InputError("forced_words: expected num_beams above 1 with it, got 1; only a search looks for words")
 
     def score(self, beam):
         """What a beam is worth if it ends here."""
@@ -76,21 +81,25 @@ def generate(prompts, params, config, ops, tokenizer, request, how):
     stop_ids = request.stop_ids(config)
     guide, request = request.guide(config, tokenizer), request.spelled(config, tokenizer)
     texts = []
-    for prompt, best in zip(prompts, search(encoded, params, config, ops, request, how, guide), strict=True):
+    words = spelled_words("forced_words", how.forced_words, tokenizer)
+    found = search(encoded, params, config, ops, request, how, guide, words)
+    for prompt, best in zip(prompts, found, strict=True):
         for hypothesis in best:
             ids = [i for i in hypothesis.ids if i not in stop_ids]  # one can only stand at the end
             texts.append(tokenizer.decode(ids) if isinstance(prompt, str) else ids)
     return texts
 
 
-def search(prompts, params, config, ops, request, how, guide=None):
+def search(prompts, params, config, ops, request, how, guide=None, words=()):
     """-> for each prompt (a list of ids) its request.num_return_sequences best hypotheses, best first.
 
-    InputError where the request asks for what a search cannot do, or prompt and new tokens do not fit the context.
+    `words`: for each word to be said the ways to write it as ids. InputError where the request asks for what a search
+    cannot do, or prompt and new tokens do not fit the context.
     """
     check_request(request, how)
     if guide is not None and not request.stop_ids(config):
         raise InputError("choices, pattern: expected an id that ends a text with num_beams, got none; give a stop id")
+    check_ids("forced_words", [i for forms in words for form in forms for i in form], config.n_vocab)
     max_new, stop_ids = plan_length(prompts, config, request), request.stop_ids(config)
     budget.check(prompts, params, config, ops, request, max_new, how.num_beams)
     if max_new == 0:
@@ -107,9 +116,12 @@ def search(prompts, params, config, ops, request, how, guide=None):
             log_probs = ban(log_probs, list(stop_ids))
         if guide is not None:
             log_probs = lead(log_probs, running, guide)
-        running, finished = step(running, finished, log_probs, stop_ids, length, max_new, how)
+        running, finished = step(running, finished, log_probs, stop_ids, length, max_new, how, words)
         if not any(running):
             break
+    if words and not all(finished):
+        expected = f"words that fit {max_new} new tokens"
+        raise InputError(f"forced_words: expected {expected}, got no text with all; ask for more tokens, or more beams")
     return [best_of(found, request.num_return_sequences) for found in finished]
 
 
@@ -119,9 +131,11 @@ def check_request(request, how):
         value = getattr(request.sampling, name)
         if value != getattr(Sampling, name):
             raise InputError(f"{name}: expected none with num_beams, which draws nothing, got {value!r}; leave one out")
-    for name in ("speculate", "penalty_alpha"):
-        if getattr(request, name):
-            raise InputError(f"{name}: expected none with num_beams, got {shown(getattr(request, name))}; leave one out")
+    if request.speculate:
+        raise InputError(f"speculate: expected 0 with num_beams, got {shown(request.speculate)}; leave one out")
+    if request.penalty_alpha is not None:
+        got = shown(request.penalty_alpha)
+        raise InputError(f"penalty_alpha: expected none with num_beams, got {got}; leave one out")
     if request.seed is not None:
         got = shown(request.seed)
         raise InputError(f"seed: expected none with num_beams, which draws nothing, got {got}; leave one out")
@@ -166,13 +180,17 @@ def lead(log_probs, running, guide):  # [n_beams, n_vocab] -> the same
     return guide.restrict(log_probs, states)
 
 
-def step(running, finished, log_probs, stop_ids, length, max_new, how):
+def step(running, finished, log_probs, stop_ids, length, max_new, how, words=()):
     """One id more for every beam of every prompt -> running, finished; a prompt that is done has nothing running."""
     going_on, first_row = [], 0
     for p, beams in enumerate(running):
         rows = log_probs[first_row : first_row + len(beams)]
+        if words:
+            rows = forcing.hold_back(rows, beams, stop_ids, words)
         candidates = extend(beams, rows, max(2, 1 + len(stop_ids)) * how.num_beams, first_row)
-        beams_left, ended = part(candidates, stop_ids, length == max_new, how)
+        if words:
+            candidates += push(beams, rows, first_row, words, {beam.ids for beam in candidates})
+        beams_left, ended = part(candidates, stop_ids, length == max_new, how, words)
         finished[p] = sorted(finished[p] + ended, key=lambda found: -found.score)[: how.num_beams]
         going_on.append([] if is_done(beams_left, finished[p], max_new, how) else beams_left)
         first_row += len(beams)
@@ -194,11 +212,27 @@ def extend(beams, log_probs, n, first_row):  # log_probs [n_beams, n_vocab]
     ]
 
 
-def part(candidates, stop_ids, is_last, how):
+def push(beams, log_probs, first_row, words, known):
+    """More candidates for beams with words to say: each goes on with those, and its likeliest id; none of `known`."""
+    pushed = []
+    for row, (beam, of_beam) in enumerate(zip(beams, log_probs, strict=True)):
+        for i in sorted({*forcing.next_ids(beam.ids, words), int(of_beam.argmax())}):
+            if np.isfinite(of_beam[i]) and (*beam.ids, i) not in known:
+                pushed.append(Beam((*beam.ids, i), beam.log_prob + float(of_beam[i]), first_row + row))
+    return pushed
+
+
+def part(candidates, stop_ids, is_last, how, words=()):
     """Part the candidates -> the beams that go on, the hypotheses that end here.
 
     Only one of the num_beams best may end; the others are there so that num_beams can always go on.
     """
+    if words:
+        best = forcing.allot(candidates, how.num_beams, words) if is_last else candidates[: how.num_beams]
+        ended = [beam for beam in best if is_last or beam.ids[-1] in stop_ids]
+        going_on = [] if is_last else [beam for beam in candidates if beam.ids[-1] not in stop_ids]
+        whole = [Hypothesis(beam.ids, how.score(beam)) for beam in ended if forcing.is_whole(beam.ids, words)]
+        return forcing.allot(going_on, how.num_beams, words), whole
     ends = [is_last or beam.ids[-1] in stop_ids for beam in candidates]
     going_on = [beam for beam, end in zip(candidates, ends, strict=True) if not end]
     best = zip(candidates[: how.num_beams], ends, strict=False)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import check_whole
 from . import beams, text
+from .penalties import spelled_words
 from .request import EOS, LENGTH, STOP, encode_prompt
 from .sampling import log_softmax
 from .scores import best, log_probs
@@ -87,7 +88,8 @@ def search(prompts, params, config, ops, tokenizer, request, how, n_top=0):
     guide, stop_ids = request.guide(config, tokenizer), request.stop_ids(config)
     asked_for = {item for item in request.stop if not isinstance(item, str)}
     request = request.spelled(config, tokenizer)
-    hypotheses = beams.search(encoded, params, config, ops, request, how, guide)
+    words = spelled_words("forced_words", how.forced_words, tokenizer)
+    hypotheses = beams.search(encoded, params, config, ops, request, how, guide, words)
     for prompt, ids, best_ones in zip(prompts, encoded, hypotheses, strict=True):
         for hypothesis in best_ones:
             new = [i for i in hypothesis.ids if i not in stop_ids]

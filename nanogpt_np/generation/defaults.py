@@ -52,7 +52,7 @@ def from_file(raw: dict[str, Any], where: str) -> tuple[dict[str, Any], list[str
     found = {name: raw[THEIRS.get(name, name)] for name in OURS if raw.get(THEIRS.get(name, name)) is not None}
     if "logit_bias" in found:
         found["logit_bias"] = _biases(found["logit_bias"], where)
-    if not _is_above_one(found.get("num_beams")):  # they say nothing without, as in many a file
+    if not _is_above(found.get("num_beams"), 1):  # they say nothing without, as in many a file
         found = {name: value for name, value in found.items() if name not in SEARCHED[1:]}
     if raw.get("do_sample") is True:
         found.setdefault("top_k", TOP_K)
@@ -75,7 +75,7 @@ def from_file(raw: dict[str, Any], where: str) -> tuple[dict[str, Any], list[str
 
 
 def _biases(given: Any, where: str) -> dict[Any, Any]:
-    """sequence_bias as a dict: [[[5, 6], 1.5]] -> {(5, 6): 1.5}"""
+    """sequence_bias, [[ids, number], …], as a dict."""
     try:
         return {tuple(ids): bias for ids, bias in given}
     except (TypeError, ValueError):
@@ -109,6 +109,18 @@ def eos_ids(raw: dict[str, Any], n_vocab: int, where: str) -> list[int]:
     return list(dict.fromkeys(i for i in ids if i < n_vocab))
 
 
+def checked(defaults: Any) -> dict[str, Any]:
+    """A model's defaults as a dict of their own; InputError for what is none, or holds what cannot be a default."""
+    if defaults is None:
+        return {}
+    strange = [name for name in defaults if name not in OURS] if isinstance(defaults, dict) else [defaults]
+    if strange:
+        expected = f"a dict of {', '.join(OURS[:3])}, … as GPT.generate has them"
+        raise InputError(f"defaults: expected {expected}, got {shown(strange[0])}")
+    split(defaults)
+    return dict(defaults)
+
+
 def settle(said: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """What a caller said, laid over a model's defaults; None of what a caller may leave out is nothing said.
 
@@ -116,13 +128,13 @@ def settle(said: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """
     said = {name: value for name, value in said.items() if value is not None or name not in OURS}
     own = {name: value for name, value in defaults.items() if name not in said}
-    searches = _is_above_one(said.get("num_beams")) or said.get("penalty_alpha") is not None
-    draws = any(name in said for name in DRAWN) or said.get("seed") is not None or bool(said.get("speculate"))
+    searches = _is_above(said.get("num_beams"), 1) or said.get("penalty_alpha") is not None
+    draws = any(name in said for name in DRAWN) or said.get("seed") is not None or _is_above(said.get("speculate"), 0)
     if searches:
         left_out = {*DRAWN, *SEARCHED, "penalty_alpha"}
     elif draws or "num_beams" in said:
         left_out = {*SEARCHED, "penalty_alpha"}
-    elif _is_above_one(own.get("num_beams")):
+    elif _is_above(own.get("num_beams"), 1):
         left_out = {*DRAWN, "penalty_alpha"}
     else:
         left_out = {name for name in DRAWN if name != "top_k" and "penalty_alpha" in own}
@@ -131,8 +143,8 @@ def settle(said: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in own.items() if name not in left_out} | said
 
 
-def _is_above_one(value: Any) -> bool:
-    return is_number(value) and value > 1
+def _is_above(value: Any, least: int) -> bool:
+    return is_number(value) and value > least
 
 
 def split(settings: dict[str, Any]) -> tuple[Request, Beams]:

@@ -108,7 +108,7 @@ def _build_repeat(part, least, most, nfa, start):
 
 
 def utf8_ranges(first, last):
-    """The UTF-8 of a range of characters as ranges of bytes: utf8_ranges(0x61, 0xE9) -> [[(97, 127)], [(194, 194), …]]
+    """The UTF-8 of a range of characters as ranges of bytes: list(utf8_ranges(97, 98)) -> [[(97, 98)]]
 
     Lengths, and bytes behind the first, are kept apart, so that each list of ranges stands for all its combinations.
     """

@@ -109,8 +109,6 @@ def check_biases(given: Any) -> dict[Any, float]:
 
 def check_words(name: str, given: tuple[Any, ...]) -> tuple[Any, ...]:
     """Words as they were given, each a text or a tuple of ids; InputError for one that is neither, or empty."""
-    if all(map(is_whole, given)) and given:
-        given = (given,)  # one word, as ids
     for word in given:
         _check_sequence(name, word)
     return tuple(word if isinstance(word, str) else tuple(word) for word in given)
@@ -122,7 +120,7 @@ def _check_sequence(name: str, value: Any) -> None:
         return
     if isinstance(value, (list, tuple, np.ndarray)) and len(value) and all(map(is_whole, value)):
         return
-    raise InputError(f"{name}: expected texts, or ids in brackets, none of them empty, got {shown(value)}")
+    raise InputError(f"{name}: expected texts, or lists of ids, none of them empty, got {shown(value)}")
 
 
 def spelled_biases(biases: dict[Any, float], tokenizer: Any) -> dict[tuple[int, ...], float]:

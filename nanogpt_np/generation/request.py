@@ -1,6 +1,6 @@
 """What is asked of a generation, whether it can be done, and what comes of it step by step: options, prompts, lengths.
 
-Enter: options and prompts as the caller gave them. Leave: a checked Request, prompts as ids, lengths; the form of a Step.
+Enter: options and prompts as the caller gave them. Leave: a checked Request, prompts as ids, lengths; a Step.
 Next: generation/decoding.py.
 """
 

@@ -3,7 +3,7 @@
 Enter: prompts as lists of ids, and a greedy request. Leave: the ids that greedy decoding gives, sooner where a text
 repeats itself: a pass over eight tokens costs about as much as two over one. The guesses are those of Saxena 2023
 ("prompt lookup decoding"), the check is that of Leviathan et al. 2023 at temperature 0: what the model would have said
-itself is kept, and its own next token comes on top. Next: generation/beams.py.
+itself is kept, and its own next token comes on top. Next: generation/forcing.py.
 """
 
 from itertools import zip_longest
@@ -78,8 +78,10 @@ def follow(prompt, params, config, ops, request, max_new, reasons, row, kept):
     `reasons[row]`: where to write why it ended.
     """
     text, seen, end = list(prompt), slide(list(prompt), config.n_ctx), len(prompt) + max_new  # seen: what is in view
-    n_ctx = min(config.n_ctx, end)
-    cache = decoding.new_cache(1, n_ctx, params, config, ops) if kept is None else kept.shared(seen, params, config, ops)
+    if kept is None:
+        cache = decoding.new_cache(1, min(config.n_ctx, end), params, config, ops)
+    else:
+        cache = kept.shared(seen, params, config, ops)
     trust, stop_ids = TRUSTED, request.stop_ids(config)
     while len(text) < end:
         if cache.length == config.n_ctx:

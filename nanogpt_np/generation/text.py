@@ -99,7 +99,7 @@ def generate(prompts, params, config, ops, tokenizer, request, kept=None):
 
     Strings for string prompts, lists of ids for lists of ids.
     """
-    found = events(prompts, params, config, ops, tokenizer, request, kept)  # which refuses more rows than fit the memory
+    found = events(prompts, params, config, ops, tokenizer, request, kept)  # refuses more rows than fit the memory
     n_rows = len(prompts) * request.num_return_sequences
     spelled, ids = [""] * n_rows, [[] for _ in range(n_rows)]
     for row, token, piece, _ in found:

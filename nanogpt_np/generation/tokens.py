@@ -49,7 +49,7 @@ def _steps(prompts, params, config, ops, request, max_new, guide, kept):
             logits, cache = begin(prompts, params, config, ops, max_new, kept)
             logits, cache = spread(logits, cache, request.num_return_sequences)
         elif cache.length == config.n_ctx:
-            rows.seen = [slide(text, config.n_ctx) for text in rows.texts]
+            rows.seen = [slide(text, config.n_ctx) for text in rows.seen]
             logits, cache = prefill(rows.seen, params, config, ops, config.n_ctx)
         else:
             last = np.array([[text[-1]] for text in rows.texts])

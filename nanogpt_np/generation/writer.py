@@ -30,7 +30,7 @@ Biases = dict[int, float] | dict[str, float] | dict[tuple[int, ...], float] | No
 
 
 class Writer:
-    """What has a model's parts, and goes on from a prompt; `defaults`: keyword arguments that count where none is given.
+    """What has a model's parts, and goes on from a prompt; `defaults`: arguments that count where none is given.
 
     The arguments that several methods share are explained where they are checked: those that shape one choice by
     sampling.Sampling, the others by request.Request, those of a search by beams.Beams. None leaves one to the model's
@@ -174,7 +174,7 @@ class Writer:
         return completions.complete(*parts, top_logprobs, self._to_keep(prompts, request))
 
     def logprobs(self, prompt: Prompt) -> np.ndarray:
-        """The log-probability of each token of a text, float64 [n_seq] in nats; NaN for the first, which has none before.
+        """The log-probability of each token of a text, float64 [n_seq] in nats; NaN for the first, which none precedes.
 
         InputError for more than n_ctx tokens.
         """
