@@ -14,7 +14,7 @@ from ..errors import FileError, InputError
 from ..params import walk
 from .request import DEFAULT_NEW_TOKENS
 
-MOST = 1 << 28  # bytes of a file of prompts
+MOST, MOST_RESULTS = 1 << 28, 1 << 32  # bytes of a file of prompts, and of what came of it
 
 
 class Prompt(NamedTuple):
@@ -72,14 +72,14 @@ def done_before(path, prompts, n_each, asked):
     """
     if not path.exists():
         return 0
-    data = files.read_bytes(path, 1 << 40)
+    data = files.read_bytes(path, MOST_RESULTS)
     whole = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
     for i, line in enumerate(whole):
         _check_line(path, i, line, prompts[i // n_each] if i // n_each < len(prompts) else None, asked)
     n_done = len(whole) // n_each
     keep = sum(len(line) + 1 for line in whole[: n_done * n_each])
     if keep < len(data):
-        files.write_bytes(path, data[:keep])
+        files.cut(path, keep)
     return n_done
 
 

@@ -1,9 +1,9 @@
 """Make decoding.npz and contrastive.npz: `python -m tests.goldens.make_decoding` from the project's root.
 
-Enter: seeded weights and ids (recipe.py). Leave: what each way of decoding gives in someone else's hands. transformers 5
-makes decoding.npz; contrastive search is no longer in it, so 4.46.3 makes contrastive.npz: run the script with either,
-it makes the one that the version can. Nothing of nanogpt_np is used here. A constraint is what Python's `regex` says of
-the beginning of a text.
+Enter: seeded weights and ids (recipe.py). Leave: what each way of decoding gives in someone else's hands.
+transformers 5 makes decoding.npz; contrastive search is no longer in it, so 4.46.3 makes contrastive.npz: run the
+script with either, it makes the one that the version can. Nothing of nanogpt_np is used here. A constraint is what
+Python's `regex` says of the beginning of a text.
 """
 
 from pathlib import Path
