@@ -123,7 +123,8 @@ class Sampling:
     """How the next id is chosen, step by step in this order; 0, 1, None or nothing leaves a step out.
 
     `logit_bias` {id, ids or text: number}, `repetition_penalty`, `frequency_penalty` and `presence_penalty`,
-    `no_repeat_ngram_size`, `banned_words` (texts, or lists of ids), `banned_ids` (an id, or several): penalties.py;
+    `no_repeat_ngram_size`, `banned_words` (texts as the tokenizer writes them, with and without a space before; or
+    lists of ids), `banned_ids` (an id, or several): penalties.py;
     `temperature` (0 is greedy), `top_k`, `top_p`, `min_p`, `typical_p`, a draw. That is the order of transformers 5.
     InputError where a number makes no sense.
     """
