@@ -72,7 +72,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("data")
     parser.add_argument("--prompt", default="Once upon a time")
-    parser.add_argument("--n", type=int, default=100, help="texts for each way (default 100)")
+    parser.add_argument("--n", type=int, default=100, help="texts in each row (default 100), or as many as are held out")
     parser.add_argument("--ops", default="numpy")
     args = parser.parse_args()
     gpt = GPT.from_pretrained(args.model, ops=args.ops)
@@ -80,18 +80,18 @@ def main():
     trained, held_out = split_held_out(read_documents([args.data]), 0.02)
     judge = Trigrams([end + encode(text) + end for text in trained], gpt.config.n_vocab)
     prompt = end + encode(args.prompt)
-    real = [end + encode(text) for text in held_out][: args.n]
-    if args.prompt:
-        real = [ids for ids in real if ids[: len(prompt)] == prompt]
+    real = [end + encode(text) for text in held_out]
+    real = [ids for ids in real if ids[: len(prompt)] == prompt][: args.n]
     most = min(200, gpt.config.n_ctx - len(prompt) + 1)
     print("| sampled with | ended | distinct-1 | -2 | -3 | repeated 4-grams | own loss | trigram loss |")
     print("|---" * 8 + "|")
     print(row(f"held-out texts ({len(real)})", measure(gpt, judge, [ids[:most] for ids in real], len(prompt), 1.0)))
     for way in WAYS:
-        new = gpt.generate(prompt, most, num_return_sequences=args.n, seed=0, **way)
+        way = {"top_k": 0, "top_p": 1.0} | way  # nothing is left to what the model says by itself
+        new = gpt.generate(prompt, most, num_return_sequences=len(real), seed=0, **way)
         ended = np.mean([len(ids) < most for ids in new])
         found = measure(gpt, judge, [prompt + ids for ids in new if len(ids) > 4], len(prompt), ended)
-        print(row(", ".join(f"{name} {value}" for name, value in way.items()), found), flush=True)
+        print(row(", ".join(f"{name} {value}" for name, value in way.items() if value), found), flush=True)
 
 
 def row(name, numbers):

@@ -53,18 +53,18 @@ def complete(prompts, params, config, ops, tokenizer, request, n_top=0, kept=Non
     n_rows = len(prompts) * request.num_return_sequences
     rows = [{"piece": "", "ids": [], "log_probs": [], "top": []} for _ in range(n_rows)]
     reasons, all_log_probs = [None] * n_rows, None
-    for event in text.events(prompts, params, config, ops, tokenizer, request, kept):
-        first, row = first or time.perf_counter(), rows[event.row]
-        row["piece"] += event.piece
-        if event.id is None:
+    for i, token, piece, step in text.events(prompts, params, config, ops, tokenizer, request, kept):
+        first, row = first or time.perf_counter(), rows[i]
+        row["piece"] += piece
+        if token is None:
             continue
-        if event.step is not last:
-            last, reasons = event.step, event.step.reasons
+        if step is not last:
+            last, reasons = step, step.reasons
             all_log_probs = _of_step(last)
-        row["ids"].append(event.id)
-        row["log_probs"].append(float(all_log_probs[event.row][event.id]))
+        row["ids"].append(token)
+        row["log_probs"].append(float(all_log_probs[i][token]))
         if n_top:
-            row["top"].append(best(all_log_probs[event.row], n_top, tokenizer))
+            row["top"].append(best(all_log_probs[i], n_top, tokenizer))
     now = time.perf_counter()
     return [
         Completion(

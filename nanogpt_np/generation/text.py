@@ -4,8 +4,6 @@ Enter: prompts (strings or lists of ids). Leave: their continuations, without th
 of a stop string. Next: generation/budget.py.
 """
 
-from typing import Any, NamedTuple
-
 from ..errors import InputError
 from ..tokenizer.streaming import StreamDecoder
 from .request import STOP, encode_prompt
@@ -43,22 +41,12 @@ class TextStream:
         return certain
 
 
-class Event(NamedTuple):
-    """One sequence is longer: `piece` is the text that became certain, "" while it waits.
-
-    `id` is None for the id that completes a stop string, and for what the end of a sequence sets free.
-    """
-
-    row: int
-    id: Any
-    piece: str
-    step: Any  # the request.Step it came of; None at the end
-
-
 def events(prompts, params, config, ops, tokenizer, request, kept=None):
-    """Yield an Event as each sequence grows, one for each id, and at last one for the end of each.
+    """Yield (row, id, piece, step) as each sequence grows; `piece` is the text that became certain, "" while it waits.
 
-    InputError, at once, where prompts or request cannot be used. `kept`: as for tokens.stream_steps.
+    `id` is None for the id that completes a stop string, and for what the end of a sequence sets free; `step`: the
+    request.Step that it came of, None at the end. `kept`: as for tokens.stream_steps.
+    InputError, at once, where prompts or request cannot be used.
     """
     if request.stop_strings() and tokenizer is None:
         raise InputError("stop: expected ids, got strings; this model has no vocabulary files")
@@ -79,19 +67,19 @@ def _spell(steps, n_rows, tokenizer, request):
             piece = texts[row].push(token) if texts else ""
             if texts and texts[row].ended:
                 ended[row], token, step.reasons[row] = True, None, STOP
-            yield Event(row, token, piece, step)
+            yield row, token, piece, step
         if all(ended):
             break
     for row, text in enumerate(texts):
-        yield Event(row, None, text.flush(), None)
+        yield row, None, text.flush(), None
 
 
 def stream(prompt, params, config, ops, tokenizer, request, kept=None):
     """Yield the continuation of one prompt: pieces of whole characters, or ids where the prompt is a list of ids."""
     found = events([prompt], params, config, ops, tokenizer, request, kept)
     if isinstance(prompt, str):
-        return (event.piece for event in found if event.piece)
-    return (event.id for event in found if event.id is not None)
+        return (piece for _, _, piece, _ in found if piece)
+    return (token for _, token, _, _ in found if token is not None)
 
 
 def generate(prompts, params, config, ops, tokenizer, request, kept=None):

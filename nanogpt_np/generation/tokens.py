@@ -56,9 +56,10 @@ def _steps(prompts, params, config, ops, request, max_new, guide, kept):
             logits = decoding.decode(last, params, config, ops, cache)
         if kept is not None:
             kept.hold(rows.seen[0], cache)
-        ids = rows.say(logits[:, -1], n_new)
-        if any(i is not None for i in ids):
-            yield Step(ids, logits[:, -1], rows.reasons)
+        logits = logits[:, -1]
+        ids = rows.say(logits, n_new)
+        if rows.any_said:
+            yield Step(ids, logits, rows.reasons)
         if not rows.live:
             return
     rows.end()
@@ -79,11 +80,15 @@ class Rows:
         self.stop_ids = request.stop_ids(config)
         self.asked_for = {item for item in request.stop if not isinstance(item, str)}
         self.live, self.states = list(range(len(self.texts))), [0] * len(self.texts)
-        self.reasons = [None] * len(self.texts)
+        self.reasons, self.any_said = [None] * len(self.texts), False
+        self.is_led = guide is not None or request.min_new_tokens > 0
 
     def say(self, logits, n_new):  # [n_rows, n_vocab] -> the next ids, None for a row that has ended
         """Choose the next id of every row that goes on, behind `n_new` that it has said."""
-        return self.add(self.request.sampling.choose(self._allowed(logits, n_new), *self._live_ones()))
+        of_live = (self.texts, self.rngs, self.n_prompts)
+        if self.is_led or len(self.live) < len(self.texts):  # else nothing is done for each token that is not asked for
+            logits, of_live = self._allowed(logits, n_new), self._live_ones()
+        return self.add(self.request.sampling.choose(logits, *of_live))
 
     def processed(self, logits, n_new):  # [n_rows, n_vocab] -> [n_live, n_vocab]
         """The logits of the rows that go on, after all that does not belong to a draw."""
@@ -93,17 +98,18 @@ class Rows:
 
     def add(self, chosen):  # [n_live] -> the ids of all rows, None for a row that has ended
         """Take the next id of every row that goes on into its text, unless it ends the row."""
-        ids = [None] * len(self.texts)
+        ids, self.any_said, has_ended = [None] * len(self.texts), False, False
         for row, token in zip(self.live, chosen.tolist(), strict=True):
             if token in self.stop_ids:
-                self.reasons[row] = STOP if token in self.asked_for else EOS
-            else:
-                ids[row] = token
-                self._follow(row, token)
-        for row, token in enumerate(ids):
-            self.texts[row].append(token or 0)
-            self.seen[row].append(token or 0)
-        if any(self.reasons):
+                self.reasons[row], has_ended = STOP if token in self.asked_for else EOS, True
+                continue
+            ids[row], self.any_said = token, True
+            if self.guide is not None:
+                has_ended |= self._follow(row, token)
+        for text, seen, token in zip(self.texts, self.seen, ids, strict=True):
+            text.append(token or 0)
+            seen.append(token or 0)
+        if has_ended:
             self.live = [row for row in self.live if self.reasons[row] is None]
         return ids
 
@@ -125,11 +131,11 @@ class Rows:
         return logits
 
     def _follow(self, row, token):
-        """Where choices or a pattern lead the way: go on to the state behind a token, and end behind a whole match."""
-        if self.guide is not None:
-            self.states[row] = self.guide.after(self.states[row], token)
-            if self.guide.is_over(self.states[row]):
-                self.reasons[row] = MATCH
+        """Where choices or a pattern lead: go on to the state behind a token -> is the text a whole match, and ended?"""
+        self.states[row] = self.guide.after(self.states[row], token)
+        if self.guide.is_over(self.states[row]):
+            self.reasons[row] = MATCH
+        return self.reasons[row] is not None
 
 
 def begin(prompts, params, config, ops, max_new, kept):
