@@ -72,7 +72,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("data")
     parser.add_argument("--prompt", default="Once upon a time")
-    parser.add_argument("--n", type=int, default=100, help="texts in each row (default 100), or as many as are held out")
+    parser.add_argument("--n", type=int, default=100, help="texts in a row (default 100), or as many as are held out")
     parser.add_argument("--ops", default="numpy")
     args = parser.parse_args()
     gpt = GPT.from_pretrained(args.model, ops=args.ops)

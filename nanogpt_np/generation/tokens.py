@@ -131,7 +131,7 @@ class Rows:
         return logits
 
     def _follow(self, row, token):
-        """Where choices or a pattern lead: go on to the state behind a token -> is the text a whole match, and ended?"""
+        """Where choices or a pattern lead: go on to the state behind a token -> is the whole text a match?"""
         self.states[row] = self.guide.after(self.states[row], token)
         if self.guide.is_over(self.states[row]):
             self.reasons[row] = MATCH
