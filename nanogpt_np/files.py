@@ -115,6 +115,28 @@ def write_text(path, text):
     write_bytes(path, text.encode("utf-8"))
 
 
+def append_text(path, text):
+    """Add `text` (str, as UTF-8) to the end of `path` and flush it to disk; a crash may leave its beginning alone.
+
+    FileError where the disk refuses.
+    """
+    try:
+        with open(path, "ab") as file:
+            file.write(text.encode("utf-8"))
+        sync(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def cut(path, length):
+    """Take away what stands behind the first `length` bytes of a file; FileError where the disk refuses."""
+    try:
+        os.truncate(path, length)
+        sync(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def write_json(path, value):
     """Write `value` as indented JSON to `path`, whole or not at all."""
     write_text(path, to_json(value))

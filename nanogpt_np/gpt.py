@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
 from types import ModuleType
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,9 +18,8 @@ from . import ops as numpy_ops
 from . import params as P
 from .config import GPTConfig
 from .errors import InputError, check_choice, check_kind, check_truth, check_whole, printable, shown
-from .generation import beams, text
-from .generation.request import Request
-from .generation.sampling import Sampling
+from .generation import defaults as settings
+from .generation.writer import Writer
 from .kv_cache import KVCache
 from .storage import checkpoint, formats, registry
 from .tokenizer.bpe import Tokenizer
@@ -32,25 +30,22 @@ NEEDED = (
     "embedding", "layer_norm", "linear", "split_heads", "causal_mask", "attention_probs", "attention_mix",
     "merge_heads", "gelu", "gelu_new", "relu", "unembed",
 )  # fmt: skip
-Prompt = str | Sequence[int] | np.ndarray  # text, or ids
-Asked = TypeVar("Asked", str, list[int], list[str], list[list[int]])  # text for text, a list for a list
-Piece = TypeVar("Piece", str, int)  # a str is a Sequence[str], too
 LARGE = 200_000_000  # parameters; with fewer, NumPy says 200 tokens before kernels have made up for their start
 
 
-class GPT:
-    """A model ready to run: `gpt.config`, `gpt.params`, `gpt.tokenizer` (None without vocabulary files), `gpt.ops`."""
+class GPT(Writer):
+    """A model ready to run: `gpt.config`, `gpt.params`, `gpt.tokenizer` (None without vocabulary files), `gpt.ops`.
 
-    config: GPTConfig
-    params: dict[str, Any]
-    tokenizer: Tokenizer | None
-    ops: ModuleType
+    What it does with a prompt (generate, stream, complete, logprobs, …) stands in generation/writer.py; `gpt.defaults`
+    are the keyword arguments of `generate` that count where a caller says nothing.
+    """
 
     def __init__(
         self, config: GPTConfig, params: dict[str, Any], tokenizer: Tokenizer | None = None,
-        ops: str | ModuleType = numpy_ops,
+        ops: str | ModuleType = numpy_ops, defaults: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         _check_parts(config, params, tokenizer)
+        self.defaults = settings.checked(defaults)
         self.config, self.tokenizer = config, tokenizer
         self.ops = find_ops(ops, P.count(params))
         self.params = self.ops.quantize(params, config) if _is_rounded(self.ops) else params
@@ -86,7 +81,8 @@ class GPT:
                 "which may compute something else; give that module as ops",
                 stacklevel=2,
             )
-        gpt = cls(config, params, tokenizer, twin)
+        config, own = _of_the_model(place, config)
+        gpt = cls(config, params, tokenizer, twin, own)
         gpt._trained_with = trained or gpt._trained_with  # what the next save() says of these weights
         return gpt
 
@@ -139,72 +135,18 @@ class GPT:
         )
         return (logits, acts) if keep_acts else logits
 
-    @overload
-    def generate(
-        self, prompt: Asked, max_new_tokens: int | None = None, *, temperature: float = 1.0,
-        top_k: int | None = None, top_p: float | None = None, min_p: float | None = None,
-        repetition_penalty: float = 1.0, banned_ids: int | Sequence[int] | None = (), seed: int | None = None,
-        stop: str | int | Sequence[str | int] | None = (), num_return_sequences: Literal[1] = 1,
-        overflow: str = "error", ignore_eos: bool = False, speculate: int = 0, num_beams: int = 1,
-        length_penalty: float = 1.0, early_stopping: bool = False,
-    ) -> Asked: ...  # fmt: skip
-
-    @overload
-    def generate(
-        self, prompt: Prompt | Sequence[Prompt], max_new_tokens: int | None = None, *, temperature: float = 1.0,
-        top_k: int | None = None, top_p: float | None = None, min_p: float | None = None,
-        repetition_penalty: float = 1.0, banned_ids: int | Sequence[int] | None = (), seed: int | None = None,
-        stop: str | int | Sequence[str | int] | None = (), num_return_sequences: int = 1, overflow: str = "error",
-        ignore_eos: bool = False, speculate: int = 0, num_beams: int = 1, length_penalty: float = 1.0,
-        early_stopping: bool = False,
-    ) -> Any: ...  # fmt: skip
-
-    def generate(
-        self, prompt: Prompt | Sequence[Prompt], max_new_tokens: int | None = None, *, temperature: float = 1.0,
-        top_k: int | None = None, top_p: float | None = None, min_p: float | None = None,
-        repetition_penalty: float = 1.0, banned_ids: int | Sequence[int] | None = (), seed: int | None = None,
-        stop: str | int | Sequence[str | int] | None = (), num_return_sequences: int = 1, overflow: str = "error",
-        ignore_eos: bool = False, speculate: int = 0, num_beams: int = 1, length_penalty: float = 1.0,
-        early_stopping: bool = False,
-    ) -> Any:  # fmt: skip
-        """The continuation of a prompt, without the prompt: text for text, ids for a list of ids.
-
-        A list of prompts, or num_return_sequences above 1, gives a list. temperature=0 is greedy; sampling.Sampling
-        and request.Request explain the rest. The same seed gives the same text. num_beams above 1 draws nothing and
-        searches for the likeliest text (beams.Beams). speculate=8 with temperature=0 gives the same text, sooner where
-        it repeats itself; speculation.stream_ids says what "the same" means, and what happens to a list of prompts.
-        """
-        how = beams.Beams(num_beams, length_penalty, early_stopping)
-        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, banned_ids)
-        request = Request(
-            max_new_tokens, sampling, seed, stop, num_return_sequences, overflow, ignore_eos, speculate
-        )
-        prompts = [prompt] if _is_one(prompt) else list(prompt)
-        parts = (prompts, self.params, self.config, self.ops, self.tokenizer, request)
-        texts = text.generate(*parts) if num_beams == 1 else beams.generate(*parts, how)
-        return texts[0] if _is_one(prompt) and num_return_sequences == 1 else texts
-
-    def stream(
-        self, prompt: Sequence[Piece], max_new_tokens: int | None = None, *, temperature: float = 1.0,
-        top_k: int | None = None, top_p: float | None = None, min_p: float | None = None,
-        repetition_penalty: float = 1.0, banned_ids: int | Sequence[int] | None = (), seed: int | None = None,
-        stop: str | int | Sequence[str | int] | None = (), overflow: str = "error", ignore_eos: bool = False,
-        speculate: int = 0,
-    ) -> Iterator[Piece]:  # fmt: skip
-        """Like `generate` for one prompt, but yields each piece of text (or id) as soon as it is certain."""
-        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, banned_ids)
-        request = Request(max_new_tokens, sampling, seed, stop, 1, overflow, ignore_eos, speculate)
-        if not _is_one(prompt):
-            raise InputError("stream: expected one prompt, got several; use generate for a batch")
-        return text.stream(prompt, self.params, self.config, self.ops, self.tokenizer, request)
-
     def save(self, directory: str | os.PathLike[str], dtype: str = "float32") -> None:
-        """Write config.json, model.safetensors and the vocabulary files; `dtype`: "float32" or "float16"."""
+        """Write config.json, model.safetensors, vocabulary files, and `defaults` as generation_config.json.
+
+        `dtype`: "float32" or "float16".
+        """
         if _is_rounded(self.ops):
             raise InputError("save: expected float weights, got int8 or int4; open the model with ops='numpy' for that")
         check_choice("dtype", dtype, ("float32", "float16"))
         directory = files.as_path(directory, "directory")
-        checkpoint.save(directory, self.config, self.params, self.tokenizer, dtype, self._trained_with)
+        eos_ids = [] if self.config.eos_id is None else [self.config.eos_id, *self.config.more_eos_ids]
+        generation = settings.to_file(self.defaults, eos_ids)
+        checkpoint.save(directory, self.config, self.params, self.tokenizer, dtype, self._trained_with, generation)
 
     def describe_ops(self, asked: str | ModuleType) -> str:
         """Who does the arithmetic, in words; `asked`: the name that was given, for which "auto" owes a reason."""
@@ -298,6 +240,16 @@ def _is_rounded(ops: Any) -> bool:
     return hasattr(ops, "quantize")
 
 
+def _of_the_model(directory: Any, config: GPTConfig) -> tuple[GPTConfig, dict[str, Any]]:
+    """-> the config with the ids that end a text, and the keyword arguments, as generation_config.json has them."""
+    raw, where = settings.read(directory), files.short(directory / settings.NAME)
+    found, strange = settings.from_file(raw, where)
+    if strange:
+        warnings.warn(f"{where}: asks for what is not done here: {', '.join(strange[:5])}", stacklevel=3)
+    ids = settings.eos_ids(raw, config.n_vocab, where)
+    return config.replace(eos_id=ids[0], more_eos_ids=tuple(ids[1:])) if ids else config, found
+
+
 def _check_parts(config: Any, params: Any, tokenizer: Any) -> None:
     """InputError where the parts of a model are none, or do not fit together."""
     check_kind("config", config, GPTConfig)
@@ -332,10 +284,3 @@ def _rectangle(rows: ArrayLike, name: str) -> np.ndarray:
         return np.asarray(rows)
     except ValueError as error:
         raise InputError(f"{name}: expected rows of equal length, got a ragged list; pad left and pass mask") from error
-
-
-def _is_one(prompt: Any) -> bool:
-    """Is this one prompt (text, or a list of ids), rather than several? What is neither counts as one."""
-    if isinstance(prompt, np.ndarray):
-        return prompt.ndim < 2
-    return not (isinstance(prompt, (list, tuple)) and prompt and isinstance(prompt[0], (str, list, tuple, np.ndarray)))

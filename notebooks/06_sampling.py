@@ -159,8 +159,9 @@ for j in range(3):
     u = np.random.default_rng([7, j]).random()
     by_hand.append(int(np.searchsorted(np.cumsum(sampling.probabilities(last)[0]), u, side="right")))
 assert by_hand == [int(sampling.draw(last, [np.random.default_rng([7, j])])[0]) for j in range(3)]
-assert [decode([i]) for i in by_hand] == gpt.generate(prompt, 1, seed=7, num_return_sequences=3)
-assert gpt.generate(prompt, 9, seed=7) == gpt.generate(prompt, 9, seed=7, num_return_sequences=3)[0]
+assert [decode([i]) for i in by_hand] == gpt.generate(prompt, 1, temperature=1, seed=7, num_return_sequences=3)
+how = {"temperature": 1, "seed": 7}
+assert gpt.generate(prompt, 9, **how) == gpt.generate(prompt, 9, **how, num_return_sequences=3)[0]
 print([prompt + decode([i]) for i in by_hand])
 
 # %% [markdown]
@@ -172,7 +173,7 @@ end = gpt.config.eos_id
 for text in ("Once upon a time", "They lived happily ever after", "They lived happily ever after."):
     print(f"{text:32} P(end) = {sampling.probabilities(gpt(encode(text))[:, -1])[0, end]:.3f}")
 for stop in ((), "."):
-    print(f"stop={stop!r:6}", repr(gpt.generate("Tom looked at", 24, seed=2, stop=stop)))
+    print(f"stop={stop!r:6}", repr(gpt.generate("Tom looked at", 24, temperature=1, seed=2, stop=stop)))
 
 # %% [markdown]
 # ## Three places in a story
@@ -406,7 +407,7 @@ def rates(ids, n_before):  # -> log-probability of each new token
 
 
 ways = {"beams 4": {"num_beams": 4}, "greedy": {"temperature": 0}, "temperature 0.7": {"temperature": 0.7, "seed": 1},
-        "temperature 1": {"seed": 1}, "temperature 1.5": {"temperature": 1.5, "seed": 1}}  # fmt: skip
+        "temperature 1": {"temperature": 1, "seed": 1}, "temperature 1.5": {"temperature": 1.5, "seed": 1}}  # fmt: skip
 starts, texts = [encode(beginning) for beginning in BEGINNINGS], {}
 print(" " * 16 + "mean log-probability of a token   different runs of three")
 for name, how in ways.items():

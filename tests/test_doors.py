@@ -52,6 +52,10 @@ def stream(**settings):
     return read_all(model().stream([1, 2], **{"max_new_tokens": 2, **settings}))
 
 
+def complete(**settings):
+    return model().complete([1, 2], **{"max_new_tokens": 2, **settings})
+
+
 def cache_with(method):
     cache = KVCache(GPTConfig(**SHAPE), 2)
     cache.length = 3
@@ -59,8 +63,9 @@ def cache_with(method):
 
 
 GENERATE = (
-    "max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "banned_ids", "seed", "stop",
-    "overflow", "ignore_eos", "speculate",
+    "max_new_tokens", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "frequency_penalty",
+    "presence_penalty", "no_repeat_ngram_size", "logit_bias", "banned_ids", "banned_words", "min_new_tokens", "choices",
+    "pattern", "penalty_alpha", "seed", "stop", "overflow", "ignore_eos", "speculate",
 )  # fmt: skip
 DOORS = {
     "GPT config": lambda v: GPT(v, model().params),
@@ -90,6 +95,14 @@ DOORS = {
     "gpt.generate num_beams": lambda v: generate(num_beams=v),
     "gpt.generate length_penalty": lambda v: generate(num_beams=2, length_penalty=v),
     "gpt.generate early_stopping": lambda v: generate(num_beams=2, early_stopping=v),
+    "gpt.generate forced_words": lambda v: generate(num_beams=2, forced_words=v),
+    **{f"gpt.complete {name}": lambda v, name=name: complete(**{name: v}) for name in GENERATE},
+    "gpt.complete top_logprobs": lambda v: complete(top_logprobs=v),
+    "gpt.logprobs prompt": lambda v: model().logprobs(v),
+    "gpt.next_tokens prompt": lambda v: model().next_tokens(v),
+    "gpt.next_tokens k": lambda v: model().next_tokens([1, 2], v),
+    "gpt.hidden prompt": lambda v: model().hidden(v),
+    "GPT defaults": lambda v: GPT(model().config, model().params, defaults=v),
     "gpt.save directory": lambda v: model().save(v),
     "gpt.save dtype": lambda v: model().save("nowhere", v),
     "gpt.describe_ops asked": lambda v: model().describe_ops(v),
@@ -148,10 +161,19 @@ TAKEN = {
     "gpt last_only": ["True"], "gpt keep_acts": ["True"],
     "gpt.generate prompt": [*PROMPTS, "ragged"],  # which is two prompts
     "gpt.generate prompts": PROMPTS, "gpt.stream prompt": PROMPTS,
-    " max_new_tokens": ["0", "None"], " temperature": ["0", "3.5"], " top_p": ["None"], " min_p": ["0", "None"],
-    " top_k": ["10**5000", "10**9", "None"], " repetition_penalty": ["3.5"], " seed": ["None", *COUNTS],
+    " max_new_tokens": ["0", "None"], " temperature": ["0", "3.5", "None"], " top_p": ["None"], " min_p": ["0", "None"],
+    " top_k": ["None", *COUNTS], " repetition_penalty": ["3.5", "None"], " seed": ["None", *COUNTS],
     " banned_ids": ["0", "None", "array", "empty list", "set"], " stop": STOPS, " ignore_eos": ["True"],
-    " speculate": ["0"], " length_penalty": ["-1", "0", "3.5"], " early_stopping": ["True"],
+    " speculate": ["0"], " length_penalty": ["-1", "0", "3.5", "None"], " early_stopping": ["None", "True"],
+    " typical_p": ["None"], " frequency_penalty": ["-1", "0", "3.5"], " presence_penalty": ["-1", "0", "3.5"],
+    " no_repeat_ngram_size": ["None", *COUNTS], " logit_bias": ["None", "dict"], " min_new_tokens": ["0", "None"],
+    " banned_words": ["None", "array of text", "empty list", "ragged", *TEXTS],
+    " forced_words": ["None", "array of text", "empty list", "text"],  # longer ones do not fit the new tokens
+    " choices": ["None", "array of text", "empty list", "escapes", "long text", "null byte", "text"],
+    " pattern": ["None", "long text", "null byte", "text"], " penalty_alpha": ["0", "None"],
+    "gpt.generate num_beams": ["None"], " top_logprobs": COUNTS, "gpt.next_tokens k": COUNTS[1:],
+    "gpt.logprobs prompt": PROMPTS, "gpt.next_tokens prompt": PROMPTS, "gpt.hidden prompt": PROMPTS,
+    "GPT defaults": ["None"],
     "gpt.save directory": ["escapes", "text"], "tokenizer.save": ["escapes", "text"],  # any name that a file may have
     " n_parameters": COUNTS, "Beams num_beams": ["10**5000", "10**9"],
     # ids are compared with a model's vocabulary, which neither of the two knows yet
@@ -197,7 +219,7 @@ def test_every_door_that_is_listed_is_there():
     fields = {name for name in TAKEN if name.startswith("GPTConfig ")}  # as many as GPTConfig has
     ends = [end for end in TAKEN.keys() - fields if not any(door == end or door.endswith(end) for door in DOORS)]
     assert not ends
-    public = [getattr(thing, name) for thing in (model(), tokenizer()) for name in vars(type(thing)) if name[0] != "_"]
+    public = [getattr(thing, name) for thing in (model(), tokenizer()) for name in dir(type(thing)) if name[0] != "_"]
     public = {f.__name__ for f in public if callable(f) and inspect.signature(f).parameters}
     assert public - ALIKE <= {word for door in DOORS for word in door.replace(".", " ").split()}
 

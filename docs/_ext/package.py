@@ -186,7 +186,16 @@ def find(said):
     if folder in ("", *wings()) and last in face(folder):
         return names().get(face(folder)[last])
     found = endings().get(said, [])
-    return names()[found[0]] if len(found) == 1 else None
+    return names()[found[0]] if len(found) == 1 else None if found else inherited(folder, last)
+
+
+def inherited(said, method):
+    """A method that a class has from another: inherited("GPT", "generate") is Writer's; None where none is."""
+    owner = find(said) if said else None
+    if owner is None or owner.kind != "class":
+        return None
+    (node,) = [node for node in tree(owner.room).body if getattr(node, "name", "") == owner.path.split(".")[-1]]
+    return next(filter(None, (find(f"{ast.unparse(base)}.{method}") for base in node.bases)), None)
 
 
 def first_sentence(doc):

@@ -77,15 +77,30 @@ def sampling_options(p):
                    help="a model's name, directory or file (default stories)")
     ops_options(p)
     p.add_argument("--max-new-tokens", type=int, metavar="INT", help="default: up to 200, as far as the context goes")
-    p.add_argument("--temperature", type=float, metavar="FLOAT", help="0 is greedy (default 0.8)")
+    p.add_argument("--min-new-tokens", type=int, metavar="INT", help="say no end of text before so many")
+    p.add_argument("--temperature", type=float, metavar="FLOAT",
+                   help="0 is greedy (default: what the model's generation_config.json says, else 0.8)")
     p.add_argument("--top-k", type=int, metavar="INT", help="choose among the k likeliest tokens")
     p.add_argument("--top-p", type=float, metavar="FLOAT",
-                   help="choose among the likeliest that together have this probability (default 0.95)")
+                   help="choose among the likeliest that together have this probability (default: the model's, "
+                   "else 0.95)")
     p.add_argument("--min-p", type=float, metavar="FLOAT",
                    help="leave out tokens below this share of the best one's probability")
-    p.add_argument("--repetition-penalty", type=float, default=1.0, metavar="FLOAT", help="above 1: repeat less")
-    p.add_argument("--stop", action="append", default=[], type=unescape, metavar="TEXT",
+    p.add_argument("--typical-p", type=float, metavar="FLOAT",
+                   help="choose among those whose surprise is nearest to the one expected, up to this probability")
+    p.add_argument("--repetition-penalty", type=float, metavar="FLOAT", help="above 1: repeat less")
+    p.add_argument("--frequency-penalty", type=float, default=0.0, metavar="FLOAT",
+                   help="above 0: less likely with each time that a token was said")
+    p.add_argument("--presence-penalty", type=float, default=0.0, metavar="FLOAT",
+                   help="above 0: less likely once a token was said")
+    p.add_argument("--no-repeat-ngram-size", type=int, metavar="INT", help="say no so many tokens twice")
+    p.add_argument("--banned-words", action="append", type=unescape, metavar="TEXT",
+                   help="never say this; may be repeated")
+    p.add_argument("--stop", action="append", type=unescape, metavar="TEXT",
                    help=r"end before this text, where \n is a newline, \t a tab and \\ a backslash; may be repeated")
+    p.add_argument("--choices", action="append", type=unescape, metavar="TEXT",
+                   help="say one of these and nothing else; repeat it for each")
+    p.add_argument("--pattern", metavar="REGEX", help="say only what this regular expression matches as a whole")
     p.add_argument("--seed", type=int, metavar="INT", help="the same seed gives the same text")
     p.add_argument("--speculate", type=int, metavar="INT",
                    help="with --temperature 0: guess up to so many tokens at once, 8 say; the same text, sooner "
@@ -99,11 +114,18 @@ def ops_options(p):
     p.add_argument("--verbose", action="store_true", help="say on standard error who does the arithmetic, and why")
 
 
-def sampling_settings(args):
-    """The keyword arguments of GPT.generate that were typed, over the command line's defaults."""
-    names = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "speculate")
-    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    return given if getattr(args, "num_beams", 1) > 1 else {"temperature": 0.8, "top_p": 0.95} | given
+SAMPLING = (
+    "max_new_tokens", "min_new_tokens", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty",
+    "frequency_penalty", "presence_penalty", "no_repeat_ngram_size", "banned_words", "stop", "choices", "pattern",
+    "speculate",
+)  # fmt: skip
+
+
+def sampling_settings(args, gpt):
+    """The keyword arguments of GPT.generate that were typed, over the model's defaults, or else the command line's."""
+    given = {name: getattr(args, name) for name in SAMPLING if getattr(args, name) is not None}
+    searches = (getattr(args, "num_beams", None) or 1) > 1 or getattr(args, "penalty_alpha", None) is not None
+    return given if searches or gpt.defaults else {"temperature": 0.8, "top_p": 0.95} | given
 
 
 def open_model(gpt_class, args):

@@ -14,10 +14,11 @@ LOGIT, SEQUENCE = 64, 8192
 ID = 32  # bytes of an id that was said, in the texts that are compared and returned
 
 
-def check(prompts, params, config, ops, request, max_new, num_beams=1):
+def check(prompts, params, config, ops, request, max_new, num_beams=1, name="num_beams"):
     """InputError where the sequences of all prompts do not fit the memory together; one alone is always tried.
 
-    Each takes its keys and values, its logits and its text; while rows change places there are two caches.
+    Each takes its keys and values, its logits and its text; while rows change places there are two caches. `name`: that
+    of the option which says how many `num_beams` are.
     """
     each = max(request.num_return_sequences, num_beams)
     n_rows = len(prompts) * each
@@ -26,7 +27,7 @@ def check(prompts, params, config, ops, request, max_new, num_beams=1):
     wanted, free = sequence_bytes(max(map(len, prompts)), max_new, params, config, ops, num_beams), memory.available()
     if free is None or n_rows * wanted <= free:
         return
-    name = "num_beams" if num_beams > 1 else "num_return_sequences"
+    name = name if num_beams > 1 else "num_return_sequences"
     fit = max(free // wanted // len(prompts), 1)
     expected, got = (f"{name}: expected at most {fit:,}", each) if each > fit else ("prompts: expected fewer", n_rows)
     each_takes = f"a sequence takes {memory.in_words(wanted)} and {memory.in_words(free)} are free"

@@ -28,7 +28,7 @@ def converse(gpt, settings, read=input, write=print):
         raise InputError("chat: expected a model with vocabulary files, got one without; add vocab.json and merges.txt")
     gpt.stream([0], overflow="slide", **settings)  # settings that cannot be used show now, not after the first line
     write(HELP)
-    settings = dict(settings)
+    settings, session = dict(settings), gpt.session()
     text, before, seed = "", "", settings.pop("seed", None)
     while (line := read_line(read, write)) is not None and line.strip() != "/quit":
         start, told = begin(line, text, before)
@@ -39,7 +39,7 @@ def converse(gpt, settings, read=input, write=print):
         if not start:
             continue
         try:
-            text, before = start + reply(gpt, start, seed, settings, write), start
+            text, before = start + reply(session, start, seed, settings, write), start
         except InputError as error:  # the line is not taken; what stood there before still stands
             write(str(error))
         else:
@@ -74,14 +74,11 @@ def begin(line, text, before):
     return join(text, line), ""
 
 
-def reply(gpt, text, seed, settings, write):
-    """Stream one continuation -> what was written; Ctrl-C ends it early."""
-    said = ""
-    ids = gpt.tokenizer.encode(text)
-    if len(ids) > gpt.config.n_ctx // 2:  # leave room to go on in; the cut may go through a character
-        text = gpt.tokenizer.decode(ids[-(gpt.config.n_ctx // 2) :]).lstrip("\ufffd")
+def reply(session, text, seed, settings, write):
+    """Stream one continuation -> what was written; Ctrl-C ends it early. Only what is new of the text is read."""
+    said, text = "", in_view(text, session.tokenizer, session.config.n_ctx)
     try:
-        pieces = gpt.stream(text, seed=seed, overflow="slide", **settings)
+        pieces = session.stream(text, seed=seed, overflow="slide", **settings)
         for piece in pieces:
             write(piece, end="", flush=True)
             said += piece
@@ -89,6 +86,16 @@ def reply(gpt, text, seed, settings, write):
         pass
     write()
     return said
+
+
+def in_view(text, tokenizer, n_ctx):
+    """The end of a text that leaves at least half of the context to go on in; the cut may go through a character.
+
+    It is cut a quarter of the context at a time, so that most lines begin where the last one did, and are read on.
+    """
+    ids, quarter = tokenizer.encode(text), max(n_ctx // 4, 1)
+    over = len(ids) - n_ctx // 2
+    return text if over <= 0 else tokenizer.decode(ids[-(-over // quarter) * quarter :]).lstrip("\ufffd")
 
 
 def join(text, line):

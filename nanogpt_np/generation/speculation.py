@@ -3,7 +3,7 @@
 Enter: prompts as lists of ids, and a greedy request. Leave: the ids that greedy decoding gives, sooner where a text
 repeats itself: a pass over eight tokens costs about as much as two over one. The guesses are those of Saxena 2023
 ("prompt lookup decoding"), the check is that of Leviathan et al. 2023 at temperature 0: what the model would have said
-itself is kept, and its own next token comes on top. Next: generation/beams.py.
+itself is kept, and its own next token comes on top. Next: generation/forcing.py.
 """
 
 from itertools import zip_longest
@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..kv_cache import slide
 from . import decoding
+from .request import EOS, LENGTH, STOP, Step
 
 # A wrong draft costs as much as a right one, so it only pays to check while a text is being repeated. Both numbers were
 # chosen on greedy texts of the shipped models: repeating ones are 2 times as fast, the others as fast as without.
@@ -40,15 +41,18 @@ def draft(ids, n_draft, longest=3):  # a list or array of ids -> a list of at mo
     return np.resize(ids[ends[-1] + 1 :], n_draft).tolist()  # resize begins again at the front: a copy of a copy
 
 
-def check_request(request):
-    """InputError where tokens are drawn: a guess can only be compared with the one token that greedy would choose."""
+def check_request(request, guide=None):
+    """InputError where tokens are drawn, or led: a guess is compared with the one token that greedy would choose."""
     t = request.sampling.temperature
     if t != 0:
         raise InputError(f"speculate: expected temperature 0 with it, got {t}; set it to 0, or leave speculate out")
+    for name, is_asked in (("min_new_tokens", request.min_new_tokens), ("choices or pattern", guide is not None)):
+        if is_asked:
+            raise InputError(f"speculate: expected no {name} with it, got both; leave speculate out")
 
 
-def stream_ids(prompts, params, config, ops, request, max_new):
-    """Yield what generate.stream_ids yields, for a greedy request: the next id of each, None once it has ended.
+def stream_steps(prompts, params, config, ops, request, max_new, kept=None):
+    """Yield what tokens.stream_steps yields, for a greedy request: the next id of each, None once it has ended.
 
     Several sequences take turns, each with a cache of its own. Nothing is read for all of them at once, so a batch of
     texts that do not repeat themselves is faster without.
@@ -57,20 +61,34 @@ def stream_ids(prompts, params, config, ops, request, max_new):
     they do between a batch and each prompt alone. Ops whose rows depend on each other would give other ids.
     """
     n = request.num_return_sequences
-    each = [follow(prompt, params, config, ops, request, max_new) for prompt in prompts for _ in range(n)]
-    for ids in zip_longest(*each):
-        yield list(ids)
+    reasons = [None] * (len(prompts) * n)
+    each = [
+        follow(prompt, params, config, ops, request, max_new, reasons, row * n + i, kept)
+        for row, prompt in enumerate(prompts)
+        for i in range(n)
+    ]
+    for said in zip_longest(*each, fillvalue=(None, None)):
+        yield Step([token for token, _ in said], [logits for _, logits in said], reasons)
+    reasons[:] = [reason or LENGTH for reason in reasons]
 
 
-def follow(prompt, params, config, ops, request, max_new):
-    """Yield the ids of one sequence; each pass reads what is not in the cache yet, and the guesses that are trusted."""
+def follow(prompt, params, config, ops, request, max_new, reasons, row, kept):
+    """Yield (id, its logits) of one sequence; each pass reads what is not in the cache yet, and guesses trusted so far.
+
+    `reasons[row]`: where to write why it ended.
+    """
     text, seen, end = list(prompt), slide(list(prompt), config.n_ctx), len(prompt) + max_new  # seen: what is in view
-    cache = decoding.new_cache(1, min(config.n_ctx, end), params, config, ops)
+    if kept is None:
+        cache = decoding.new_cache(1, min(config.n_ctx, end), params, config, ops)
+    else:
+        cache = kept.shared(seen, params, config, ops)
     trust, stop_ids = TRUSTED, request.stop_ids(config)
     while len(text) < end:
         if cache.length == config.n_ctx:
             seen = slide(seen, config.n_ctx)
             cache.rewind(0)
+        if kept is not None:
+            kept.hold(seen, cache)
         room = min(end - len(text) - 1, config.n_ctx - len(seen))  # a pass says one token more than it checks
         unread = seen[cache.length :]  # one token; at first, and where the text slid, all of it
         most = min(room, GROWTH * trust, FEW - 1 if hasattr(ops, "decode_plan") else room)
@@ -79,22 +97,23 @@ def follow(prompt, params, config, ops, request, max_new):
         forward = decoding.decode if len(unread) == 1 else decoding.read
         logits = forward(np.array([unread + checked]), params, config, ops, cache)[0]
         said = []
-        for token in agreeing(logits, checked, text, request.sampling):
+        for token, of_token in agreeing(logits, checked, text, request.sampling, len(prompt)):
             if token in stop_ids:
+                reasons[row] = STOP if token in request.stop else EOS
                 return
             said.append(token)
-            yield token
+            yield token, of_token
         seen += said
         cache.rewind(len(seen) - 1)  # the last token was said, not read; behind it are guesses that were wrong
         trust = renewed(trust, guesses[: max(len(checked), 1)], said)
 
 
-def agreeing(logits, checked, text, sampling):  # [1 + n_checked, n_vocab]
-    """Yield what is said after each row, and add it to `text`; end with the first token that was not guessed."""
+def agreeing(logits, checked, text, sampling, n_prompt):  # [1 + n_checked, n_vocab]
+    """Yield what is said after each row, and the row, adding it to `text`; end with the first that was not guessed."""
     for row, guess in zip(logits, [*checked, None], strict=True):
-        (token,) = sampling.choose(row[None], [text], [None]).tolist()  # greedy needs no generator
+        (token,) = sampling.choose(row[None], [text], [None], [n_prompt]).tolist()  # greedy needs no generator
         text.append(token)
-        yield token
+        yield token, row
         if token != guess:
             return
 

@@ -6,8 +6,8 @@ of a stop string. Next: generation/budget.py.
 
 from ..errors import InputError
 from ..tokenizer.streaming import StreamDecoder
-from .request import encode_prompt
-from .tokens import stream_ids
+from .request import STOP, encode_prompt
+from .tokens import stream_steps
 
 
 class TextStream:
@@ -41,54 +41,56 @@ class TextStream:
         return certain
 
 
-def events(prompts, params, config, ops, tokenizer, request):
-    """Yield (row, id, piece) as each sequence grows; `piece` is the text that became certain, "" while it waits.
+def events(prompts, params, config, ops, tokenizer, request, kept=None):
+    """Yield (row, id, piece, step) as each sequence grows; `piece` is the text that became certain, "" while it waits.
 
-    `id` is None for the id that completes a stop string, and for what the end of a sequence sets free.
+    `id` is None for the id that completes a stop string, and for what the end of a sequence sets free; `step`: the
+    request.Step that it came of, None at the end. `kept`: as for tokens.stream_steps.
     InputError, at once, where prompts or request cannot be used.
     """
     if request.stop_strings() and tokenizer is None:
         raise InputError("stop: expected ids, got strings; this model has no vocabulary files")
     encoded = [encode_prompt(prompt, config, tokenizer) for prompt in prompts]
-    request = request.without_unknown_ids(config, tokenizer)
-    steps = stream_ids(encoded, params, config, ops, request)
+    request, guide = request.spelled(config, tokenizer), request.guide(config, tokenizer)
+    steps = stream_steps(encoded, params, config, ops, request, guide, kept)
     return _spell(steps, len(prompts) * request.num_return_sequences, tokenizer, request)
 
 
 def _spell(steps, n_rows, tokenizer, request):
     texts = [TextStream(tokenizer, request.stop_strings()) for _ in range(n_rows)] if tokenizer else []
     ended = [False] * n_rows
-    for chosen in steps:
-        for row, token in enumerate(chosen):
+    for step in steps:
+        for row, token in enumerate(step.ids):
             if token is None or ended[row]:
                 ended[row] = True
                 continue
             piece = texts[row].push(token) if texts else ""
-            ended[row] = bool(texts) and texts[row].ended
-            yield row, None if ended[row] else token, piece
+            if texts and texts[row].ended:
+                ended[row], token, step.reasons[row] = True, None, STOP
+            yield row, token, piece, step
         if all(ended):
             break
     for row, text in enumerate(texts):
-        yield row, None, text.flush()
+        yield row, None, text.flush(), None
 
 
-def stream(prompt, params, config, ops, tokenizer, request):
+def stream(prompt, params, config, ops, tokenizer, request, kept=None):
     """Yield the continuation of one prompt: pieces of whole characters, or ids where the prompt is a list of ids."""
-    found = events([prompt], params, config, ops, tokenizer, request)
+    found = events([prompt], params, config, ops, tokenizer, request, kept)
     if isinstance(prompt, str):
-        return (piece for _, _, piece in found if piece)
-    return (token for _, token, _ in found if token is not None)
+        return (piece for _, _, piece, _ in found if piece)
+    return (token for _, token, _, _ in found if token is not None)
 
 
-def generate(prompts, params, config, ops, tokenizer, request):
+def generate(prompts, params, config, ops, tokenizer, request, kept=None):
     """The continuations of several prompts, request.num_return_sequences of each, in prompt order.
 
     Strings for string prompts, lists of ids for lists of ids.
     """
-    found = events(prompts, params, config, ops, tokenizer, request)  # which refuses more rows than fit the memory
+    found = events(prompts, params, config, ops, tokenizer, request, kept)  # refuses more rows than fit the memory
     n_rows = len(prompts) * request.num_return_sequences
     spelled, ids = [""] * n_rows, [[] for _ in range(n_rows)]
-    for row, token, piece in found:
+    for row, token, piece, _ in found:
         spelled[row] += piece
         if token is not None:
             ids[row].append(token)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..generation import penalties
 from ..generation import sampling as stages
 from ..generation.sampling import Sampling
 from .seen import look, spelled
@@ -28,9 +29,10 @@ class SamplingView(NamedTuple):
 def sampling_view(gpt, prompt, sampling):
     """The distribution behind a text through every stage of a Sampling -> SamplingView.
 
-    temperature=0 is a stage that leaves the likeliest token alone.
+    temperature=0 is a stage that leaves the likeliest token alone. Frequency and presence penalties count what was
+    generated, and nothing was: they are none of the stages.
     """
-    seen = look(gpt, prompt)
+    seen, sampling = look(gpt, prompt), sampling.spelled(gpt.tokenizer)
     names, rows = ["raw"], [seen.logits[-1:]]
     for name, apply in _steps(sampling, seen.ids):
         names.append(name)
@@ -45,12 +47,19 @@ def sampling_view(gpt, prompt, sampling):
 
 def _steps(s: Sampling, ids):
     """(name, function of logits) of each stage that a Sampling asks for, in its order."""
+    if s.logit_bias:
+        yield f"{len(s.logit_bias)} biased", lambda x: penalties.sequence_bias(x, [ids], s.logit_bias)
     if s.repetition_penalty != 1.0:
-        yield f"repetition penalty {s.repetition_penalty:g}", lambda x: stages.repetition_penalty(
+        yield f"repetition penalty {s.repetition_penalty:g}", lambda x: penalties.repetition_penalty(
             x, [ids], s.repetition_penalty
         )
+    if s.no_repeat_ngram_size:
+        n = s.no_repeat_ngram_size
+        yield f"no {n} twice", lambda x: penalties.no_repeat_ngram(x, [ids], n)
+    if s.banned_words:
+        yield f"{len(s.banned_words)} banned words", lambda x: penalties.ban_words(x, [ids], s.banned_words)
     if s.banned_ids:
-        yield f"{len(s.banned_ids)} banned", lambda x: stages.ban(x, s.banned_ids)
+        yield f"{len(s.banned_ids)} banned", lambda x: penalties.ban(x, s.banned_ids)
     if s.temperature == 0:
         yield "greedy", lambda x: np.where(np.arange(x.shape[-1]) == stages.greedy(x)[:, None], x, -np.inf)
         return
@@ -62,3 +71,5 @@ def _steps(s: Sampling, ids):
         yield f"top-p {s.top_p:g}", lambda x: stages.top_p(x, s.top_p)
     if s.min_p:
         yield f"min-p {s.min_p:g}", lambda x: stages.min_p(x, s.min_p)
+    if s.typical_p:
+        yield f"typical {s.typical_p:g}", lambda x: stages.typical_p(x, s.typical_p)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import check_whole
+from ..generation.sampling import log_softmax
 from .coloured import tokens_html
 from .seen import check_place, look, spelled
 
@@ -55,10 +56,3 @@ def next_tokens(gpt, prompt, k=10, position=-1):
     log_probs = log_softmax(seen.logits[position])
     best = np.argsort(-log_probs, kind="stable")[:k]
     return NextTokens(seen.tokens[position], position, spelled(gpt, best), best, np.exp(log_probs[best]))
-
-
-def log_softmax(logits):  # [..., n_vocab] -> the same, float64
-    """The logarithm of the probabilities, in float64 whatever the logits' dtype."""
-    logits = logits.astype(np.float64)
-    logits -= logits.max(axis=-1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))

@@ -27,6 +27,7 @@ from .together import replacing_together
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+GENERATION = "generation_config.json"
 VOCABULARY = (VOCAB, MERGES)
 MAX_CONFIG, MAX_INDEX = 1 << 20, 4 << 20  # bytes; published ones have 1 kB, and 100 kB for 96 layers in shards
 PADDING = 128  # rows without a token: vocabularies are padded to a multiple of 64 or of this
@@ -45,10 +46,11 @@ def own_ops(ops):
     return None if name in _TWINS else name
 
 
-def save(directory, config, params, tokenizer=None, dtype="float32", trained_with=None):
+def save(directory, config, params, tokenizer=None, dtype="float32", trained_with=None, generation=None):
     """Write a model directory that load() and `transformers` open: float32 or float16 weights [n_in, n_out].
 
     `trained_with`: own_ops() of the module that the weights were trained with; a name is written into the file.
+    `generation`: what generation_config.json is to say; of an earlier model's nothing is left where it says nothing.
     Every file is written whole or not at all, and all of them change as one: whenever the machine stops, the
     directory then opens as the old model, as the new one, or is refused for its missing config.json.
     Raises InputError where params, tokenizer and config do not fit together, FileError where the disk refuses.
@@ -63,8 +65,11 @@ def save(directory, config, params, tokenizer=None, dtype="float32", trained_wit
         texts |= tokenizer.to_files()
     if trained_with is not None:
         metadata["own_ops"] = trained_with
+    if generation:
+        texts[GENERATION] = files.to_json(generation)
     files.make_folder(directory)
-    stale = [name for name in (ADDED, WHOLE) if (directory / name).exists()]  # of an earlier vocabulary
+    old = [ADDED, WHOLE] if generation else [ADDED, WHOLE, GENERATION]
+    stale = [name for name in old if (directory / name).exists()]  # of an earlier model
     with replacing_together(directory, CONFIG, texts, WEIGHTS, stale) as part:
         try:
             save_file(tensors, part, metadata)

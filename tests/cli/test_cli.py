@@ -111,7 +111,7 @@ def test_generate_without_a_seed_differs(run, directory):
     "words, message",
     [
         (["--top-p", "1.5"], "--top-p: expected a share above 0, at most 1, got 1.5"),
-        (["--top-k", "0"], "--top-k: expected a whole number of at least 1, got 0"),
+        (["--top-k", "-1"], "--top-k: expected a whole number of at least 1 (0: all), got -1"),
         (["--temperature", "-1"], "--temperature: expected"),
         (["--temperature", "nan"], "--temperature: expected"),
         (["--speculate", "4"], "--speculate: expected temperature 0 with it, got 0.8; set it to 0"),
@@ -140,7 +140,7 @@ def test_nothing_is_printed_before_an_error(directory, capsys):
 
 def test_debug_shows_the_traceback(directory):
     with pytest.raises(nanogpt_np.InputError):
-        cli.main(["generate", "the", "--model", directory, "--top-k", "0", "--debug"])
+        cli.main(["generate", "the", "--model", directory, "--top-k", "-1", "--debug"])
 
 
 def test_ctrl_c_ends_with_130(directory, capsys, monkeypatch):
@@ -165,7 +165,7 @@ def test_chat_reads_until_the_end_of_the_input(run, gpt, directory, monkeypatch)
 
 def test_chat_with_a_bad_setting_says_so(directory, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("the cat\n"))
-    assert cli.main(["chat", "--model", directory, "--top-k", "0"]) == 2
+    assert cli.main(["chat", "--model", directory, "--top-k", "-1"]) == 2
     out, err = capsys.readouterr()
     assert "--top-k: expected" in err and not out  # before anything was typed
     assert cli.main(["chat", "--model", directory, "--speculate", "4"]) == 2
@@ -351,7 +351,7 @@ def python(*words, **options):
 def test_as_a_process(directory):
     done = python("generate", "月", "--model", directory, "--seed", "1", encoding="utf-8")
     assert done.returncode == 0 and done.stdout.startswith("月") and not done.stderr
-    failed = python("generate", "a", "--model", directory, "--top-k", "0", text=True)
+    failed = python("generate", "a", "--model", directory, "--top-k", "-1", text=True)
     assert failed.returncode == 2 and failed.stderr.count("\n") == 1 and not failed.stdout
 
 

@@ -95,7 +95,7 @@ def test_a_closed_output_is_one_line(monkeypatch, words):
 
 def test_a_closed_error_stream_is_no_error(directory, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
-    assert entry.main(["generate", "the", "--model", directory, "--top-k", "0"]) == 2
+    assert entry.main(["generate", "the", "--model", directory, "--top-k", "-1"]) == 2
     sys.stderr.close()
     assert capsys.readouterr().out == ""
 

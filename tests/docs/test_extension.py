@@ -41,7 +41,8 @@ def test_a_head_is_cut_into_what_enters_and_leaves(extension):
 
 @pytest.mark.parametrize("said, path", [
     ("ops.softmax", "ops.softmax"), ("GPT", "gpt.GPT"), ("lens.cost_view", "lens.cost.cost_view"),
-    ("data.Windows.batch", "training.data.Windows.batch"), ("GPT.generate", "gpt.GPT.generate"),
+    ("data.Windows.batch", "training.data.Windows.batch"), ("GPT.generate", "generation.writer.Writer.generate"),
+    ("GPT.save", "gpt.GPT.save"), ("GPT.nothing", None),
     ("nanogpt_np.kernels.linear", "kernels.products.linear"), ("softmax", None), ("ops.nothing", None),
 ])  # fmt: skip
 def test_prose_names_what_the_package_holds(extension, said, path):

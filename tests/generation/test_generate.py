@@ -508,7 +508,7 @@ def test_prompts_that_cannot_be_used(gpt, prompt, message):
         ({"banned_ids": [-1]}, "banned_ids: expected ids from 0 to 299, got -1"),
         ({"banned_ids": ["the"]}, "banned_ids: expected ids from 0 to 299, got 'the'"),
         ({"temperature": -1}, "temperature: expected"),
-        ({"top_k": 0}, "top_k: expected"),
+        ({"top_k": -1}, "top_k: expected"),
     ],
 )
 def test_settings_that_cannot_be_used(gpt, settings, message):

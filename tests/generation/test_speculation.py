@@ -37,9 +37,9 @@ def choices(monkeypatch):
     """(the text so far, the logits) of every choice, as they come."""
     seen, choose = [], Sampling.choose
 
-    def recording(self, logits, previous_ids, rngs):
+    def recording(self, logits, previous_ids, rngs, *rest):
         seen.append((list(previous_ids[0]), logits[0].copy()))
-        return choose(self, logits, previous_ids, rngs)
+        return choose(self, logits, previous_ids, rngs, *rest)
 
     monkeypatch.setattr(Sampling, "choose", recording)
     return seen

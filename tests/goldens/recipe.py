@@ -53,6 +53,52 @@ BEAMS = [  # 13, 23, 47 and 50 are ids that the untied tiny model likes, so that
 BEAMS_PROCESSED, BEAMS_PENALTY, BEAMS_BANNED = BeamSetting(3, 1.0, False, (23,)), 1.3, [13, 50]
 
 
+class Decoding(NamedTuple):
+    """One way to decode: what `transformers` calls it, what it is called here, and how many beams."""
+
+    of_transformers: dict
+    ours: dict
+    num_beams: int = 1
+    stop_ids: tuple = ()
+
+
+# ids that the untied tiny model likes, so that each setting changes something
+BIASES = {(3,): 2.5, (7,): -1.5, (5, 6): 4.0, (9, 2, 11): float("-inf"), (2, 4): 1.25, (6, 7, 8): 3.0}
+BANNED_WORDS = [(4,), (7, 3), (9, 2, 1), (2, 20), (6, 7, 8)]
+DECODING_NEW = 16
+DECODINGS = {
+    "ngram2": Decoding({"no_repeat_ngram_size": 2}, {"no_repeat_ngram_size": 2}),
+    "ngram1": Decoding({"no_repeat_ngram_size": 1}, {"no_repeat_ngram_size": 1}),
+    "bias": Decoding({"sequence_bias": {(13,): -3.0, (50, 23): 6.0}}, {"logit_bias": {13: -3.0, (50, 23): 6.0}}),
+    "words": Decoding({"bad_words_ids": [[13], [50, 50], [23, 47]]}, {"banned_words": [[13], [50, 50], [23, 47]]}),
+    "least": Decoding({"min_new_tokens": 9}, {"min_new_tokens": 9}, stop_ids=(13, 23, 47, 50)),
+    "all": Decoding(
+        {"sequence_bias": {(13,): -3.0, (50, 23): 6.0}, "repetition_penalty": 1.3, "no_repeat_ngram_size": 3,
+         "bad_words_ids": [[23, 47]], "min_new_tokens": 5, "suppress_tokens": [1, 2]},
+        {"logit_bias": {13: -3.0, (50, 23): 6.0}, "repetition_penalty": 1.3, "no_repeat_ngram_size": 3,
+         "banned_words": [[23, 47]], "min_new_tokens": 5, "banned_ids": [1, 2]},
+        stop_ids=(50,),
+    ),
+}  # fmt: skip
+DECODINGS |= {f"{name}, beams": DECODINGS[name]._replace(num_beams=3) for name in ("ngram2", "words", "least", "all")}
+DECODINGS |= {
+    f"never {penalty} {stop} {n}": Decoding(
+        {"early_stopping": "never", "length_penalty": penalty}, {"early_stopping": "never", "length_penalty": penalty},
+        n, stop,
+    )
+    for stop in ((13,), (23, 50)) for n in (2, 4) for penalty in (-1.0, 0.0, 1.0, 2.0)
+}  # fmt: skip
+
+# a vocabulary of all bytes, six longer pieces, and the end of text
+GUIDED_MERGES = [("a", "b"), ("ab", "c"), ("1", "2"), ("12", "3"), ("Ã", "©"), ("-", "-")]  # Ã© is how "é" is spelled
+GUIDED_PIECES = [bytes([b]) for b in range(256)] + [b"ab", b"abc", b"12", b"123", "é".encode(), b"--", b""]
+GUIDED = Sizes(n_vocab=263, n_ctx=32, n_embd=32, n_layer=2, n_head=4, tied=False)
+GUIDED_PATTERNS = ["(abc|ab|b)+", "[0-9]{2,4}-+x?", "yes|no|maybe", "(?:é|[à-ÿ]b|c){2,5}", "[^a-z]{3}.*z", "1*2*3*"]
+
+CONTRAST_NEW = 14
+CONTRASTS = [(alpha, k, stop) for alpha in (0.2, 0.6, 0.9) for k in (2, 4, 8) for stop in ((), (13, 50))]
+
+
 def shapes(sizes):
     """Name -> shape of every weight, in forward order; an untied output layer comes last."""
     n, n_hidden = sizes.n_embd, sizes.n_inner or 4 * sizes.n_embd

@@ -3,8 +3,8 @@
     python weights/stories/measure.py [MODEL] [TEXT]
 
 Enter: a model's name or directory ("stories" if none is given), or a text of stories to measure beside it, those that
-training holds out. Leave: a line for each share. The stories begin with "Once upon a time"; temperature 0.8, top-p
-0.95, up to 200 new tokens, seed 0: the same 100 each time.
+training holds out. Leave: a line for each share. The stories begin with "Once upon a time"; sampled as the model's
+generation_config.json says, up to 200 new tokens, seed 0: the same 100 each time.
 """
 
 import re
@@ -15,7 +15,7 @@ from nanogpt_np import GPT
 from nanogpt_np.training.data import read_documents, split_held_out
 
 PROMPT, N_STORIES, MOST = "Once upon a time", 100, 200
-HOW = {"temperature": 0.8, "top_p": 0.95, "seed": 0}  # what the command line takes where nothing is said
+HOW = {"seed": 0}  # and for the rest what the model's generation_config.json says
 LONG = 4  # words: of shorter sentences ("She was happy.") a good story may well hold two
 
 
