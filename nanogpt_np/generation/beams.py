@@ -185,8 +185,6 @@ def step(running, finished, log_probs, stop_ids, length, max_new, how, words=())
     going_on, first_row = [], 0
     for p, beams in enumerate(running):
         rows = log_probs[first_row : first_row + len(beams)]
-        if words:
-            rows = forcing.hold_back(rows, beams, stop_ids, words)
         candidates = extend(beams, rows, max(2, 1 + len(stop_ids)) * how.num_beams, first_row)
         if words:
             candidates += push(beams, rows, first_row, words, {beam.ids for beam in candidates})

@@ -7,8 +7,6 @@ which of all are kept: of each bank, the beams that have said equally much of th
 
 from itertools import groupby
 
-import numpy as np
-
 
 def said_of(ids, words):
     """How many ids of each word were said, the most that one way of writing it has when it is whole.
@@ -38,15 +36,6 @@ def next_ids(ids, words):
         if said < max(map(len, forms)):
             found |= {form[_said_of_one(ids, form, 0)] for form in forms}
     return found
-
-
-def hold_back(log_probs, beams, stop_ids, words):  # [n_beams, n_vocab] -> the same
-    """-inf for the stop ids of every beam that has not said all words."""
-    log_probs = log_probs.copy()
-    for row, beam in zip(log_probs, beams, strict=True):
-        if not is_whole(beam.ids, words):
-            row[list(stop_ids)] = -np.inf
-    return log_probs
 
 
 def allot(candidates, n, words):

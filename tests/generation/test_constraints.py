@@ -93,6 +93,12 @@ def test_a_pattern_with_too_many_states_ends_in_an_error():
 # ---------------------------------------------------------------- tokens
 
 
+def test_a_special_token_is_no_text(tokenizer):
+    """<|endoftext|> may end a match, but not spell one."""
+    guide = guide_of((), "[<|>a-z]*", tokenizer, 300, frozenset())
+    assert guide.allowed(0)[tokenizer.encode("<")[0]] and not guide.allowed(0)[tokenizer.eos_id]
+
+
 def test_what_a_guide_allows_is_what_regex_allows(tokenizer):
     for pattern in ("(the|that) [a-z]+", "月|[^a-z]{2}", "床前明月光?"):
         guide, whole = guide_of((), pattern, tokenizer, 302, frozenset({299})), regex.compile(pattern)

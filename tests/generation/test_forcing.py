@@ -73,6 +73,8 @@ def test_the_banks():
     assert forcing.next_ids([7, 1], words) == {2, 5, 9} and forcing.next_ids([1, 2, 9], words) == set()
     made = [Beam((1, 2), -9.0, 0), Beam((7, 7), -1.0, 0), Beam((7, 8), -2.0, 0), Beam((7, 1), -3.0, 0)]
     assert [beam.ids for beam in forcing.allot(made, 3, words)] == [(7, 7), (7, 1), (1, 2)]
+    made = [Beam((1, 2), -1.0, 0), Beam((2, 1, 2), -2.0, 0), Beam((7, 7), -9.0, 0)]  # the best of each bank comes first
+    assert [beam.ids for beam in forcing.allot(made, 2, words)] == [(1, 2), (7, 7)]
 
 
 def test_what_cannot_be(minuscule, make_gpt):

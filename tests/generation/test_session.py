@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nanogpt_np import GPT, InputError, model
+from nanogpt_np.generation import decoding
 from nanogpt_np.generation.chat import in_view
 from nanogpt_np.generation.session import Kept, common
 
@@ -84,6 +85,30 @@ def test_who_is_interrupted_goes_on_right(gpt, monkeypatch):
     pieces = session.stream([1, 2, 3], 6, temperature=0)
     next(pieces)
     assert session.generate([1, 2, 3, 4], 4, temperature=0) == gpt.generate([1, 2, 3, 4], 4, temperature=0)
+
+
+def test_who_is_interrupted_between_two_pieces_of_a_prompt(gpt, monkeypatch):
+    monkeypatch.setattr(decoding, "PIECE", 2)
+    session = gpt.session()
+    session.generate([1, 2, 3, 4, 5, 6, 7, 8], 1, temperature=0)
+    trunk, passes = model.trunk, []
+
+    def interrupted(*args, **more):
+        passes.append(1)
+        if len(passes) == 3:
+            raise KeyboardInterrupt
+        return trunk(*args, **more)
+
+    monkeypatch.setattr(model, "trunk", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        session.generate([9, 9, 9, 9, 9, 9, 9, 9], 1, temperature=0)
+    monkeypatch.setattr(model, "trunk", trunk)
+    assert session.n_kept == 4  # two pieces of the new prompt, none of the old one
+    prompt = [1, 2, 3, 4, 5, 6]
+    np.testing.assert_allclose(
+        session.complete(prompt, 1, temperature=0)[0].log_probs, gpt.complete(prompt, 1, temperature=0)[0].log_probs,
+        rtol=0, atol=1e-10,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("ops", ["numba", "int8"])
