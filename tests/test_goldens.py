@@ -43,7 +43,7 @@ def test_stored_weights_are_what_the_recipe_draws():
 
 
 def test_golden_files_are_small():
-    assert sum(path.stat().st_size for path in measure.HERE.glob("*.npz")) < 1_500_000
+    assert sum(path.stat().st_size for path in measure.HERE.glob("*.npz")) < 2_000_000
 
 
 def test_every_named_activation_has_its_golden():
