@@ -104,6 +104,8 @@ def said(words, brought):
             os.chdir(folder)
             for file in getattr(args, "data", None) or ():
                 Path(file).write_text(TEXT, encoding="utf-8")
+            if getattr(args, "file", None):
+                Path(args.file).write_text("The cat sat\nA dog\n", encoding="utf-8")
             return main(list(words)), out.getvalue()
         finally:
             os.chdir(here)
