@@ -116,8 +116,9 @@ class GPTConfig:
                 got = shown(raw[name])
                 raise InputError(f"config: expected {name} = {wanted!r}, got {got}; that variant is not supported")
         fields = {ours: raw[theirs] for ours, theirs in _FIELDS.items() if raw.get(theirs) is not None}
-        if fields.get("activation") == "gelu_pytorch_tanh":
-            fields["activation"] = "gelu_new"  # the same formula, as PyTorch computes it in one call
+        activation = fields.get("activation")
+        if isinstance(activation, str):
+            fields["activation"] = _SAME.get(activation, activation)
         if "n_positions" not in raw and "n_ctx" in raw:
             fields["n_ctx"] = raw["n_ctx"]
         config = cls(
@@ -162,11 +163,17 @@ _FIELDS = {
     "tie_word_embeddings": "tie_word_embeddings",
 }
 
-# switches of GPT2Config that would change the arithmetic; only these values are GPT-2
+# other names of `transformers` for the same two formulas, computed in another order or in one call
+_SAME = {
+    **dict.fromkeys(("gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"), "gelu_new"),
+    "gelu_python": "gelu",
+}
+
+# switches of GPT2Config that would change the arithmetic; only these values are GPT-2. `reorder_and_upcast_attn` is
+# none of them: it asks for scores in float32, in which they are computed here anyway
 _FIXED = {
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
-    "reorder_and_upcast_attn": False,
     "add_cross_attention": False,
 }
 

@@ -21,10 +21,10 @@ from .errors import InputError, check_choice, check_kind, check_truth, check_who
 from .generation import defaults as settings
 from .generation.writer import Writer
 from .kv_cache import KVCache
-from .storage import checkpoint, registry
+from .storage import checkpoint, formats, registry
 from .tokenizer.bpe import Tokenizer
 
-OPS = ("auto", "numpy", "numba", "int8")
+OPS = ("auto", "numpy", "numba", "int8", "int4")
 # what the forward pass calls: a module without one of them does no arithmetic
 NEEDED = (
     "embedding", "layer_norm", "linear", "split_heads", "causal_mask", "attention_probs", "attention_mix",
@@ -48,37 +48,40 @@ class GPT(Writer):
         self.defaults = settings.checked(defaults)
         self.config, self.tokenizer = config, tokenizer
         self.ops = find_ops(ops, P.count(params))
-        self.params = self.ops.quantize(params, config) if _is_int8(self.ops) else params
+        self.params = self.ops.quantize(params, config) if _is_rounded(self.ops) else params
         self._trained_with = checkpoint.own_ops(self.ops)
 
     @classmethod
     def from_pretrained(
         cls, name_or_directory: str | os.PathLike[str], ops: str | ModuleType = "auto", copy: bool = False
     ) -> GPT:
-        """Open a registered model ("stories", "poems", "gpt2", …) or any directory in the layout of `transformers`.
+        """Open a registered model ("stories", "gpt2", …), any directory in the layout of `transformers`, or one file.
 
-        `ops`: "numpy", "numba" (compiled), "int8" (compiled, weights in a quarter of the bytes, for generating only),
-        "auto" (see choose_ops), or a module with the functions of nanogpt_np.ops. FileError says where files were
-        looked for. Warns where the model was trained with such a module of somebody's own, and this is not it.
+        The file is GGUF (llama.cpp's gpt2; weights of fewer than 16 bits need the library gguf) or llm.c's .bin.
+
+        `ops`: "numpy", "numba" (compiled), "int8" or "int4" (compiled, weights in a quarter or a seventh of the bytes,
+        for generating only), "auto" (see choose_ops), or a module with the functions of nanogpt_np.ops. FileError says
+        where files were looked for. Warns where the model was trained with such a module of somebody's own, and this
+        is not it.
         `copy`: weights are read into memory of their own, for files that others may overwrite while the model runs;
         else they may be mapped, and a file that is cut short under a running process ends it.
         """
         check_truth("copy", copy)
         is_auto = isinstance(ops, str) and ops == "auto"
         twin = numpy_ops if is_auto else find_ops(ops)  # a wrong name is said before anything is looked for
-        directory = registry.resolve(files.as_path(name_or_directory, "name_or_directory"))
+        place = registry.resolve(files.as_path(name_or_directory, "name_or_directory"))
         if is_auto:
-            twin, _ = choose_ops(P.size(checkpoint.read_config(directory)))
+            twin, _ = choose_ops(P.size(formats.read_config(place)))
         keep = getattr(twin, "keep_one", None)  # one matrix at a time: never all of them twice
-        config, params, tokenizer = checkpoint.load(directory, keep=keep, copy=copy)
-        trained = checkpoint.trained_with(directory)
+        config, params, tokenizer = formats.load(place, keep=keep, copy=copy)
+        trained = formats.trained_with(place)
         if trained not in (None, checkpoint.own_ops(twin)):
             warnings.warn(
-                f"{directory}: trained with the ops of the module {printable(trained)}, opened with {twin.__name__}, "
+                f"{place}: trained with the ops of the module {printable(trained)}, opened with {twin.__name__}, "
                 "which may compute something else; give that module as ops",
                 stacklevel=2,
             )
-        config, own = _of_the_model(directory, config)
+        config, own = _of_the_model(place, config)
         gpt = cls(config, params, tokenizer, twin, own)
         gpt._trained_with = trained or gpt._trained_with  # what the next save() says of these weights
         return gpt
@@ -137,8 +140,8 @@ class GPT(Writer):
 
         `dtype`: "float32" or "float16".
         """
-        if _is_int8(self.ops):
-            raise InputError("save: expected float weights, got int8; open the model with ops='numpy' and save that")
+        if _is_rounded(self.ops):
+            raise InputError("save: expected float weights, got int8 or int4; open the model with ops='numpy' for that")
         check_choice("dtype", dtype, ("float32", "float16"))
         directory = files.as_path(directory, "directory")
         eos_ids = [] if self.config.eos_id is None else [self.config.eos_id, *self.config.more_eos_ids]
@@ -191,7 +194,7 @@ def find_ops(ops: str | ModuleType, n_parameters: int = 0) -> Any:
         return ops
     if ops not in OPS:
         raise _unknown_ops(shown(ops))
-    if ops in ("numba", "int8"):
+    if ops in ("numba", "int8", "int4"):
         from .kernels.compile import load_kept
 
         twin = _import_kernels(ops)
@@ -224,12 +227,16 @@ def _import_kernels(ops: str) -> ModuleType:
         from . import quantized
 
         return quantized
+    if ops == "int4":
+        from .quantized import int4
+
+        return int4
     from . import kernels
 
     return kernels
 
 
-def _is_int8(ops: Any) -> bool:
+def _is_rounded(ops: Any) -> bool:
     return hasattr(ops, "quantize")
 
 

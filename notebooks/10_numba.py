@@ -35,6 +35,8 @@ from nanogpt_np.kernels.compile import FAST, n_threads
 from nanogpt_np.kernels.vectors import multiply_tile
 from nanogpt_np.kernels.writer import TILE_COLUMNS, TILE_ROWS
 from nanogpt_np.lens import style
+from nanogpt_np.quantized import Int8Matrix
+from nanogpt_np.quantized.vectors import RECIPE
 
 gpt = GPT.from_pretrained("stories", ops="numpy")
 ids = gpt.tokenizer.encode(Path("texts/shakespeare.txt").read_text(encoding="utf-8")[:2000])[:128]
@@ -67,10 +69,10 @@ CORE = WALL if os.name == "nt" else time.thread_time  # stands still while anoth
 ladder = {}  # a rung's name -> billions of operations per second
 
 
-def climb(name, function, rows, clock=CORE):  # check a rung on some rows, then time it
+def climb(name, function, rows, clock=CORE, close=1e-4):  # check a rung on some rows, then time it
     out = np.full((rows, n_out), np.nan, np.float32)
     function(x[:rows], weight, out)
-    assert np.abs(out - right[:rows]).max() < 1e-4 * np.abs(right).max()
+    assert np.abs(out - right[:rows]).max() < close * np.abs(right).max()
     (seconds,) = fastest(0.3, clock, lambda: function(x[:rows], weight, out))
     ladder[name] = 2 * rows * n_in * n_out / seconds / 1e9
     print(f"{name}: measured {ladder[name]:.3g} billion operations per second")
@@ -341,7 +343,8 @@ climb("tiles in registers", lambda x, weight, out: columns_in_registers(x, weigh
 # %% [markdown]
 # ## Rung 8: all cores
 #
-# `prange` shares the turns of a loop among the cores. It does not ask whether they may run at the same time; that is our promise. Here each turn writes columns
+# `prange` shares the turns of a loop among the cores. (The package asks the same pool of threads by a few lines of its own, `kernels/cores.py`, which compile
+# in half the time.) It does not ask whether they may run at the same time; that is our promise. Here each turn writes columns
 # of its own, so it is kept. (Had two turns added to the same `out[i, j]`, sums would be lost, now and then, without a word.)
 
 # %%
@@ -359,6 +362,26 @@ began = WALL()
 on_all_cores(x, weight, np.empty_like(right))
 print(f"measured: {N_PARTS} cores, {WALL() - began:.1f} s to compile")
 climb("… on all cores", on_all_cores, rows=128, clock=WALL)
+
+# %% [markdown]
+# ## Rung 9: vectors of smaller numbers
+#
+# A register that holds 8 numbers of four bytes holds 32 of one, and CPUs have instructions that multiply such bytes and add up their products. Numba's loops do
+# not find them. The package names them, one recipe for each kind of CPU, and beside those plain loops that give the same bits (`quantized/vectors.py`). But this
+# is no longer the same product: both sides are rounded to 255 steps first. Notebook 11 is about what that costs; here it may cost up to two parts in a hundred.
+
+# %%
+small = Int8Matrix(weight)
+
+
+def in_bytes(x, weight, out):
+    out[...] = small.multiply(x)
+
+
+print(f"measured for this CPU: {RECIPE.instruction or 'plain loops'}")
+with contextlib.redirect_stderr(io.StringIO()):
+    in_bytes(x, weight, np.empty_like(right))
+climb("int8, on all cores", in_bytes, rows=128, clock=WALL, close=0.02)
 
 # %% [markdown]
 # ## The top: BLAS, and the machine
@@ -383,7 +406,7 @@ peak = 2 * 256 * TILE_ROWS * TILE_COLUMNS * 1000 / seconds / 1e9
 print(f"the tile alone: measured {peak:.3g} billion per second, the most that one core can do")
 
 # %%
-figure = style.figure(9, 4.2, "The same sum, rung by rung", "c_fc of block 3 of stories for 128 tokens, float32",
+figure = style.figure(9, 4.2, "The same sum, rung by rung", "c_fc of block 3 of stories for 128 tokens, float32 but for int8",
                       "measured; one core, where nothing else is said")  # fmt: skip
 axes = figure.subplots()
 names, rates = list(ladder), list(ladder.values())
@@ -486,7 +509,7 @@ some = np.ascontiguousarray(big[:64]).reshape(-1)
 out, expected = np.empty_like(some), ops.gelu_new(some)
 rungs = {"NumPy": lambda x, out: ops.gelu_new(x)}
 rungs |= {f.__name__: njit(fastmath=FAST, error_model="numpy")(f) for f in (gelu_naive, gelu_exp, gelu_float32)}
-rungs["gelu_new_row"] = kernel_math.gelu_new_row  # the package's
+rungs["gelu_new_row"] = kernel_math.gelu_new_row.for_python  # the package's
 for name, function in list(rungs.items())[1:]:
     function(some, out)
     assert np.allclose(out, expected, rtol=1e-5, atol=1e-6), name
@@ -529,8 +552,8 @@ assert "fpext" in code_of(rungs["gelu_naive"]) and "double" not in code_of(rungs
 # which LLVM can do for a register full of numbers at once. This is the real kernel, down to the last line:
 
 # %%
-print(inspect.getsource(pointwise._gelu_new_small_kernel.function))
-for function in (kernel_math.gelu_new_row, kernel_math.gelu_new_of, kernel_math.exp):
+print(inspect.getsource(pointwise._gelu_new_kernel.function))
+for function in (pointwise._gelu_new_part, kernel_math.gelu_new_row, kernel_math.gelu_new_of, kernel_math.exp):
     print(inspect.getsource(function.py_func))
 
 # %% [markdown]
@@ -554,14 +577,14 @@ for name, error in errors.items():
 # %%
 out, eps = np.empty_like(big), np.float32(1e-5)
 with contextlib.redirect_stderr(io.StringIO()):  # the package says that it compiles, where that takes long
-    pointwise._gelu_new_small_kernel(big[0], out[0])
-    pointwise._layer_norm_small_kernel(big[:1], gain, shift, eps, out[:1])
+    pointwise._gelu_new_kernel(big[0], big[0].size, out[0])
+    pointwise._layer_norm_kernel(big[:1], gain, shift, eps, 1, out[:1])
 runs = {
     "copy": lambda: np.copyto(out, big),
     "gelu_new, NumPy": lambda: ops.gelu_new(big),
-    "gelu_new, fused": lambda: pointwise._gelu_new_small_kernel(big.reshape(-1), out.reshape(-1)),
+    "gelu_new, fused": lambda: pointwise._gelu_new_kernel(big.reshape(-1), big.size, out.reshape(-1)),
     "layer_norm, NumPy": lambda: ops.layer_norm(big, gain, shift),
-    "layer_norm, fused": lambda: pointwise._layer_norm_small_kernel(big, gain, shift, eps, out),
+    "layer_norm, fused": lambda: pointwise._layer_norm_kernel(big, gain, shift, eps, len(big), out),
 }
 costs = dict(zip(runs, fastest(1.0, CORE, *runs.values()), strict=True))
 assert np.allclose(out, ops.layer_norm(big, gain, shift), atol=1e-5)
@@ -647,16 +670,14 @@ ours, all_of_them = fastest(0.2, CORE, lambda: in_any_order(tenths), lambda: eve
 print(f"all flags: measured {ours / all_of_them:.2f} times as fast as reassoc alone")
 
 # %% [markdown]
-# * *"More threads are faster."* Waking a thread takes time, too. The package's GELU exists twice, for one core and for all. We run both on more and more
-#   numbers:
+# * *"More threads are faster."* Waking a thread takes time, too. The package's GELU is told how many numbers make a part: all of them, and the part stays on
+#   this core, or as many as each core gets. We run both on more and more numbers:
 
 # %%
-with contextlib.redirect_stderr(io.StringIO()):
-    pointwise._gelu_new_kernel.compile()
 for n in (64, 1024, 1 << 14, 1 << 18, 1 << 22):
     numbers, out = big.reshape(-1)[:n], np.empty(n, np.float32)
     one_core, all_cores = fastest(
-        0.1, WALL, partial(pointwise._gelu_new_small_kernel, numbers, out),
+        0.1, WALL, partial(pointwise._gelu_new_kernel, numbers, n, out),
         partial(pointwise._gelu_new_kernel, numbers, -(-n // N_PARTS), out),
     )  # fmt: skip
     print(f"{n:9,} numbers: measured {1e6 * one_core:8.1f} µs by one core, {1e6 * all_cores:8.1f} µs by all")

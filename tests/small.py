@@ -11,6 +11,7 @@ import numpy as np
 from nanogpt_np import params as P
 from nanogpt_np.config import GPTConfig
 
+CLOSE = 3e-5  # steps of int8: a factor, a product and a sum, each rounded: 127 * 3 * 2**-24 is 2.3e-5
 CONFIG = GPTConfig(n_vocab=31, n_ctx=16, n_embd=24, n_layer=2, n_head=3)
 
 
@@ -32,6 +33,17 @@ def normal(*shape, seed=0, scale=1.0, dtype=np.float32):
 def padded(n_batch, n_seq):
     """A mask under which the first text begins later than the others."""
     return np.arange(n_seq) >= np.array([[n_seq // 2]] + [[0]] * (n_batch - 1))
+
+
+def rounded(x):
+    """x as int8 with one scale for each row of the last axis -> x again, and by how much each number may differ.
+
+    That is a step where a number of steps lies so near to a half that float32 may round it either way, else nothing.
+    """
+    scales = np.abs(x).max(axis=-1, keepdims=True) / 127
+    steps = x / np.where(scales > 0, scales, 1)
+    either_way = np.abs(steps - np.floor(steps) - 0.5) < CLOSE
+    return np.floor(steps + 0.5) * scales, either_way * scales
 
 
 def public(module):

@@ -159,7 +159,7 @@ def test_ops_by_name_or_module(gpt, tmp_path):
 def test_every_name_of_ops_gives_the_same_logits(gpt):
     expected = gpt([1, 2, 3])
     for name in nanogpt_np.gpt.OPS:
-        if name != "int8":  # which rounds the weights
+        if name not in ("int8", "int4"):  # which round the weights
             # other sums in another order: float32 rounding of logits below 1
             np.testing.assert_allclose(GPT(CONFIG, gpt.params, ops=name)([1, 2, 3]), expected, atol=1e-5)
 

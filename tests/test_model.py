@@ -126,7 +126,7 @@ def test_acts_are_named_and_follow_from_one_another():
     assert model.forward(ids, params, CONFIG, ops)[1] is None
 
 
-@pytest.mark.parametrize("twin", ["ops", "kernels", "quantized"])
+@pytest.mark.parametrize("twin", ["ops", "kernels", "quantized", "quantized.int4"])
 @pytest.mark.parametrize("n_before", [0, 3])
 def test_scores_are_what_probs_were_made_of(n_before, twin):
     twin = ops if twin == "ops" else pytest.importorskip(f"nanogpt_np.{twin}")

@@ -94,24 +94,26 @@ def test_numbers_of_the_shipped_model():
 
 def test_numbers_that_were_measured_are_those_of_the_page():
     page = one_line((ROOT / "docs" / "performance.md").read_text(encoding="utf-8"))
-    share = share_of_int8()
-    assert f"on the 304 stories that it has not seen changes by {share} % in int8" in page
+    int8, int4 = shares_of_small_weights()
+    assert f"on the 304 stories that it has not seen changes by {int8} % in int8" in page
+    assert f"{int4} % (int8: {int8} %)" in page
     ((numpy, numba, int8),) = re.findall(r"with AVX2 alone (\d+), (\d+) and (\d+)\)", one_line(README))
-    table = page.partition("AVX2 alone")[2].partition("##")[0]
+    table = page.partition("AVX2 alone")[2].partition("Round by round")[0]  # the first table there
     rows = dict(re.findall(r"\| ours, `(\w+)` \| ([\d.]+)", table))
     assert [round(float(rows[name])) for name in ("numpy", "numba", "int8")] == [int(numpy), int(numba), int(int8)]
 
 
-def share_of_int8():
-    (share,) = re.findall(r"the loss of \*stories\* on text it has not seen changes by ([+-][\d.]+) %", README)
-    return share
+def shares_of_small_weights():
+    """What is said that int8 and int4 cost, in percent."""
+    said = r"on text it has not seen changes by ([+-][\d.]+) % in int8, by ([+-][\d.]+) % in int4"
+    return re.findall(said, one_line(README))[0]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not STORIES.exists(), reason=f"needs the stories, {STORIES}")
-def test_what_int8_costs_is_what_is_said():
-    before, after = (Loss(engine, {"data": str(STORIES)}).run({})["loss"] for engine in ("numba", "int8"))
-    assert f"{after / before - 1:+.2%}" == f"{share_of_int8()}%"
+def test_what_int8_and_int4_cost_is_what_is_said():
+    before, *after = (Loss(engine, {"data": str(STORIES)}).run({})["loss"] for engine in ("numba", "int8", "int4"))
+    assert [f"{loss / before - 1:+.2%}" for loss in after] == [f"{share}%" for share in shares_of_small_weights()]
 
 
 def test_the_picture_is_of_the_model_that_ships(tmp_path):

@@ -10,7 +10,7 @@ from .. import params as P
 from .report import Row, summary
 from .workers import WorkerError
 
-BYTES = {"Q8_0": 34 / 32, "int8": 1, "Q4_0": 18 / 32}  # per weight, of those whose names say so
+BYTES = {"Q8_0": 34 / 32, "int8": 1, "Q4_0": 18 / 32, "int4": 18 / 32}  # per weight, of those whose names say so
 NEAR = 0.05  # ggml's GELU, a table of half-precision numbers, ends up to 0.02 from our best; halves in attention 0.18
 LOSS_TOLERANCE = 1e-3  # relative; float32 sums in another order differ by 1e-6, a wrong step by far more
 
@@ -28,12 +28,9 @@ def make_rows(runs, value, ours):
     return rows
 
 
-def bytes_per_weight(engine):
-    """What an engine reads per weight, by its name; of the small kinds of llama.cpp with the scale of each 32.
-
-    Elsewhere scales and biases are not counted: bytes_per_weight("ctranslate2 int8") -> 1
-    """
-    return next((n_bytes for kind, n_bytes in BYTES.items() if kind in engine), 4)
+def kind_of(engine):
+    """The kind of an engine's weights, by its name: kind_of("ctranslate2 int8") -> "int8"."""
+    return next((kind for kind in BYTES if kind in engine), "float32")
 
 
 def comparable(rows):
@@ -53,7 +50,7 @@ def check_ids(rows, runs, judge=None):
         rounds = [texts_of(answer) for answer in runs[row.engine].answers]
         same, of = min(n_same(expected, texts) for texts in rounds), sum(map(len, expected))
         others = [(i, tuple(ids)) for texts in rounds for i, ids in enumerate(texts) if ids != expected[i]]
-        if bytes_per_weight(row.engine) < 4:
+        if kind_of(row.engine) != "float32":
             first = "the first " if len(expected) == 1 else ""
             row.note = f"says {first}{same:,} of {of:,} ids as float32 does; random weights, so no measure"
         elif others:
@@ -108,7 +105,7 @@ def check_equal(rows, runs, key, what):
         expected = runs[reference.engine].answers[0][key]
         if all(answer[key] == expected for answer in runs[row.engine].answers):
             continue
-        if bytes_per_weight(row.engine) < 4:
+        if kind_of(row.engine) != "float32":
             row.note = f"not the same {what} as {reference.engine}"
         else:
             reject(row, f"not the same {what} as {reference.engine}")
@@ -126,6 +123,12 @@ def weight_count(config):
     return sum(math.prod(shape) for name, shape in shapes.items() if name != "wpe.weight") - n_looked_up
 
 
+def bytes_per_token(kind, config):
+    """What a token has to read of weights of some kind; the one matrix that our int4 leaves in int8 is wte."""
+    n_vocabulary = config.n_vocab * config.n_embd if kind == "int4" else 0
+    return BYTES.get(kind, 4) * (weight_count(config) - n_vocabulary) + BYTES["int8"] * n_vocabulary
+
+
 def add_limits(rows, bandwidth, config):
     """Say what share of the memory's speed each row reached, round by round, as the median; -> rows, and the limits.
 
@@ -136,13 +139,14 @@ def add_limits(rows, bandwidth, config):
         return rows
     rates = read_rates(bandwidth)
     limits = []
-    for kind, n_bytes in (("float32", 4), *BYTES.items()):
-        here = [row for row in rows if bytes_per_weight(row.engine) == n_bytes and row.values]
+    for kind in ("float32", *BYTES):
+        here = [row for row in rows if kind_of(row.engine) == kind and row.values]
         if not here:
             continue
-        limit = Row(f"limit of {kind}", "limit", [rate / (n_bytes * weight_count(config)) for rate in rates])
+        n_bytes = bytes_per_token(kind, config)
+        limit = Row(f"limit of {kind}", "limit", [rate / n_bytes for rate in rates])
         for row in here:
-            shares = shares_in_turn(row.engine, bandwidth, n_bytes * weight_count(config))
+            shares = shares_in_turn(row.engine, bandwidth, n_bytes)
             shares = shares or [value / most for value, most in zip(row.values, limit.values, strict=False)]
             row.of_limit = summary(shares)["median"]
         limits.append(limit)

@@ -84,13 +84,15 @@ def speculate(bench):
     return Table("speculate", setting, "tokens/s", True, rows)
 
 
-def loss_of_int8(bench):
-    """Words about what int8 costs in loss, of the stories model on what it has not seen of --data."""
+def loss_of_small_weights(bench):
+    """Words about what int8 and int4 cost in loss, of the stories model on what it has not seen of --data."""
     if bench.options.data is None:
-        return ["loss of int8: not measured; name a text with --data"]
+        return ["loss of int8 and int4: not measured; name a text with --data"]
     settings = bench.settings(bench.folder, data=bench.options.data)
-    runs = bench.race("loss", "loss", ["numba", "int8"], settings, [{}], n_warm=0)
+    runs = bench.race("loss", "loss", ["numba", "int8", "int4"], settings, [{}], n_warm=0)
     if any(run.error for run in runs.values()):
-        return [f"loss of int8: not measured, {run.error}" for run in runs.values() if run.error]
-    before, after = (run.answers[0]["loss"] for run in runs.values())
-    return [f"loss of the stories model: {before:.4f} in float32, {after:.4f} in int8, {after / before - 1:+.3%}"]
+        return [f"loss of int8 and int4: not measured, {run.error}" for run in runs.values() if run.error]
+    before, *after = (run.answers[0]["loss"] for run in runs.values())
+    losses = zip(list(runs)[1:], after, strict=True)
+    costs = (f"{loss:.4f} in {name}, {loss / before - 1:+.3%}" for name, loss in losses)
+    return [f"loss of the stories model: {before:.4f} in float32, {', '.join(costs)}"]

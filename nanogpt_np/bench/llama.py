@@ -1,27 +1,15 @@
 """llama.cpp, through the library xllamacpp: the GGUF file that it reads, and the engine.
 
-Enter: the settings of a worker, with "gguf", the file's path. Leave: that file; ids and seconds.
-llama.cpp multiplies by rows, so that linear weights are stored as [n_out, n_in]. Next: bench/peers.py.
+Enter: the settings of a worker, with "gguf", the file's path. Leave: that file; ids and seconds. Next: bench/large.py.
 """
 
 import http.client
 import json
 import re
 from importlib.metadata import version
-from pathlib import Path
 
-import numpy as np
-
-from .. import files
-from .. import params as P
 from ..storage import checkpoint
-
-NAMES = {  # ours, and llama.cpp's
-    "wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm", "lm_head": "output",
-    "ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output",
-    "ln_2": "ffn_norm", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
-}  # fmt: skip
-NORMAL, CONTROL = 1, 3  # kinds of tokens
+from ..storage.gguf import save_gguf
 
 # what a user of xllamacpp would write, for the time from command to first token
 START_SCRIPT = """
@@ -42,7 +30,7 @@ print(prompt + said["choices"][0]["text"])
 
 
 class GGUFMaker:
-    """Writes a model as GGUF, as llama.cpp's own converter does for its names, shapes and float32 parts."""
+    """Writes a model as GGUF."""
 
     about = "gguf.GGUFWriter"
 
@@ -51,79 +39,8 @@ class GGUFMaker:
 
     def run(self, request):
         """{} -> {}"""
-        config, params, _ = checkpoint.load(self.directory)
-        with files.replacing(Path(self.path)) as part:
-            write_gguf(part, self.kind, config, params, *read_vocabulary(self.directory))
+        save_gguf(self.path, *checkpoint.load(self.directory), self.kind)
         return {}
-
-
-def read_vocabulary(directory):
-    """-> all tokens in the order of their ids, and the merges, both as the model's folder spells them."""
-    vocabulary, merges = (Path(directory) / name for name in checkpoint.VOCABULARY)
-    ids = files.read_json(vocabulary)
-    lines = files.read_text(merges).splitlines()
-    return sorted(ids, key=ids.get), [line for line in lines if line and not line.startswith("#version")]
-
-
-def write_gguf(path, kind, config, params, tokens, merges):
-    """`kind`: F32, Q8_0 or Q4_0, of every matrix but the positions, which llama.cpp's converter leaves in float32.
-
-    Without a matrix of its own, the output is token_embd, and so of that kind too; llama-quantize, where it makes Q4_0,
-    leaves that one in Q6_K, which the library gguf cannot write: more bytes per token than here.
-    """
-    import gguf
-
-    writer = gguf.GGUFWriter(path, "gpt2")
-    add_shape(writer, config)
-    add_vocabulary(writer, config, tokens, merges)
-    for name, array in P.walk(params):
-        theirs = gguf_name(name)
-        array = np.ascontiguousarray(array.T if is_linear(name) else array, np.float32)
-        if kind == "F32" or array.ndim == 1 or name == "wpe.weight":
-            writer.add_tensor(theirs, array)
-        else:
-            of_kind = gguf.GGMLQuantizationType[kind]
-            writer.add_tensor(theirs, gguf.quants.quantize(array, of_kind), raw_dtype=of_kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def gguf_name(name):
-    """gguf_name("h.3.attn.c_proj.weight") -> "blk.3.attn_output.weight" """
-    place, leaf = name.rsplit(".", 1)
-    if not place.startswith("h."):
-        return f"{NAMES[place]}.{leaf}"
-    _, block, part = place.split(".", 2)
-    return f"blk.{block}.{NAMES[part]}.{leaf}"
-
-
-def is_linear(name):
-    """Whether an array is stored [n_in, n_out] by us."""
-    return name.startswith("h.") and name.endswith(".weight") and ".ln_" not in name
-
-
-def add_shape(writer, config):
-    """The keys gpt2.context_length, …"""
-    writer.add_context_length(config.n_ctx)
-    writer.add_block_count(config.n_layer)
-    writer.add_embedding_length(config.n_embd)
-    writer.add_feed_forward_length(config.n_hidden)
-    writer.add_head_count(config.n_head)
-    writer.add_layer_norm_eps(config.layer_norm_eps)
-
-
-def add_vocabulary(writer, config, tokens, merges):
-    """The keys tokenizer.ggml.…; no id is put before a prompt, as with us."""
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([CONTROL if i == config.eos_id else NORMAL for i in range(len(tokens))])
-    writer.add_token_merges(merges)
-    writer.add_bos_token_id(config.eos_id)
-    writer.add_eos_token_id(config.eos_id)
-    writer.add_add_bos_token(False)
 
 
 # ---------------------------------------------------------------- the engine
@@ -177,11 +94,13 @@ class Llama:
         return {"texts": [one["tokens"] for one in said], "seconds": [slowest / 1e3]}
 
     def _complete(self, prompt, n_new):
-        """Ask the server at its local address: only that way it says ids; Server.handle_completions says text."""
-        asked = {
+        return self._ask({
             "prompt": prompt, "n_predict": n_new, "temperature": 0, "ignore_eos": True, "cache_prompt": False,
             "return_tokens": True,
-        }  # fmt: skip
+        })  # fmt: skip
+
+    def _ask(self, asked):
+        """Ask the server at its local address: only that way it says ids; Server.handle_completions says text."""
         connection = http.client.HTTPConnection(self.server.listening_address.removeprefix("http://"))
         connection.request("POST", "/completion", json.dumps(asked), {"Content-Type": "application/json"})
         answer = json.loads(connection.getresponse().read())

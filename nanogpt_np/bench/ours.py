@@ -25,7 +25,7 @@ from ..tokenizer.vocab import read_merges
 from ..training import backward, data, evaluation, loop, optim
 
 ENGINES = [name for name in OPS if name != "auto"]  # the first is the definition
-TRAINERS = [name for name in ENGINES if name != "int8"]
+TRAINERS = [name for name in ENGINES if name not in ("int8", "int4")]
 SIZES = {
     "tiny": GPTConfig(n_vocab=512, n_ctx=64, n_embd=32, n_layer=2, n_head=2, eos_id=511),
     "small": GPTConfig(n_vocab=4096, n_ctx=256, n_embd=256, n_layer=4, n_head=8, eos_id=4095),

@@ -19,6 +19,7 @@ from .. import files
 from ..storage import checkpoint
 from ..tokenizer.bpe import END_OF_TEXT, Tokenizer
 from .ctranslate import CTranslate2, CTranslate2Maker
+from .large import Opened, ShardMaker
 from .llama import GGUFMaker, Llama
 from .ours import (
     BETAS,
@@ -82,6 +83,8 @@ def open_engine(job, engine, settings):
         return (Loss if job == "loss" else Judge)(engine, settings)
     if job == "generate":
         return _generator(engine, settings)
+    if job == "open":
+        return Opened(engine, settings)
     if job == "train":
         return TorchTrainer(settings) if engine == "torch" else OurTrainer(engine, settings)
     return Encoder(engine, settings)
@@ -90,7 +93,9 @@ def open_engine(job, engine, settings):
 def _maker(engine, settings):
     if engine.startswith("llama.cpp"):
         return GGUFMaker(engine, settings)
-    return CTranslate2Maker(engine, settings) if engine.startswith("ctranslate2") else Maker(settings)
+    if engine.startswith("ctranslate2"):
+        return CTranslate2Maker(engine, settings)
+    return (ShardMaker if engine == "shards" else Maker)(settings)
 
 
 def _generator(engine, settings):

@@ -17,8 +17,9 @@ from ..tokenizer.bpe import Tokenizer
 from . import llama
 from .batches import batch
 from .checks import add_limits, check_equal, check_ids, check_losses, describe_bandwidth, make_rows
-from .growth import every, grow, loss_of_int8, speculate
+from .growth import every, grow, loss_of_small_weights, speculate
 from .isa import check_isa
+from .large import fit
 from .ours import ENGINES, SIZES, TRAINERS, describe, prompt
 from .peers import START_SCRIPT
 from .report import Table, format_machine, format_table, to_json
@@ -26,6 +27,7 @@ from .roster import ALL_PEERS, ENCODE_PEERS, GENERATE_PEERS, GGUF_PEERS, START_P
 from .workers import Command, Others, Worker, cpus_allowed, machine, race
 
 SUITES = ("decode", "prefill", "batch", "train", "tokenize", "start", "grow", "speculate")
+NAMED_ONLY = ("large",)  # takes gigabytes of disk
 
 TRAIN_SHAPES = {"tiny": (2, 32), "small": (16, 256), "stories": (16, 256), "gpt2": (4, 256)}  # n_batch, n_seq
 PREFILL = (64, 512)
@@ -39,10 +41,10 @@ START_ABOUT = {
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What to measure. `suites`: some of SUITES, none means all. `size`: a name of SIZES, None the usual ones.
+    """What to measure. `suites`: some of SUITES and NAMED_ONLY, none means all of SUITES.
 
-    `threads`: None means all CPUs allowed. `data`: a text file for tokenize. `isa`: a name of isa.HELD.
-    InputError for what makes no sense.
+    `size`: a name of SIZES, None the usual ones. `threads`: None means all CPUs allowed. `data`: a text file for
+    tokenize. `isa`: a name of isa.HELD. InputError for what makes no sense.
     """
 
     suites: tuple = ()
@@ -60,8 +62,8 @@ class BenchOptions:
                 raise InputError(f"{name}: expected a whole number of at least {least}, got {value}")
         check_isa(self.isa)
         for suite in self.suites:
-            if suite not in SUITES:
-                raise InputError(f"bench: expected some of {', '.join(SUITES)}, got {suite!r}")
+            if suite not in SUITES + NAMED_ONLY:
+                raise InputError(f"bench: expected some of {', '.join(SUITES + NAMED_ONLY)}, got {suite!r}")
         if self.size not in (None, *SIZES):
             raise InputError(f"size: expected one of {', '.join(SIZES)}, got {self.size!r}")
 
@@ -107,6 +109,8 @@ def tables(bench):
         yield from grow(bench)
     if "speculate" in suites:
         yield speculate(bench)
+    if "large" in suites:
+        yield from fit(bench)
 
 
 class Bench:
@@ -178,7 +182,8 @@ def decode(bench):
     check_ids(rows, runs, bench.judge(settings, [request["ids"]]))
     rows = add_limits(rows, bandwidth, config)
     setting = f"{describe(size)}, prompt {n_prompt}, {request['n_new']} new tokens, greedy"
-    return Table("decode", setting, "tokens/s", True, rows, [describe_bandwidth(bandwidth), *loss_of_int8(bench)])
+    notes = [describe_bandwidth(bandwidth), *loss_of_small_weights(bench)]
+    return Table("decode", setting, "tokens/s", True, rows, notes)
 
 
 def prefill(bench):

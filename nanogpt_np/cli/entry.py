@@ -25,7 +25,7 @@ def main(argv=None):
 def parser():
     """The whole command line."""
     from .. import __version__
-    from . import generating, looking, machine, models, tokenizing, training
+    from . import converting, generating, looking, machine, models, tokenizing, training
     from .options import Parser
 
     top = Parser(prog="nanogpt-np", description="GPT-2 in plain NumPy: generate, train, look inside.")
@@ -38,6 +38,8 @@ def parser():
     training.add_eval(commands)
     models.add_models(commands)
     models.add_info(commands)
+    converting.add_convert(commands)
+    models.add_verify(commands)
     looking.add_inspect(commands)
     machine.add_bench(commands)
     machine.add_download(commands)

@@ -10,8 +10,9 @@ def add_bench(commands):
     """`bench` and its options."""
     p = command(commands, "bench", bench, "measure this project beside every other that is installed",
                 "nanogpt-np bench decode --runs 5 --json bench.json")
-    p.add_argument("suites", nargs="*", metavar="decode|prefill|batch|train|tokenize|start|grow|speculate",
-                   help="what to measure (default: all of it, but training only at the smaller shape)")
+    p.add_argument("suites", nargs="*", metavar="decode|prefill|batch|train|tokenize|start|grow|speculate|large",
+                   help="what to measure (default: all of it, but training only at the smaller shape, and large, the "
+                   "shape of GPT-2 1.5B from 6.3 GB of shards, only where it is named)")
     p.add_argument("--size", metavar="NAME", help="the model's shape: gpt2, stories, small, tiny "
                    "(default gpt2; train: small and gpt2; start: the shipped stories and gpt2)")
     p.add_argument("--threads", type=int, metavar="INT", help="for every engine alike (default: all CPUs allowed)")
@@ -48,7 +49,7 @@ def download(args):
 
 def add_warmup(commands):
     """`warmup` and its options."""
-    command(commands, "warmup", warmup, "compile the kernels of --ops numba and int8 now, not at their first use",
+    command(commands, "warmup", warmup, "compile the kernels of --ops numba, int8 and int4 now, not at their first use",
             "nanogpt-np warmup")
 
 
@@ -58,8 +59,8 @@ def warmup(args):
 
     from tqdm import tqdm
 
-    from .. import quantized  # noqa: F401  (importing defines the kernels)
     from ..kernels import compile as kernel_compile
+    from ..quantized import int4  # noqa: F401  (importing defines the kernels)
     from ..tokenizer import compiled  # noqa: F401
 
     began = time.perf_counter()

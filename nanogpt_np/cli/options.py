@@ -73,7 +73,8 @@ def as_typed(error, flags):
 
 def sampling_options(p):
     """The options that generate and chat share."""
-    p.add_argument("--model", default="stories", metavar="NAME", help="a model's name or directory (default stories)")
+    p.add_argument("--model", default="stories", metavar="NAME",
+                   help="a model's name, directory or file (default stories)")
     ops_options(p)
     p.add_argument("--max-new-tokens", type=int, metavar="INT", help="default: up to 200, as far as the context goes")
     p.add_argument("--min-new-tokens", type=int, metavar="INT", help="say no end of text before so many")
@@ -109,7 +110,7 @@ def sampling_options(p):
 def ops_options(p):
     """Who does the arithmetic, where a model is opened."""
     p.add_argument("--ops", default="auto", metavar="NAME",
-                   help="who does the arithmetic: numpy, numba, int8 or auto (default auto)")
+                   help="who does the arithmetic: numpy, numba, int8, int4 or auto (default auto)")
     p.add_argument("--verbose", action="store_true", help="say on standard error who does the arithmetic, and why")
 
 

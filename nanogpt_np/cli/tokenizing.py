@@ -13,7 +13,7 @@ def add_tokenize(commands):
     p = command(commands, "tokenize", tokenize, "show how text becomes ids",
                 'nanogpt-np tokenize "The cat sat." --steps')
     p.add_argument("text", help="the text; - reads it from standard input")
-    p.add_argument("--tokenizer", default="gpt2", metavar="NAME", help="gpt2, a model's name, or a directory")
+    p.add_argument("--tokenizer", default="gpt2", metavar="NAME", help="gpt2, a model's name, a directory or a file")
     p.add_argument("--steps", action="store_true", help="show every merge with its rank")
     p.add_argument("--special", action="store_true", help="read <|endoftext|> as the special token, not as text")
     p.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default auto")
@@ -25,14 +25,23 @@ def tokenize(args):
     from ..tokenizer.display import format_explanation
 
     text = read_stdin() if args.text == "-" else args.text
-    tokenizer = Tokenizer.gpt2() if args.tokenizer == "gpt2" else Tokenizer.load(_directory(args.tokenizer))
+    tokenizer = Tokenizer.gpt2() if args.tokenizer == "gpt2" else _of_model(args.tokenizer)
     allowed = "all" if args.special else ()
     color = sys.stdout.isatty() if args.color == "auto" else args.color == "always"
     explanation = tokenizer.explain(text, allowed, steps=args.steps)
     print(format_explanation(explanation, color=color, steps=args.steps))
 
 
-def _directory(name):
+def _of_model(name):
+    from ..errors import FileError
+    from ..storage import formats
     from ..storage.registry import resolve
+    from ..tokenizer.bpe import Tokenizer
 
-    return resolve(name)
+    place = resolve(name)
+    if place.is_dir():
+        return Tokenizer.load(place)
+    tokenizer = formats.read_tokenizer(place)
+    if tokenizer is None:
+        raise FileError(f"{place}: expected a vocabulary in it, found none; name a model that has one")
+    return tokenizer

@@ -75,7 +75,7 @@ def typical_p(logits: np.ndarray, p: float) -> np.ndarray:
         return logits.copy()
     log_probs = log_softmax(logits)
     probs = np.exp(log_probs)
-    entropy = -np.sum(probs * log_probs, axis=-1, keepdims=True, where=probs > 0)
+    entropy = -np.sum(probs * np.where(probs > 0, log_probs, 0), axis=-1, keepdims=True)  # 0 log 0 is 0
     distance = np.abs(-log_probs - entropy)
     order = np.argsort(distance, axis=-1, kind="stable")
     total = np.cumsum(np.take_along_axis(probs, order, axis=-1), axis=-1)

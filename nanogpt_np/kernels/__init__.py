@@ -4,8 +4,8 @@ Enter and leave: as in ops.py, which is the definition: the same names, signatur
 runs here, any other dtype is handed to ops.py. A kernel is a function that Numba compiles: the first call does that
 (seconds, once), and the result is kept on disk. No matrix product goes to BLAS: its threads spin for a while after
 their work and would fight those of Numba. Sums are cut in a fixed way: the number of threads changes no bit.
-To read: compile, math; writer, vectors, tiles, products (matrices); attention, pointwise, training; addresses, decode
-(a whole token in one call), weights.
+To read: compile, cores, calls, math; writer, vectors, tiles, products (matrices); attention, pointwise, training;
+addresses, decode (a whole token in one call), weights.
 """
 
 # what is too small to matter, or waits for memory either way

@@ -46,8 +46,14 @@ if config.DISABLE_JIT:
     def floats_at(address, n):
         return _array_at(address, n, ctypes.c_float)
 
+    def matrix_at(address, n_rows, n_columns):
+        return floats_at(address, n_rows * n_columns).reshape(n_rows, n_columns)
+
     def bytes_at(address, n):
         return _array_at(address, n, ctypes.c_int8)
+
+    def nibbles_at(address, n):
+        return _array_at(address, n, ctypes.c_uint8)
 
 else:
 
@@ -64,6 +70,16 @@ else:
         return carray(_pointer(address), (n,), np.float32)
 
     @inner
+    def matrix_at(address, n_rows, n_columns):
+        """The float32 matrix [n_rows, n_columns] at an address."""
+        return carray(_pointer(address), (n_rows, n_columns), np.float32)
+
+    @inner
     def bytes_at(address, n):
         """The int8 array [n] at an address."""
         return carray(_pointer(address), (n,), np.int8)
+
+    @inner
+    def nibbles_at(address, n):
+        """The uint8 array [n] at an address."""
+        return carray(_pointer(address), (n,), np.uint8)

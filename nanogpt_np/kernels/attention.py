@@ -7,10 +7,12 @@ with it, as each sum ends at the last key that the query may see. Next: kernels/
 import math
 
 import numpy as np
-from numba import boolean, float32, prange, void
+from numba import boolean, float32, void
 
 from .. import ops
+from .calls import shared
 from .compile import inner, kernel, read
+from .cores import spread
 from .math import ONE, ZERO, exp, is_float32
 from .products import FEW_ROWS, dots, pad_rows, product, stream
 from .tiles import multiply
@@ -92,15 +94,19 @@ def masks(visible, shape):
 
 @kernel(void(float32[:, :, ::1], read(boolean[:, :, ::1]), float32), early=False)
 def _softmax_kernel(scores, visible, scale):
-    n_stack, n_query, _ = scores.shape
-    n_heads = n_stack // len(visible)
-    for row in prange(n_stack * n_query):
-        stack, query = row // n_query, row % n_query
-        softmax_row(scores[stack, query], visible[stack // n_heads, query], scale)
+    spread(len(scores) * scores.shape[1], _softmax_of_row, (scores, visible, scale))
 
 
 @inner
+def _softmax_of_row(row, scores, visible, scale):
+    n_stack, n_query, _ = scores.shape
+    stack, query = row // n_query, row % n_query
+    softmax_row(scores[stack, query], visible[stack * len(visible) // n_stack, query], scale)
+
+
+@shared(void(float32[::1], read(boolean[::1]), float32))
 def softmax_row(scores, visible, scale):
+    """One row of ops.softmax_scores, in place."""
     end = scores.size
     while end > 0 and not visible[end - 1]:
         end -= 1
@@ -122,18 +128,23 @@ def softmax_row(scores, visible, scale):
 
 @kernel(void(STACKS, STACKS, read(boolean[:, :, ::1]), float32, float32[:, :, :, ::1]))
 def _probs_kernel(q, k, visible, scale, probs):
-    n_heads, n_query = probs.shape[1:3]
-    n_stack, n_blocks = probs.shape[0] * n_heads, (n_query + QUERIES - 1) // QUERIES
-    for task in prange(n_stack * n_blocks):
-        stack, first = task // n_blocks, task % n_blocks * QUERIES
-        batch, head, end = stack // n_heads, stack % n_heads, min(first + QUERIES, n_query)
-        mask = visible[stack * len(visible) // n_stack]
-        n_key = last_seen(mask[first:end])
-        block = probs[batch, head, first:end]
-        if n_key:
-            multiply(q[batch, head, first:end], k[batch, head, :n_key].T, block[:, :n_key], False)
-        for query in range(first, end):
-            softmax_row(block[query - first], mask[query], scale)
+    n_batch, n_heads, n_query = probs.shape[:3]
+    n_blocks = (n_query + QUERIES - 1) // QUERIES
+    spread(n_batch * n_heads * n_blocks, _probs_of_block, (q, k, visible, scale, n_blocks, probs))
+
+
+@inner
+def _probs_of_block(task, q, k, visible, scale, n_blocks, probs):
+    n_batch, n_heads, n_query = probs.shape[:3]
+    stack, first = task // n_blocks, task % n_blocks * QUERIES
+    batch, head, end = stack // n_heads, stack % n_heads, min(first + QUERIES, n_query)
+    mask = visible[stack * len(visible) // (n_batch * n_heads)]
+    n_key = last_seen(mask[first:end])
+    block = probs[batch, head, first:end]
+    if n_key:
+        multiply(q[batch, head, first:end], k[batch, head, :n_key].T, block[:, :n_key], False)
+    for query in range(first, end):
+        softmax_row(probs[batch, head, query], mask[query], scale)
 
 
 @inner
@@ -147,20 +158,24 @@ def last_seen(mask):
 
 @kernel(void(ROWS, STACKS, STACKS, ROWS, float32, float32[:, :, :, ::1], float32[:, :, :, ::1]), early=False)
 def _probs_backward_kernel(dprobs, q, k, probs, scale, dq, dk):
+    spread(len(probs) * probs.shape[1], _probs_backward_of_head, (dprobs, q, k, probs, scale, dq, dk))
+
+
+@inner
+def _probs_backward_of_head(stack, dprobs, q, k, probs, scale, dq, dk):
     n_heads, n_query = probs.shape[1:3]
-    for stack in prange(probs.shape[0] * n_heads):
-        batch, head = stack // n_heads, stack % n_heads
-        dk[batch, head] = ZERO
-        for first in range(0, n_query, QUERIES):
-            end = min(first + QUERIES, n_query)
-            seen = probs[batch, head, first:end]
-            n_key = last_nonzero(seen)
-            if n_key == 0:
-                dq[batch, head, first:end] = ZERO
-                continue
-            dscores = softmax_backward_rows(dprobs[batch, head, first:end], seen, n_key, scale)
-            multiply(dscores, k[batch, head, :n_key], dq[batch, head, first:end], False)
-            multiply(dscores.T, q[batch, head, first:end], dk[batch, head, :n_key], True)
+    batch, head = stack // n_heads, stack % n_heads
+    dk[batch, head] = ZERO
+    for first in range(0, n_query, QUERIES):
+        end = min(first + QUERIES, n_query)
+        seen = probs[batch, head, first:end]
+        n_key = last_nonzero(seen)
+        if n_key == 0:
+            dq[batch, head, first:end] = ZERO
+            continue
+        dscores = softmax_backward_rows(dprobs[batch, head, first:end], seen, n_key, scale)
+        multiply(dscores, k[batch, head, :n_key], dq[batch, head, first:end], False)
+        multiply(dscores.T, q[batch, head, first:end], dk[batch, head, :n_key], True)
 
 
 @inner
@@ -197,18 +212,25 @@ def softmax_backward_rows(dprobs, probs, n_key, scale):  # -> [n_rows, n_key]
     )
 )
 def _few_probs_kernel(q, k, visible, scale, probs):
-    n_stack, n_heads, n_query = q.shape[0] * q.shape[1], q.shape[1], visible.shape[1]
-    for stack in prange(n_stack):
-        batch, head = stack // n_heads, stack % n_heads
-        mask = visible[stack // (n_stack // len(visible))]
-        dots(q[batch, head], k[batch, head], 0, k.shape[2], probs[batch, head])
-        for query in range(n_query):
-            softmax_row(probs[batch, head, query], mask[query], scale)
+    spread(len(q) * q.shape[1], _few_probs_of_head, (q, k, visible, scale, probs))
+
+
+@inner
+def _few_probs_of_head(stack, q, k, visible, scale, probs):
+    n_heads = q.shape[1]
+    batch, head = stack // n_heads, stack % n_heads
+    mask = visible[stack * len(visible) // (len(q) * n_heads)]
+    dots(q[batch, head], k[batch, head], 0, k.shape[2], probs[batch, head])
+    for query in range(visible.shape[1]):
+        softmax_row(probs[batch, head, query], mask[query], scale)
 
 
 @kernel(void(read(float32[:, :, :, ::1]), read(float32[:, :, :, :]), float32[:, :, :, ::1]))
 def _few_mix_kernel(probs, v, out):
-    n_heads = probs.shape[1]
-    for stack in prange(probs.shape[0] * n_heads):
-        batch, head = stack // n_heads, stack % n_heads
-        stream(probs[batch, head], v[batch, head], out[batch, head])
+    spread(len(probs) * probs.shape[1], _few_mix_of_head, (probs, v, out))
+
+
+@inner
+def _few_mix_of_head(stack, probs, v, out):
+    batch, head = stack // probs.shape[1], stack % probs.shape[1]
+    stream(probs[batch, head], v[batch, head], out[batch, head])

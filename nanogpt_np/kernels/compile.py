@@ -2,7 +2,7 @@
 
 Enter: a Python function and the types it is for. Leave: a callable. The first compilation ever takes seconds and says
 so; `compile_all` does it ahead. What was kept counts until a file of WINGS changes, as kernels call functions of other
-files. Next: kernels/math.py.
+files. Next: kernels/cores.py.
 """
 
 import ctypes
@@ -16,10 +16,12 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import numba
 from numba import config, njit
+from numba.core.registry import CPUDispatcher
 
 from ..errors import InputError
 from ..memory import keep_freed_memory
 
+UNWRAPPED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 # everything that "fast" allows except "there are no infinities and no NaN": masks are made of infinities
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 PATIENCE = 1.0  # seconds of silence before a compilation is explained
@@ -28,17 +30,20 @@ WINGS = ("kernels", "quantized")  # the folders with functions that kernels of o
 KEPT_BYTES = 8 << 20  # of a freed array: what a piece of a prompt needs in every block
 _MADV_PAGEOUT = 21  # Linux 5.4; unlike MADV_DONTNEED it can lose nothing
 
+shared_functions = {}  # by the id of what compiled code calls: a Kernel whose address must be known first
 _kernels = []
 _forked = threading.Event()
-_busy = threading.RLock()  # Numba's simplest pool of threads ends the process where two calls meet
+busy = threading.RLock()  # Numba's simplest pool of threads ends the process where two calls meet
 
 
 class Kernel:
     """A compiled function of one signature; arrays of any layout are accepted where the signature says `[:, :]`."""
 
+    wrappers = {"no_cfunc_wrapper": True}  # what C would call it by
+
     def __init__(self, function, signature, parallel, early):
         self.function, self.signature, self.parallel, self.early = function, signature, parallel, early
-        self.turn = _busy if parallel else nullcontext()
+        self.turn = busy if parallel else nullcontext()
         try:
             self.dispatcher = self._dispatcher(cache=True)
         except RuntimeError:  # no folder that Numba could keep it in; compiling anew each time still works
@@ -53,33 +58,57 @@ class Kernel:
             return self.dispatcher(*args)
 
     def compile(self):
-        """Compile, or load what was compiled before; InputError in a process that can run no kernel."""
+        """Compile, or load what was compiled before, once; InputError in a process that can run no kernel."""
         if self.parallel and _forked.is_set():
             raise InputError(
                 "kernels: expected a process of their own, got one that fork made of one where they had run; "
                 "use multiprocessing.get_context('spawn'), or ops='numpy'"
             )
         start_threads()
-        with _busy, _Explained():
+        with busy, _Explained():
+            if self.is_ready:  # another kernel needed it, or another thread was here
+                return
+            for one in self.needed:
+                one.compile()
             try:
                 self.dispatcher.compile(self.signature)
             except OSError:  # a full disk, or a folder that has become read-only
                 self.dispatcher = self._dispatcher(cache=False)
                 self.dispatcher.compile(self.signature)
-        self.dispatcher.disable_compile()  # else a contiguous array would be compiled for once more
-        self.is_ready = True
+            self.dispatcher.disable_compile()  # else a contiguous array would be compiled for once more
+            self.announce()
+            self.is_ready = True
+
+    def announce(self):
+        """Tell other compiled code where this one lies, if it may be called from there."""
 
     def is_kept(self):
-        """Was it compiled before, and kept on disk?"""
+        """Was it compiled before, and kept on disk, with all that it needs?"""
         index = _index(self.dispatcher)
-        return index is not None and bool(index._load_index())
+        return index is not None and bool(index._load_index()) and all(one.is_kept() for one in self.needed)
+
+    @functools.cached_property
+    def needed(self):
+        """The shared functions that it calls: they come first, as it is loaded with their addresses."""
+        return list(_shared_by(self.function, set()))
 
     def _dispatcher(self, cache):
-        made = njit(parallel=self.parallel, fastmath=FAST, error_model="numpy", nogil=True, cache=cache)(self.function)
+        made = njit(fastmath=FAST, error_model="numpy", nogil=True, cache=cache, **self.wrappers)(self.function)
         index = _index(made)
         if index is not None:
             index._source_stamp = (index._source_stamp, _sources())
         return made
+
+
+def _shared_by(function, met):
+    """The shared functions that a function calls, or that are called by those; `met`: ids of what was looked at."""
+    for name in function.__code__.co_names:
+        called = function.__globals__.get(name)
+        if id(called) in shared_functions and id(called) not in met:
+            yield shared_functions[id(called)]
+        elif hasattr(called, "py_func") and id(called) not in met:
+            yield from _shared_by(called.py_func, met)
+        met.add(id(called))
 
 
 def _index(dispatcher):
@@ -118,7 +147,8 @@ class _Explained:
 def kernel(signature, parallel=True, early=True):
     """Turn a function into a Kernel: @kernel(void(read(float32[::1]), float32[::1])).
 
-    `early`: generating needs it; load_kept() leaves the others for their first call.
+    `parallel`: it spreads its work over the cores. `early`: generating needs it; load_kept() leaves the others for
+    their first call.
     """
     return lambda function: Kernel(function, signature, parallel, early)
 
@@ -128,9 +158,24 @@ def read(array_type):
     return array_type.copy(readonly=True)
 
 
+class Inner(CPUDispatcher):
+    """A function that only kernels call; what Python would call it by took a third of the time to compile it."""
+
+    @functools.cached_property
+    def for_python(self):
+        """The same compiled once more, for who tries it out: without that, a call would end the process."""
+        return njit(fastmath=FAST, error_model="numpy")(self.py_func)
+
+    def __call__(self, *args):
+        return self.for_python(*args)
+
+
 def inner(function):
-    """A function that only kernels call."""
-    return njit(fastmath=FAST, error_model="numpy")(function)
+    """Turn a function into one that only kernels call."""
+    if config.DISABLE_JIT:
+        return function
+    options = {"fastmath": FAST, "error_model": "numpy", "nopython": True, **UNWRAPPED}
+    return Inner(py_func=function, targetoptions=options)
 
 
 def compile_all(progress=iter):

@@ -9,12 +9,13 @@ import math
 from operator import itemgetter
 
 import numpy as np
-from numba import boolean, float32, int64, intp, prange, void
+from numba import boolean, float32, int64, intp, void
 
 from ..params import unembedding
-from .addresses import address, floats_at, table_of
+from .addresses import address, floats_at, matrix_at, table_of
 from .attention import masks, softmax_row
 from .compile import inner, kernel, n_threads, read
+from .cores import spread
 from .math import gelu_new_in_place, layer_norm_row
 from .products import FEW_ROWS, add_bias, dots, pad_rows, stream
 
@@ -100,42 +101,31 @@ def _table(arrays):
 ))  # fmt: skip
 def _decode_kernel(x, table, by_output, n_hidden, keys, values, start, visible, eps, n_parts, logits):
     n_rows, n_embd = x.shape
-    n_vocab = logits.shape[1]
     n_batch, n_heads = keys.shape[1:3]
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.zeros((n_rows, n_embd), np.float32)
     qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
 
     for layer in range(len(table) - 1):
-        block, stored_keys, stored_values = table[layer], keys[layer], values[layer]
+        block = table[layer]
         normalize(x, block[0], block[1], eps, normed)
-        for part in prange(n_parts):
-            multiply(normed, block[2], block[3], by_output, part, n_parts, qkv)
-        for stack in prange(n_batch * n_heads):
-            batch, head = stack // n_heads, stack % n_heads
-            attend(qkv, stored_keys, stored_values, start, visible, batch, head, merged)
-        for part in prange(n_parts):
-            multiply(merged, block[4], block[5], by_output, part, n_parts, normed)
+        spread(n_parts, multiply, (normed, block[2], block[3], by_output, n_parts, qkv))
+        spread(n_batch * n_heads, attend, (qkv, keys[layer], values[layer], start, visible, merged))
+        spread(n_parts, multiply, (merged, block[4], block[5], by_output, n_parts, normed))
         add(normed, x)
 
         normalize(x, block[6], block[7], eps, normed)
-        for part in prange(n_parts):
-            first, end = multiply(normed, block[8], block[9], by_output, part, n_parts, hidden)
-            for row in range(n_rows):
-                gelu_new_in_place(hidden[row, first:end])
-        for part in prange(n_parts):
-            multiply(hidden, block[10], block[11], by_output, part, n_parts, normed)
+        spread(n_parts, multiply_hidden, (normed, block[8], block[9], by_output, n_parts, hidden))
+        spread(n_parts, multiply, (hidden, block[10], block[11], by_output, n_parts, normed))
         add(normed, x)
 
     final = table[len(table) - 1]
     normalize(x, final[0], final[1], eps, normed)
-    vocabulary = matrix_at(final[2], n_vocab, n_embd)
-    for part in prange(n_parts):
-        dots(normed, vocabulary, part * n_vocab // n_parts, (part + 1) * n_vocab // n_parts, logits)
+    spread(n_parts, unembed, (normed, final[2], n_parts, logits))
 
 
 @inner
-def multiply(x, weight, bias, by_output, part, n_parts, out):
-    """One part of the columns of out = x @ weight + bias, which lie at two addresses -> the first column, and the end.
+def multiply(part, x, weight, bias, by_output, n_parts, out):
+    """One part of the columns of out = x @ weight + bias, which lie at two addresses.
 
     `by_output`: the weights of one output lie side by side, and each is one sum; else those of one input do.
     """
@@ -146,13 +136,23 @@ def multiply(x, weight, bias, by_output, part, n_parts, out):
     else:
         stream(x, matrix_at(weight, n_in, n_out)[:, first:end], out[:, first:end])
     add_bias(floats_at(bias, n_out), first, end, out)
-    return first, end
 
 
 @inner
-def matrix_at(address, n_in, n_out):
-    """The float32 matrix [n_in, n_out] at an address."""
-    return floats_at(address, n_in * n_out).reshape(n_in, n_out)
+def multiply_hidden(part, x, weight, bias, by_output, n_parts, out):
+    """The same, and then GELU."""
+    multiply(part, x, weight, bias, by_output, n_parts, out)
+    n_out = out.shape[1]
+    for row in range(len(out)):
+        gelu_new_in_place(out[row, part * n_out // n_parts : (part + 1) * n_out // n_parts])
+
+
+@inner
+def unembed(part, x, weight, n_parts, logits):
+    """One part of the logits."""
+    n_vocab = logits.shape[1]
+    vocabulary = matrix_at(weight, n_vocab, x.shape[1])
+    dots(x, vocabulary, part * n_vocab // n_parts, (part + 1) * n_vocab // n_parts, logits)
 
 
 @inner
@@ -179,13 +179,16 @@ def own_queries(queries):
     while n_padded < len(queries):
         n_padded *= 2
     q = np.zeros((n_padded, queries.shape[1]), np.float32)
-    q[: len(queries)] = queries
+    for row in range(len(queries)):  # to say q[: len(queries)] = queries takes two seconds longer to compile
+        for j in range(queries.shape[1]):
+            q[row, j] = queries[row, j]
     return q
 
 
 @inner
-def attend(qkv, keys, values, start, visible, batch, head, merged):
+def attend(stack, qkv, keys, values, start, visible, merged):
     """One head of one text: its new keys and values into the cache, its queries over all of them."""
+    batch, head = stack // keys.shape[1], stack % keys.shape[1]
     n_embd, d_head = merged.shape[1], keys.shape[3]
     n_new, n_key = visible.shape[1:]
     first, row = head * d_head, batch * n_new

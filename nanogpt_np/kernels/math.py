@@ -7,10 +7,11 @@ import math
 
 import numpy as np
 from llvmlite import ir
-from numba import config, types
+from numba import config, float32, types, void
 from numba.extending import intrinsic
 
-from .compile import inner
+from .calls import shared
+from .compile import inner, read
 
 GELU_SCALE = np.float32(2.0 * math.sqrt(2.0 / math.pi))
 GELU_CUBE = np.float32(0.044715)
@@ -97,14 +98,14 @@ def gelu_new_row(x, out):
         out[i] = gelu_new_of(x[i])
 
 
-@inner
+@shared(void(float32[::1]))
 def gelu_new_in_place(x):
     """Of a row; where `out` is `x`, what is made for two arrays goes number by number."""
     for i in range(x.size):
         x[i] = gelu_new_of(x[i])
 
 
-@inner
+@shared(void(read(float32[::1]), read(float32[::1]), read(float32[::1]), float32, float32[::1]))
 def layer_norm_row(x, weight, bias, eps, out):
     """One row of ops.layer_norm; `out` may be `x` itself."""
     mean, rstd = mean_and_rstd(x, eps)

@@ -5,10 +5,11 @@ Each kernel is a private `_name_kernel` under a wrapper that allocates. Next: ke
 """
 
 import numpy as np
-from numba import float32, intp, prange, uint8, void
+from numba import float32, intp, uint8, void
 
 from .. import ops
 from .compile import inner, kernel, read
+from .cores import spread
 from .math import (
     GELU_CUBE,
     GELU_SCALE,
@@ -35,22 +36,18 @@ def gelu_new(x):
         return ops.gelu_new(x)
     x = np.ascontiguousarray(x)
     out = np.empty_like(x)
-    if x.size < SMALL:
-        _gelu_new_small_kernel(x.reshape(-1), out.reshape(-1))
-    else:
-        _gelu_new_kernel(x.reshape(-1), share(x.size, 16), out.reshape(-1))
+    _gelu_new_kernel(x.reshape(-1), x.size if x.size < SMALL else share(x.size, 16), out.reshape(-1))
     return out
 
 
 @kernel(void(read(float32[::1]), intp, float32[::1]))
 def _gelu_new_kernel(x, each, out):
-    for part in prange((x.size + each - 1) // each):
-        gelu_new_row(x[part * each : (part + 1) * each], out[part * each : (part + 1) * each])
+    spread((x.size + each - 1) // each, _gelu_new_part, (x, each, out))
 
 
-@kernel(void(read(float32[::1]), float32[::1]), parallel=False)
-def _gelu_new_small_kernel(x, out):
-    gelu_new_row(x, out)
+@inner
+def _gelu_new_part(part, x, each, out):
+    gelu_new_row(x[part * each : (part + 1) * each], out[part * each : (part + 1) * each])
 
 
 def gelu_new_backward(dout, x):
@@ -65,9 +62,13 @@ def gelu_new_backward(dout, x):
 
 @kernel(void(read(float32[::1]), read(float32[::1]), intp, float32[::1]), early=False)
 def _gelu_new_backward_kernel(dout, x, each, dx):
-    for part in prange((x.size + each - 1) // each):
-        places = slice(part * each, (part + 1) * each)
-        _gelu_new_backward(dout[places], x[places], dx[places])
+    spread((x.size + each - 1) // each, _gelu_new_backward_part, (dout, x, each, dx))
+
+
+@inner
+def _gelu_new_backward_part(part, dout, x, each, dx):
+    places = slice(part * each, (part + 1) * each)
+    _gelu_new_backward(dout[places], x[places], dx[places])
 
 
 @inner
@@ -95,9 +96,13 @@ def dropout(x, keep, rate):
 
 @kernel(void(read(float32[::1]), read(uint8[::1]), float32, intp, float32[::1]), early=False)
 def _dropout_kernel(x, keep, scale, each, out):
-    for part in prange((x.size + each - 1) // each):
-        for i in range(part * each, min((part + 1) * each, x.size)):
-            out[i] = x[i] * float32(keep[i]) * scale
+    spread((x.size + each - 1) // each, _dropout_part, (x, keep, scale, each, out))
+
+
+@inner
+def _dropout_part(part, x, keep, scale, each, out):
+    for i in range(part * each, min((part + 1) * each, x.size)):
+        out[i] = x[i] * float32(keep[i]) * scale
 
 
 def dropout_backward(dout, keep, rate):
@@ -115,20 +120,20 @@ def layer_norm(x, weight, bias, eps=1e-5):
     x = np.ascontiguousarray(x)
     out = np.empty_like(x)
     width = x.shape[-1]
-    run = _layer_norm_small_kernel if x.size < SMALL else _layer_norm_kernel
-    run(x.reshape(-1, width), weight, bias, np.float32(eps), out.reshape(-1, width))
+    rows = x.reshape(-1, width)
+    each = len(rows) if x.size < SMALL else share(len(rows), 1)
+    _layer_norm_kernel(rows, weight, bias, np.float32(eps), each, out.reshape(-1, width))
     return out
 
 
-@kernel(void(read(float32[:, ::1]), read(float32[::1]), read(float32[::1]), float32, float32[:, ::1]))
-def _layer_norm_kernel(x, weight, bias, eps, out):
-    for i in prange(len(x)):
-        layer_norm_row(x[i], weight, bias, eps, out[i])
+@kernel(void(read(float32[:, ::1]), read(float32[::1]), read(float32[::1]), float32, intp, float32[:, ::1]))
+def _layer_norm_kernel(x, weight, bias, eps, each, out):
+    spread((len(x) + each - 1) // each, _layer_norm_part, (x, weight, bias, eps, each, out))
 
 
-@kernel(void(read(float32[:, ::1]), read(float32[::1]), read(float32[::1]), float32, float32[:, ::1]), parallel=False)
-def _layer_norm_small_kernel(x, weight, bias, eps, out):
-    for i in range(len(x)):
+@inner
+def _layer_norm_part(part, x, weight, bias, eps, each, out):
+    for i in range(part * each, min((part + 1) * each, len(x))):
         layer_norm_row(x[i], weight, bias, eps, out[i])
 
 
@@ -150,24 +155,28 @@ ROWS = read(float32[:, ::1])
 
 @kernel(void(ROWS, ROWS, read(float32[::1]), float32, float32[:, ::1], float32[:, :, ::1]), early=False)
 def _layer_norm_backward_kernel(dout, x, weight, eps, dx, parts):
+    spread(N_PARTS, _layer_norm_backward_part, (dout, x, weight, eps, dx, parts))
+
+
+@inner
+def _layer_norm_backward_part(part, dout, x, weight, eps, dx, parts):
     n_rows, width = x.shape
     n_piece = (n_rows + N_PARTS - 1) // N_PARTS
-    for part in prange(N_PARTS):
-        dweight, dbias = parts[0, part], parts[1, part]
-        for i in range(part * n_piece, min(n_rows, (part + 1) * n_piece)):
-            mean, rstd = mean_and_rstd(x[i], eps)
-            along_one, along_normed = ZERO, ZERO
-            for j in range(width):
-                dnormed = dout[i, j] * weight[j]
-                along_one += dnormed
-                along_normed += dnormed * (x[i, j] - mean) * rstd
-            along_one /= np.float32(width)
-            along_normed /= np.float32(width)
-            for j in range(width):
-                normed = (x[i, j] - mean) * rstd
-                dweight[j] += dout[i, j] * normed
-                dbias[j] += dout[i, j]
-                dx[i, j] = (dout[i, j] * weight[j] - along_one - normed * along_normed) * rstd
+    dweight, dbias = parts[0, part], parts[1, part]
+    for i in range(part * n_piece, min(n_rows, (part + 1) * n_piece)):
+        mean, rstd = mean_and_rstd(x[i], eps)
+        along_one, along_normed = ZERO, ZERO
+        for j in range(width):
+            dnormed = dout[i, j] * weight[j]
+            along_one += dnormed
+            along_normed += dnormed * (x[i, j] - mean) * rstd
+        along_one /= np.float32(width)
+        along_normed /= np.float32(width)
+        for j in range(width):
+            normed = (x[i, j] - mean) * rstd
+            dweight[j] += dout[i, j] * normed
+            dbias[j] += dout[i, j]
+            dx[i, j] = (dout[i, j] * weight[j] - along_one - normed * along_normed) * rstd
 
 
 def merge_heads(x):
@@ -182,9 +191,13 @@ def merge_heads(x):
 
 @kernel(void(read(float32[:, :, :, ::1]), float32[:, :, :, ::1]))
 def _merge_heads_kernel(x, out):
+    spread(len(x) * x.shape[2], _merge_heads_of_token, (x, out))
+
+
+@inner
+def _merge_heads_of_token(task, x, out):
     n_head, n_seq, d_head = x.shape[1:]
-    for task in prange(len(x) * n_seq):
-        batch, position = task // n_seq, task % n_seq
-        for head in range(n_head):
-            for j in range(d_head):
-                out[batch, position, head, j] = x[batch, head, position, j]
+    batch, position = task // n_seq, task % n_seq
+    for head in range(n_head):
+        for j in range(d_head):
+            out[batch, position, head, j] = x[batch, head, position, j]

@@ -5,10 +5,12 @@ order, whatever the number of threads and however many rows are multiplied toget
 """
 
 import numpy as np
-from numba import boolean, float32, intp, prange, void
+from numba import boolean, float32, int8, intp, void
 
 from .. import ops
+from .calls import shared
 from .compile import inner, kernel, n_threads, read
+from .cores import spread
 from .math import ZERO, is_float32
 from .tiles import DEPTH, multiply
 from .vectors import GROUP, dots_1, dots_2, dots_4, dots_8, fma, stream_1, stream_2, stream_4
@@ -118,27 +120,36 @@ def _blocks(n_stacks, n_rows, n_columns):
     )
 )
 def _product_kernel(a, b, bias, out, add, rows, columns):
+    n_batch, n_heads, n_rows, n_columns = out.shape
+    n_down, n_across = (n_rows + rows - 1) // rows, (n_columns + columns - 1) // columns
+    spread(n_batch * n_heads * n_down * n_across, _multiply_block, (a, b, bias, out, add, rows, columns))
+
+
+@inner
+def _multiply_block(task, a, b, bias, out, add, rows, columns):
     n_heads, n_rows, n_columns = out.shape[1:]
     n_down, n_across = (n_rows + rows - 1) // rows, (n_columns + columns - 1) // columns
-    n_blocks = n_down * n_across
-    for task in prange(out.shape[0] * n_heads * n_blocks):
-        stack, block = task // n_blocks, task % n_blocks
-        batch, head = stack // n_heads, stack % n_heads
-        i, j = block % n_down * rows, block // n_down * columns
-        piece = out[batch, head, i : i + rows, j : j + columns]
-        multiply(a[batch, head, i : i + rows], b[batch, head, :, j : j + columns], piece, add)
-        if bias.size:
-            add_bias(bias[j : j + columns], 0, piece.shape[1], piece)
+    stack, block = task // (n_down * n_across), task % (n_down * n_across)
+    batch, head = stack // n_heads, stack % n_heads
+    i, j = block % n_down * rows, block // n_down * columns
+    piece = out[batch, head, i : i + rows, j : j + columns]
+    multiply(a[batch, head, i : i + rows], b[batch, head, :, j : j + columns], piece, add)
+    if bias.size:
+        add_bias(bias[j : j + columns], 0, piece.shape[1], piece)
 
 
 @kernel(void(read(float32[:, ::1]), intp, float32[::1]), early=False)
 def _sum_rows_kernel(rows, each, out):
-    for part in prange((out.size + each - 1) // each):
-        first, end = part * each, min(out.size, (part + 1) * each)
-        out[first:end] = ZERO
-        for i in range(len(rows)):
-            for j in range(first, end):
-                out[j] += rows[i, j]
+    spread((out.size + each - 1) // each, _sum_columns, (rows, each, out))
+
+
+@inner
+def _sum_columns(part, rows, each, out):
+    first, end = part * each, min(out.size, (part + 1) * each)
+    out[first:end] = ZERO
+    for i in range(len(rows)):
+        for j in range(first, end):
+            out[j] += rows[i, j]
 
 
 # ---------------------------------------------------------------- a few rows
@@ -146,11 +157,15 @@ def _sum_rows_kernel(rows, each, out):
 
 @kernel(void(read(float32[:, ::1]), read(float32[:, ::1]), read(float32[::1]), intp, float32[:, ::1]))
 def _few_rows_kernel(x, weight, bias, n_parts, out):
+    spread(n_parts, _stream_part, (x, weight, bias, n_parts, out))
+
+
+@inner
+def _stream_part(part, x, weight, bias, n_parts, out):
     n_out = out.shape[1]
-    for part in prange(n_parts):
-        first, end = part * n_out // n_parts, (part + 1) * n_out // n_parts
-        stream(x, weight[:, first:end], out[:, first:end])
-        add_bias(bias, first, end, out)
+    first, end = part * n_out // n_parts, (part + 1) * n_out // n_parts
+    stream(x, weight[:, first:end], out[:, first:end])
+    add_bias(bias, first, end, out)
 
 
 @inner
@@ -161,9 +176,20 @@ def add_bias(bias, first, end, out):
             out[row, j] += bias[j]
 
 
-@inner
+@shared(void(read(float32[:, :]), read(float32[:, :]), float32[:, :]))
 def stream(x, weight, out):
     """out = x @ weight for 1, 2, 4 or 8 rows, on one core."""
+    _stream(x, weight, out)
+
+
+@shared(void(read(float32[:, :]), read(int8[:, :]), float32[:, :]))
+def stream_int8(x, weight, out):
+    """The same where the weights are int8."""
+    _stream(x, weight, out)
+
+
+@inner
+def _stream(x, weight, out):
     sums = np.empty(out.shape, np.float32)
     out[:] = ZERO
     for k in range(0, x.shape[1], DEPTH):
@@ -196,14 +222,28 @@ def stream_piece(x, weight, k, depth, first, end, sums):
 
 @kernel(void(read(float32[:, ::1]), read(float32[:, ::1]), intp, float32[:, ::1]))
 def _few_dots_kernel(x, weight, each, out):
-    n_vocab = len(weight)
-    for part in prange((n_vocab + each - 1) // each):
-        dots(x, weight, part * each, min(n_vocab, (part + 1) * each), out)
+    spread((len(weight) + each - 1) // each, _dots_part, (x, weight, each, out))
 
 
 @inner
+def _dots_part(part, x, weight, each, out):
+    dots(x, weight, part * each, min(len(weight), (part + 1) * each), out)
+
+
+@shared(void(read(float32[:, :]), read(float32[:, :]), intp, intp, float32[:, :]))
 def dots(x, weight, first, end, out):
-    """out[:, first:end] = x @ weight[first:end].T for 1, 2, 4 or 8 rows of x."""
+    """out[:, first:end] = x @ weight[first:end].T for 1, 2, 4 or 8 rows of x, on one core."""
+    _dots(x, weight, first, end, out)
+
+
+@shared(void(read(float32[:, :]), read(int8[:, :]), intp, intp, float32[:, :]))
+def dots_int8(x, weight, first, end, out):
+    """The same where the weights are int8."""
+    _dots(x, weight, first, end, out)
+
+
+@inner
+def _dots(x, weight, first, end, out):
     n_rows, width = x.shape
     at_once = 16 // n_rows if n_rows > 1 else 1
     whole = width if width % VECTOR == 0 and len(weight) >= FEW_ROWS else 0

@@ -6,8 +6,10 @@ which they will be read, then let a tile of the result stay in registers. Next: 
 """
 
 import numpy as np
+from numba import boolean, float32, void
 
-from .compile import inner
+from .calls import shared
+from .compile import inner, read
 from .math import ZERO
 from .vectors import copy_run, multiply_tile, transpose_tile
 from .writer import TILE_COLUMNS, TILE_ROWS
@@ -15,7 +17,7 @@ from .writer import TILE_COLUMNS, TILE_ROWS
 DEPTH = 384  # of a panel: what a tile reads again and again fits the second cache, and GPT-2's widths divide evenly
 
 
-@inner
+@shared(void(read(float32[:, :]), read(float32[:, :]), float32[:, :], boolean))
 def multiply(a, b, c, add):
     """c = a @ b, or c += a @ b where `add`: [n, n_k], [n_k, m], [n, m]; every sum runs over k in pieces of DEPTH."""
     n_rows, n_k = a.shape
@@ -24,10 +26,11 @@ def multiply(a, b, c, add):
     a_panels = np.empty(_ceil(n_rows, TILE_ROWS) * depth, np.float32)
     b_panels = np.empty(_ceil(n_columns, TILE_COLUMNS) * depth, np.float32)
     edge = np.empty((TILE_ROWS, TILE_COLUMNS), np.float32)
+    tall, wide = np.int64(TILE_ROWS), np.int64(TILE_COLUMNS)  # as constants, each would have `pack` compiled for it
     for k in range(0, n_k, DEPTH):
         depth = min(DEPTH, n_k - k)
-        pack(a, TILE_ROWS, k, depth, a_panels)
-        pack(b.T, TILE_COLUMNS, k, depth, b_panels)
+        pack(a, tall, k, depth, a_panels)
+        pack(b.T, wide, k, depth, b_panels)
         for j in range(0, n_columns, TILE_COLUMNS):
             for i in range(0, n_rows, TILE_ROWS):
                 if i + TILE_ROWS <= n_rows and j + TILE_COLUMNS <= n_columns:
@@ -66,17 +69,18 @@ def pack(a, width, k, depth, panels):
                 for at in range(0, width, TILE_ROWS):
                     copy_run(columns, k + step, i + at, panel, step * width + at)
         else:
-            _pack_each(a, i, i + n, k, 0, depth, width, panel)
+            _pack_each(a, i, i + n, k, np.int64(0), depth, width, panel)
 
 
 @inner
 def _pack_rows(a, k, depth, width, panel):
-    whole_rows, whole_depth = len(a) // TILE_ROWS * TILE_ROWS, depth // TILE_ROWS * TILE_ROWS
+    start, n_rows = np.int64(0), len(a)
+    whole_rows, whole_depth = n_rows // TILE_ROWS * TILE_ROWS, depth // TILE_ROWS * TILE_ROWS
     for i in range(0, whole_rows, TILE_ROWS):
         for step in range(0, whole_depth, TILE_ROWS):
             transpose_tile(a, i, k + step, panel, step * width + i, width)
-    _pack_each(a, 0, whole_rows, k, whole_depth, depth, width, panel)
-    _pack_each(a[whole_rows:], 0, len(a) - whole_rows, k, 0, depth, width, panel[whole_rows:])
+    _pack_each(a, start, whole_rows, k, whole_depth, depth, width, panel)
+    _pack_each(a[whole_rows:], start, n_rows - whole_rows, k, start, depth, width, panel[whole_rows:])
 
 
 @inner

@@ -6,11 +6,12 @@ Enter and leave: as in ops.py. Next: kernels/addresses.py.
 import math
 
 import numpy as np
-from numba import float32, float64, int64, intp, prange, void
+from numba import float32, float64, int64, intp, void
 
 from .. import ops
 from ..ops import IGNORE
 from .compile import inner, kernel, read
+from .cores import spread
 from .math import SMALL, ZERO, exp, is_float32
 from .products import product, share
 
@@ -36,18 +37,22 @@ def cross_entropy(x, weight, targets, chunk=4096, logits=None):
 
 @kernel(void(read(float32[:, ::1]), read(int64[::1]), float32[::1], float32[::1], float32[::1]), early=False)
 def _log_sum_exp_kernel(logits, columns, top, total, picked):
-    n_rows, width = logits.shape
-    for i in prange(n_rows):
-        if 0 <= columns[i] < width:
-            picked[i] = logits[i, columns[i]]
-        higher = top[i]
-        for j in range(width):
-            higher = max(higher, logits[i, j])
-        added = ZERO
-        for j in range(width):
-            added += exp(logits[i, j] - higher)
-        total[i] = added + (total[i] * exp(top[i] - higher) if total[i] != ZERO else ZERO)
-        top[i] = higher
+    spread(len(logits), _log_sum_exp_of_row, (logits, columns, top, total, picked))
+
+
+@inner
+def _log_sum_exp_of_row(i, logits, columns, top, total, picked):
+    width = logits.shape[1]
+    if 0 <= columns[i] < width:
+        picked[i] = logits[i, columns[i]]
+    higher = top[i]
+    for j in range(width):
+        higher = max(higher, logits[i, j])
+    added = ZERO
+    for j in range(width):
+        added += exp(logits[i, j] - higher)
+    total[i] = added + (total[i] * exp(top[i] - higher) if total[i] != ZERO else ZERO)
+    top[i] = higher
 
 
 def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096, logits=None):
@@ -68,12 +73,16 @@ def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096, logit
 
 @kernel(void(float32[:, ::1], read(int64[::1]), read(float32[::1]), read(float32[::1])), early=False)
 def _dlogits_kernel(logits, columns, log_z, dlosses):
-    n_rows, width = logits.shape
-    for i in prange(n_rows):
-        for j in range(width):
-            logits[i, j] = exp(logits[i, j] - log_z[i]) * dlosses[i]
-        if 0 <= columns[i] < width:
-            logits[i, columns[i]] -= dlosses[i]
+    spread(len(logits), _dlogits_of_row, (logits, columns, log_z, dlosses))
+
+
+@inner
+def _dlogits_of_row(i, logits, columns, log_z, dlosses):
+    width = logits.shape[1]
+    for j in range(width):
+        logits[i, j] = exp(logits[i, j] - log_z[i]) * dlosses[i]
+    if 0 <= columns[i] < width:
+        logits[i, columns[i]] -= dlosses[i]
 
 
 # ---------------------------------------------------------------- learning
@@ -91,17 +100,16 @@ def sum_of_squares(x):
 
 @kernel(void(read(float32[::1]), float64[::1]), early=False)
 def _sum_of_squares_kernel(x, sums):
-    for part in prange(len(sums)):
-        sums[part] = _sum_of_squares(x[part * CHUNK : (part + 1) * CHUNK])
+    spread(len(sums), _sum_of_squares_part, (x, sums))
 
 
 @inner
-def _sum_of_squares(x):
+def _sum_of_squares_part(part, x, sums):
     total = 0.0
-    for i in range(x.size):
+    for i in range(part * CHUNK, min((part + 1) * CHUNK, x.size)):
         value = float64(x[i])
         total += value * value
-    return total
+    sums[part] = total
 
 
 def adam_step_(p, g, m, v, lr, betas, eps, n_steps, decay=0.0):
@@ -119,11 +127,15 @@ def adam_step_(p, g, m, v, lr, betas, eps, n_steps, decay=0.0):
 
 @kernel(void(float32[::1], read(float32[::1]), float32[::1], float32[::1], read(float32[::1]), intp), early=False)
 def _adam_step_kernel(p, g, m, v, settings, each):
-    for part in prange((p.size + each - 1) // each):
-        new1, old2, new2, rate, make_good, eps, kept = (
-            settings[0], settings[1], settings[2], settings[3], settings[4], settings[5], settings[6]
-        )  # fmt: skip
-        for i in range(part * each, min(p.size, (part + 1) * each)):
-            m[i] += new1 * (g[i] - m[i])
-            v[i] = v[i] * old2 + new2 * g[i] * g[i]
-            p[i] = p[i] * kept - rate * m[i] / (np.float32(math.sqrt(v[i])) * make_good + eps)
+    spread((p.size + each - 1) // each, _adam_step_part, (p, g, m, v, settings, each))
+
+
+@inner
+def _adam_step_part(part, p, g, m, v, settings, each):
+    new1, old2, new2, rate, make_good, eps, kept = (
+        settings[0], settings[1], settings[2], settings[3], settings[4], settings[5], settings[6]
+    )  # fmt: skip
+    for i in range(part * each, min(p.size, (part + 1) * each)):
+        m[i] += new1 * (g[i] - m[i])
+        v[i] = v[i] * old2 + new2 * g[i] * g[i]
+        p[i] = p[i] * kept - rate * m[i] / (np.float32(math.sqrt(v[i])) * make_good + eps)

@@ -83,7 +83,7 @@ def stream(acts):
 def need_floats(gpt, name):
     """InputError where the weights are int8, which are not at hand as numbers; `name`: what asks for them."""
     if hasattr(gpt.ops, "quantize"):
-        raise InputError(f"{name}: expected float weights, got int8; open the model with ops='numpy'")
+        raise InputError(f"{name}: expected float weights, got int8 or int4; open the model with ops='numpy'")
 
 
 def check_place(name, place, n):

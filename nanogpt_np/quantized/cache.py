@@ -5,9 +5,10 @@ Next: quantized/decode.py.
 """
 
 import numpy as np
-from numba import float32, int8, intp, prange, void
+from numba import float32, int8, intp, void
 
-from ..kernels.compile import kernel, read
+from ..kernels.compile import inner, kernel, read
+from ..kernels.cores import spread
 from ..kv_cache import KVCache
 from .products import round_to_int8
 
@@ -42,18 +43,24 @@ class Int8Cache(KVCache):
 
 @kernel(void(STACKS, intp, SMALL, FACTORS))
 def _store_kernel(new, start, small, factors):
-    n_heads, n_new = new.shape[1:3]
-    for stack in prange(new.shape[0] * n_heads):
-        batch, head = stack // n_heads, stack % n_heads
-        for i in range(n_new):
-            factors[batch, head, start + i], _ = round_to_int8(new[batch, head, i], small[batch, head, start + i])
+    spread(len(new) * new.shape[1], _store_head, (new, start, small, factors))
+
+
+@inner
+def _store_head(stack, new, start, small, factors):
+    batch, head = stack // new.shape[1], stack % new.shape[1]
+    for i in range(new.shape[2]):
+        factors[batch, head, start + i], _ = round_to_int8(new[batch, head, i], small[batch, head, start + i])
 
 
 @kernel(void(read(SMALL), read(FACTORS), float32[:, :, :, ::1]))
 def _widen_kernel(small, factors, wide):
-    n_heads, n_key, d_head = wide.shape[1:]
-    for stack in prange(wide.shape[0] * n_heads):
-        batch, head = stack // n_heads, stack % n_heads
-        for i in range(n_key):
-            for j in range(d_head):
-                wide[batch, head, i, j] = small[batch, head, i, j] * factors[batch, head, i]
+    spread(len(wide) * wide.shape[1], _widen_head, (small, factors, wide))
+
+
+@inner
+def _widen_head(stack, small, factors, wide):
+    batch, head = stack // wide.shape[1], stack % wide.shape[1]
+    for i in range(wide.shape[2]):
+        for j in range(wide.shape[3]):
+            wide[batch, head, i, j] = small[batch, head, i, j] * factors[batch, head, i]

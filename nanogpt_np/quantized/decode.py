@@ -1,4 +1,4 @@
-"""All blocks of int8 weights and the logits in one compiled call: what kernels/decode.py is for float32.
+"""All blocks of int8 or four-bit weights and the logits in one compiled call: what kernels/decode.py is for float32.
 
 Enter: the residual stream of the newest tokens, the model's params, an Int8Cache. Leave: the logits that model.forward
 would return, but for the order of sums; the cache holds the new keys and values. Next: quantized/matrices.py.
@@ -7,15 +7,17 @@ would return, but for the order of sums; the cache holds the new keys and values
 import math
 
 import numpy as np
-from numba import boolean, float32, int8, int64, intp, prange, void
+from numba import boolean, float32, int8, int64, intp, void
 
-from ..kernels.addresses import address, bytes_at, floats_at, table_of
+from ..kernels.addresses import address, bytes_at, floats_at, nibbles_at, table_of
 from ..kernels.attention import masks, softmax_row
 from ..kernels.compile import inner, kernel, n_threads, read
+from ..kernels.cores import spread
 from ..kernels.decode import STORED, add, arrays_of, belongs, n_hidden_of, normalize, own_queries, shapes_of
 from ..kernels.math import gelu_new_in_place
-from ..kernels.products import FEW_ROWS, dots, stream
+from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
+from .nibbles import BLOCK, FEW, multiply_fours
 from .products import multiply_panels, part_of_panels, quantize, quantize_group, room_for, round_to_int8
 from .vectors import GROUP, PANEL
 
@@ -42,23 +44,29 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     start = cache.length
     mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
     logits = np.empty((len(rows), arrays[-1].shape[0]), np.float32)
+    are_fours = arrays[2].kind == "int4"
     _decode_kernel(
-        rows, table, n_hidden_of(arrays), cache.keys, cache.key_factors, cache.values, cache.value_factors, start, mask,
-        np.float32(config.layer_norm_eps), n_threads(), logits,
+        rows, table, are_fours, n_hidden_of(arrays), cache.keys, cache.key_factors, cache.values, cache.value_factors,
+        start, mask, np.float32(config.layer_norm_eps), n_threads(), logits,
     )  # fmt: skip
     return logits.reshape(n_batch, n_new, -1)
 
 
 def _table(arrays):
-    """A row for each block, and one for what follows them; a matrix has two places in it, numbers and factors."""
-    found, shapes = [], shapes_of(arrays)
-    for array, shape in zip(arrays, shapes, strict=True):
+    """A row for each block, and one for what follows them; a matrix has two places in it, numbers and factors.
+
+    All blocks are of one kind, int8 or int4 (which has no factors), and the last matrix is int8.
+    """
+    found, of_blocks = [], getattr(arrays[2], "kind", "none")
+    for array, shape in zip(arrays, shapes_of(arrays), strict=True):
         if len(shape) == 1:
             found.append(address(array, np.float32, shape))
-        elif array.dtype == np.int8 and array.shape == shape:
-            found += [address(array.packed, np.int8, array.packed.shape), array.factors.ctypes.data]
-        else:
+        elif getattr(array, "kind", None) != ("int8" if array is arrays[-1] else of_blocks) or array.shape != shape:
             return None
+        elif array.kind == "int4":
+            found += [address(array.packed, np.uint8, array.packed.shape), 0]
+        else:
+            found += [address(array.packed, np.int8, array.packed.shape), array.factors.ctypes.data]
     if None in found:
         return None
     n_block = len(arrays) // 12
@@ -67,72 +75,73 @@ def _table(arrays):
 
 
 @kernel(void(
-    float32[:, ::1], read(int64[:, ::1]), intp, SMALL, FACTORS, SMALL, FACTORS, intp, read(boolean[:, :, ::1]), float32,
-    intp, float32[:, ::1],
+    float32[:, ::1], read(int64[:, ::1]), boolean, intp, SMALL, FACTORS, SMALL, FACTORS, intp,
+    read(boolean[:, :, ::1]), float32, intp, float32[:, ::1],
 ))  # fmt: skip
-def _decode_kernel(x, table, n_hidden, keys, key_factors, values, value_factors, start, visible, eps, n_parts, logits):
+def _decode_kernel(
+    x, table, are_fours, n_hidden, keys, key_factors, values, value_factors, start, visible, eps, n_parts, logits
+):
     n_rows, n_embd = x.shape
     n_batch, n_heads = keys.shape[1:3]
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.empty((n_rows, n_embd), np.float32)
     qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
-    small, scales, starts = room_for(n_rows, n_embd)
-    small_hidden, hidden_scales, hidden_starts = room_for(n_rows, n_hidden)
+    small, small_hidden = room_for(n_rows, n_embd), room_for(n_rows, n_hidden)
 
     for layer in range(len(table) - 1):
-        block, k, k_factors = table[layer], keys[layer], key_factors[layer]
-        v, v_factors = values[layer], value_factors[layer]
+        block, stored = table[layer], (keys[layer], key_factors[layer], values[layer], value_factors[layer])
         normalize(x, block[0], block[1], eps, normed)
-        quantize(normed, small, scales, starts)
-        for part in prange(n_parts):
-            multiply(small, scales, starts, block[2:5], part, n_parts, qkv)
-        for stack in prange(n_batch * n_heads):
-            batch, head = stack // n_heads, stack % n_heads
-            attend(qkv, k, k_factors, v, v_factors, start, visible, batch, head, merged)
-        quantize(merged, small, scales, starts)
-        for part in prange(n_parts):
-            multiply(small, scales, starts, block[5:8], part, n_parts, normed)
+        quantize(normed, *small)
+        spread(n_parts, multiply, (*small, are_fours, block[2:5], n_parts, qkv))
+        spread(n_batch * n_heads, attend, (qkv, *stored, start, visible, merged))
+        quantize(merged, *small)
+        spread(n_parts, multiply, (*small, are_fours, block[5:8], n_parts, normed))
         add(normed, x)
 
         normalize(x, block[8], block[9], eps, normed)
-        quantize(normed, small, scales, starts)
-        for part in prange(n_parts):
-            multiply(small, scales, starts, block[10:13], part, n_parts, hidden)
-            finish_hidden(hidden, part, n_parts, small_hidden, hidden_scales, hidden_starts)
-        for part in prange(n_parts):
-            multiply(small_hidden, hidden_scales, hidden_starts, block[13:16], part, n_parts, normed)
+        quantize(normed, *small)
+        spread(n_parts, multiply_hidden, (*small, are_fours, block[10:13], n_parts, hidden, *small_hidden))
+        spread(n_parts, multiply, (*small_hidden, are_fours, block[13:16], n_parts, normed))
         add(normed, x)
 
-    final = table[len(table) - 1]
+    final, are_fours = table[len(table) - 1], False
     normalize(x, final[0], final[1], eps, normed)
-    quantize(normed, small, scales, starts)
-    for part in prange(n_parts):
-        multiply(small, scales, starts, final[2:4], part, n_parts, logits)
+    quantize(normed, *small)
+    spread(n_parts, multiply, (*small, are_fours, final[2:5], n_parts, logits))
 
 
 @inner
-def multiply(x, scales, starts, places, part, n_parts, out):
+def multiply(part, x, scales, starts, are_fours, places, n_parts, out):
     """One part of out = x @ weights + bias; `places`: the addresses of the weights, of their factors, of the bias."""
-    n_out = out.shape[1]
+    n_out, width = out.shape[1], x.shape[1]
+    n_panels = (n_out + PANEL - 1) // PANEL
     first, end = part_of_panels(part, n_parts, n_out)
-    weights = bytes_at(places[0], (n_out + PANEL - 1) // PANEL * PANEL * x.shape[1])
-    bias = floats_at(places[2], n_out) if len(places) > 2 else floats_at(places[1], 0)
-    multiply_panels(x, scales, starts, weights, floats_at(places[1], n_out), bias, first, end, out)
+    bias = floats_at(places[2], n_out if places[2] else 0)
+    if are_fours:
+        weights = nibbles_at(places[0], n_panels * (width // FEW) * BLOCK)
+        multiply_fours(x, scales, weights, bias, first, end, out)
+    else:
+        weights = bytes_at(places[0], n_panels * PANEL * width)
+        multiply_panels(x, scales, starts, weights, floats_at(places[1], n_out), bias, first, end, out)
 
 
 @inner
-def finish_hidden(hidden, part, n_parts, small, scales, starts):
-    """GELU of the columns that a part's panels made, and then to int8: a panel is as wide as a group."""
+def multiply_hidden(
+    part, x, scales, starts, are_fours, places, n_parts, hidden, small, hidden_scales, hidden_starts
+):  # fmt: skip
+    """The same, then GELU of the columns that these panels made, and then to int8: a panel is as wide as a group."""
+    multiply(part, x, scales, starts, are_fours, places, n_parts, hidden)
     first, end = part_of_panels(part, n_parts, hidden.shape[1])
     columns = slice(first * GROUP, end * GROUP)
     for row in range(len(hidden)):
         gelu_new_in_place(hidden[row, columns])
         for group in range(first, end):
-            quantize_group(hidden[row], group, small[row], scales[row], starts[row])
+            quantize_group(hidden[row], group, small[row], hidden_scales[row], hidden_starts[row])
 
 
 @inner
-def attend(qkv, keys, key_factors, values, value_factors, start, visible, batch, head, merged):
+def attend(stack, qkv, keys, key_factors, values, value_factors, start, visible, merged):
     """One head of one text: its new keys and values into the cache, its queries over all of them."""
+    batch, head = stack // keys.shape[1], stack % keys.shape[1]
     n_embd, d_head = merged.shape[1], keys.shape[3]
     n_new, n_key = visible.shape[1:]
     first, row = head * d_head, batch * n_new
@@ -143,7 +152,7 @@ def attend(qkv, keys, key_factors, values, value_factors, start, visible, batch,
         value_factors[batch, head, start + new], _ = round_to_int8(v, values[batch, head, start + new])
     # of padded rows, probs are sums of zeros, and mixed is not used
     probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
-    dots(q, keys[batch, head, :n_key], 0, n_key, probs)
+    dots_int8(q, keys[batch, head, :n_key], 0, n_key, probs)
     mask = visible[batch * len(visible) // keys.shape[0]]
     for new in range(n_new):
         for j in range(n_key):
@@ -151,6 +160,7 @@ def attend(qkv, keys, key_factors, values, value_factors, start, visible, batch,
         softmax_row(probs[new], mask[new], np.float32(1.0 / math.sqrt(d_head)))
         for j in range(n_key):
             probs[new, j] *= value_factors[batch, head, j]
-    stream(probs, values[batch, head, :n_key], mixed)
+    stream_int8(probs, values[batch, head, :n_key], mixed)
     for new in range(n_new):
-        merged[row + new, first : first + d_head] = mixed[new]
+        for j in range(d_head):
+            merged[row + new, first + j] = mixed[new, j]

@@ -3,7 +3,7 @@
 Enter: float32 rows, one for each output. Leave: whole numbers q from 0 to 15, 32 of them with one float16 scale, which
 stand for (q - 8) * scale. These are the numbers of Q4_0, a format of gguf files: 4.5 bits for a weight. Groups are
 small because a large weight makes the steps of its whole group large (Dettmers & Zettlemoyer 2022).
-Next: quantized/cache.py.
+Next: quantized/nibbles.py.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """A matrix as int8, and what ops.py does with matrices, done with those.
 
 Enter: float32 params. Leave: the same nested params with every matrix an Int8Matrix, and the ops that take them.
-Next: tokenizer/compiled.py.
+Next: quantized/int4.py.
 """
 
 import numpy as np
@@ -23,7 +23,18 @@ PANELS_AT_ONCE = 128
 ROWS_AT_ONCE = 64  # of logits, where all of them would fill the memory
 
 
-class Int8Matrix:
+class SmallMatrix:
+    """What the ops here know of a matrix with fewer bits: its `shape` as it was, and how to multiply by it."""
+
+    kind, by_row = "int8", False
+
+    def multiply(self, x, bias=NO_BIAS):  # [..., n_in] -> [..., n_out]
+        """x @ matrix + bias (or matrix.T, `by_row`), with x as int8 too."""
+        rows = np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
+        return self._product(rows, np.ascontiguousarray(bias, np.float32)).reshape(*x.shape[:-1], -1)
+
+
+class Int8Matrix(SmallMatrix):
     """A matrix as int8: `shape` as it was, `packed` int8, `factors` float32 [n_out].
 
     `packed` lies as this CPU multiplies it, each byte flipped by FLIP:
@@ -54,6 +65,11 @@ class Int8Matrix:
         """Bytes in memory."""
         return self.packed.nbytes + self.factors.nbytes
 
+    @property
+    def n_broken(self):
+        """Of how many outputs the weights hold NaN or infinity."""
+        return np.count_nonzero(~np.isfinite(self.factors))
+
     def outputs(self, which):
         """The weights of some outputs in float32: [..., n_in]."""
         n_in = self.shape[1 if self.by_row else 0]
@@ -67,11 +83,8 @@ class Int8Matrix:
         rows = self.outputs(np.arange(len(self.factors)))
         return rows if self.by_row else rows.T
 
-    def multiply(self, x, bias=NO_BIAS):  # [..., n_in] -> [..., n_out]
-        """x @ matrix + bias (or matrix.T, `by_row`), with x as int8 too."""
-        rows = np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
-        out = multiply_int8(rows, self.packed, self.factors, np.ascontiguousarray(bias, np.float32))
-        return out.reshape(*x.shape[:-1], -1)
+    def _product(self, rows, bias):
+        return multiply_int8(rows, self.packed, self.factors, bias)
 
 
 def quantize(params, config):
@@ -88,13 +101,17 @@ def keep_one(name, array, config, give_back=lambda: None):
     InputError where a matrix holds NaN or infinity, for which int8 has no place.
     """
     vocabulary = "wte.weight" if config.tie_word_embeddings else "lm_head.weight"
-    if isinstance(array, Int8Matrix) or not name.endswith((*MATRICES, vocabulary)):
+    if isinstance(array, SmallMatrix) or not name.endswith((*MATRICES, vocabulary)):
         return array
-    matrix = Int8Matrix(array, name == vocabulary, give_back)
-    n_broken = np.count_nonzero(~np.isfinite(matrix.factors))
-    if n_broken:
+    return finite(name, Int8Matrix(array, name == vocabulary, give_back))
+
+
+def finite(name, matrix):
+    """A matrix; InputError where some of its weights are none."""
+    if matrix.n_broken:
+        n_out = matrix.shape[0 if matrix.by_row else 1]
         raise InputError(
-            f"{name}: expected finite weights, got NaN or infinity in those of {n_broken} of {len(matrix.factors)} "
+            f"{name}: expected finite weights, got NaN or infinity in those of {matrix.n_broken} of {n_out} "
             "outputs; the weights are broken"
         )
     return matrix
@@ -118,7 +135,7 @@ def embedding(ids, weight):
 
 def linear(x, weight, bias):
     """See ops.linear."""
-    return weight.multiply(x, bias) if isinstance(weight, Int8Matrix) else kernels.linear(x, weight, bias)
+    return weight.multiply(x, bias) if isinstance(weight, SmallMatrix) else kernels.linear(x, weight, bias)
 
 
 def unembed(x, weight):
@@ -145,5 +162,5 @@ def cross_entropy(x, weight, targets, chunk=4096, logits=None):
 def cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk=4096, logits=None):
     """See ops.cross_entropy_backward; InputError for int8 weights, which no gradient can move by less than a step."""
     if isinstance(weight, Int8Matrix):
-        raise InputError("backward: expected float weights, got int8; open the model with ops='numba' to train it")
+        raise InputError("backward: expected float weights, got int8 or int4; open the model with ops='numba' to train")
     return kernels.cross_entropy_backward(dlosses, x, weight, targets, log_z, chunk, logits)

@@ -6,9 +6,11 @@ begins. Next: quantized/fours.py.
 """
 
 import numpy as np
-from numba import config, float32, int8, intp, prange, void
+from numba import config, float32, from_dtype, int8, int32, intp, void
 
+from ..kernels.calls import shared
 from ..kernels.compile import inner, kernel, n_threads, read
+from ..kernels.cores import spread
 from ..kernels.math import HALF, ZERO, bits_of_size, size_of_bits
 from ..kernels.vectors import fma
 from .vectors import ACTIVATION, FLIP, GROUP, OFFSET, PANEL, ROWS, STRIP, TOGETHER, add_one, add_rows
@@ -16,6 +18,7 @@ from .vectors import ACTIVATION, FLIP, GROUP, OFFSET, PANEL, ROWS, STRIP, TOGETH
 LARGEST = np.float32(127)
 NEARLY_ZERO = np.float32(1e-36)  # 127 divided by less may be infinite; what is so small becomes 0
 PLAIN_PYTHON = bool(config.DISABLE_JIT)
+SMALL = from_dtype(np.dtype(ACTIVATION))[:, ::1]
 INFINITE, NOT_A_NUMBER = np.float32(np.inf), np.float32(np.nan)
 
 
@@ -51,7 +54,7 @@ def quantize_group(x, group, small, scales, starts):
     starts[group] = -OFFSET * total
 
 
-@inner
+@shared(void(read(float32[:, ::1]), SMALL, float32[:, ::1], int32[:, ::1]))
 def quantize(x, small, scales, starts):
     """All groups of all rows."""
     for row in range(len(x)):
@@ -79,12 +82,21 @@ def multiply_int8(x, packed, factors, bias):  # float32 [n_rows, n_in] -> [n_row
 ))  # fmt: skip
 def _multiply_kernel(x, weights, factors, bias, n_parts, out):
     small, scales, starts = room_for(x.shape[0], x.shape[1])
-    for part in prange(n_parts):
-        rows = slice(part * len(x) // n_parts, (part + 1) * len(x) // n_parts)
-        quantize(x[rows], small[rows], scales[rows], starts[rows])
-    for part in prange(n_parts):
-        first, end = part_of_panels(part, n_parts, out.shape[1])
-        multiply_panels(small, scales, starts, weights, factors, bias, first, end, out)
+    spread(n_parts, quantize_part, (x, n_parts, small, scales, starts))
+    spread(n_parts, _multiply_part, (small, scales, starts, weights, factors, bias, n_parts, out))
+
+
+@inner
+def quantize_part(part, x, n_parts, small, scales, starts):
+    """All groups of one part of the rows."""
+    rows = slice(part * len(x) // n_parts, (part + 1) * len(x) // n_parts)
+    quantize(x[rows], small[rows], scales[rows], starts[rows])
+
+
+@inner
+def _multiply_part(part, x, scales, starts, weights, factors, bias, n_parts, out):
+    first, end = part_of_panels(part, n_parts, out.shape[1])
+    multiply_panels(x, scales, starts, weights, factors, bias, first, end, out)
 
 
 @inner
@@ -94,7 +106,10 @@ def part_of_panels(part, n_parts, n_out):
     return part * n_panels // n_parts, (part + 1) * n_panels // n_parts
 
 
-@inner
+@shared(void(
+    read(SMALL), read(float32[:, ::1]), read(int32[:, ::1]), read(int8[::1]), read(float32[::1]), read(float32[::1]),
+    intp, intp, float32[:, ::1],
+))  # fmt: skip
 def multiply_panels(x, scales, starts, weights, factors, bias, first, end, out):
     """The columns of out = x @ weights + bias that some panels hold."""
     n_rows, n_out = out.shape
@@ -131,13 +146,16 @@ def pack_int8(weight, factors, packed):
 
 @kernel(void(read(float32[:, :]), intp, float32[::1], int8[:, :, :, :, :, ::1]))
 def _pack_kernel(weight, each, factors, packed):
+    spread((len(packed) + each - 1) // each, _pack_part, (weight, each, factors, packed))
+
+
+@inner
+def _pack_part(part, weight, each, factors, packed):
     n_in, n_out = weight.shape
-    n_panels = len(packed)
-    for part in prange((n_panels + each - 1) // each):
-        small = np.empty(n_in, np.int8)
-        for panel in range(part * each, min(n_panels, (part + 1) * each)):
-            for column in range(panel * PANEL, min(n_out, (panel + 1) * PANEL)):
-                factors[column], _ = round_to_int8(weight[:, column], small)
-                for k in range(n_in):
-                    group, step, strip, at = k // GROUP, k % GROUP // TOGETHER, column % PANEL // STRIP, column % STRIP
-                    packed[panel, group, strip, step, at, k % TOGETHER] = small[k] ^ FLIP
+    small = np.empty(n_in, np.int8)
+    for panel in range(part * each, min(len(packed), (part + 1) * each)):
+        for column in range(panel * PANEL, min(n_out, (panel + 1) * PANEL)):
+            factors[column], _ = round_to_int8(weight[:, column], small)
+            for k in range(n_in):
+                group, step, strip, at = k // GROUP, k % GROUP // TOGETHER, column % PANEL // STRIP, column % STRIP
+                packed[panel, group, strip, step, at, k % TOGETHER] = small[k] ^ FLIP

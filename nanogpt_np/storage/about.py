@@ -1,6 +1,6 @@
 """What there is to know of models without opening one: those that are registered, and what lies in a directory.
 
-Enter: a model's name, or a directory. Leave: rows and an About, to be printed. Next: training/backward.py.
+Enter: a model's name, or a directory. Leave: rows and an About, to be printed. Next: storage/conversion.py.
 """
 
 from pathlib import Path
@@ -11,9 +11,7 @@ from ..errors import FileError
 from ..kv_cache import KVCache
 from ..params import size
 from ..tokenizer.bpe import Tokenizer
-from ..tokenizer.reading import VOCAB, WHOLE
-from .checkpoint import read_config
-from .header import read_header
+from . import formats
 from .registry import read_registry, resolve
 
 LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING")
@@ -28,7 +26,7 @@ class Listed(NamedTuple):
 
 
 class About(NamedTuple):
-    """What a model's directory holds; `dtypes` as the file names them ("F32"), `files` name -> bytes."""
+    """What a model's directory (or one file) holds; `dtypes` as files name them ("F32"), `files` name -> bytes."""
 
     directory: Path
     config: object
@@ -46,16 +44,15 @@ def listed():
 
 
 def describe(name_or_directory):
-    """The About of a registered model or a directory; FileError where there is none, or it is broken.
+    """The About of a registered model, a directory or a file; FileError where there is none, or it is broken.
 
     Weights are not read, only what their files say of themselves.
     """
     directory = resolve(files.as_path(name_or_directory, "model"))
-    config = read_config(directory)
-    found = {path.name: path.stat().st_size for path in sorted(directory.iterdir()) if path.is_file()}
-    headers = [read_header(directory / name) for name in found if name.endswith(".safetensors")]
-    dtypes = sorted({tensor.dtype for header in headers for tensor in header.tensors.values()})
-    tokenizer = Tokenizer.load(directory) if found.keys() & {VOCAB, WHOLE} else None
+    config = formats.read_config(directory)
+    paths = [directory] if directory.is_file() else sorted(directory.iterdir())
+    found = {path.name: path.stat().st_size for path in paths if path.is_file()}
+    dtypes, tokenizer = formats.read_dtypes(directory), formats.read_tokenizer(directory)
     cache_bytes = KVCache(config, n_ctx=1).n_bytes
     return About(directory, config, size(config), dtypes, found, tokenizer, _licence(directory, found), cache_bytes)
 

@@ -1,11 +1,10 @@
 """A directory on disk <-> (config, params, tokenizer), in the layout of the `transformers` library.
 
-Enter: a directory with config.json, model.safetensors (or its shards), vocabulary files. Leave: the three,
-checked against each other; float32 weights are mapped, not read, so opening takes no time and no memory.
-The way back writes what `transformers` opens. No pickle is ever loaded. Next: storage/urls.py.
+Enter: a directory with config.json, model.safetensors (or its shards), vocabulary files; or with OpenAI's own files.
+Leave: the three, checked against each other; float32 weights are mapped, not read, so opening takes no time and no
+memory. The way back writes what `transformers` opens. No pickle is ever loaded. Next: storage/gguf_header.py.
 """
 
-import mmap
 import re
 import warnings
 from pathlib import Path
@@ -17,11 +16,13 @@ from safetensors.numpy import save_file
 from .. import files, ops
 from ..config import GPTConfig
 from ..errors import FileError, InputError, printable
-from ..params import STD, check, nest, shapes, walk
+from ..params import STD, check, shapes, walk
 from ..tokenizer.bpe import Tokenizer
-from ..tokenizer.reading import ADDED, MERGES, VOCAB, WHOLE, present
-from .contents import CONFIG, STORED, check_tensors
+from ..tokenizer.reading import ADDED, MERGES, VOCAB, WHOLE, pair_of, present
+from . import nanogpt, pickled, tensorflow
+from .contents import CONFIG, check_tensors
 from .header import read_header, sort_metadata
+from .mapped import float_dtype, map_file, take_all, to_array
 from .together import replacing_together
 
 WEIGHTS = "model.safetensors"
@@ -36,7 +37,7 @@ PADDING = 128  # rows without a token: vocabularies are padded to a multiple of 
 _STAMPED = ("n_head", "activation", "positions", "layer_norm_eps", "tie_word_embeddings")
 
 # modules of ops that are one definition, however they compute it
-_TWINS = ("nanogpt_np.ops", "nanogpt_np.kernels", "nanogpt_np.quantized")
+_TWINS = ("nanogpt_np.ops", "nanogpt_np.kernels", "nanogpt_np.quantized", "nanogpt_np.quantized.int4")
 
 
 def own_ops(ops):
@@ -98,7 +99,7 @@ def _named_tensors(config, params, dtype):
     """The arrays under the names of GPT2LMHeadModel: everything but the head stands under "transformer."."""
     named = dict(walk(params))
     if config.positions == "sinusoidal":  # no parameters here; `transformers` needs them as a table
-        named["wpe.weight"] = _position_table(config)
+        named["wpe.weight"] = position_table(config)
     found = {}
     for name, array in named.items():
         prefix = "" if name == "lm_head.weight" else "transformer."
@@ -109,7 +110,7 @@ def _named_tensors(config, params, dtype):
     return found
 
 
-def _position_table(config):  # -> [n_ctx, n_embd]
+def position_table(config):  # -> [n_ctx, n_embd]
     """What model.embed adds to a token at each position."""
     return STD * _whole_sines(config)
 
@@ -125,6 +126,7 @@ def _stamp(config):
 def load(directory, dtype=np.float32, keep=None, copy=False):
     """Open a model directory: (GPTConfig, params as a nested dict of `dtype` arrays, Tokenizer or None).
 
+    The layout is that of `transformers`, also with minGPT's and nanoGPT's linear layers, or OpenAI's of TensorFlow.
     Weights stored as `dtype` are mapped copy-on-write: they can be changed in memory, the file stays as it is; with
     `copy` they are read instead, and do without the file from then on.
     Others (float16, bfloat16, float64, or a file that is not aligned, as the published GPT-2) are converted one
@@ -133,49 +135,48 @@ def load(directory, dtype=np.float32, keep=None, copy=False):
     when sines were not scaled opens with that table as learned positions, and so computes what it did.
     Raises FileError, naming file and tensor, where anything is missing, broken or does not fit together.
     """
-    dtype = np.dtype(dtype)
-    if dtype.kind != "f":
-        raise InputError(f"dtype: expected a float dtype such as float32, got {printable(str(dtype))}")
-    directory = Path(directory)
+    dtype, directory = float_dtype(dtype), Path(directory)
     config = read_config(directory)
-    tensors, metadata = _collect(_weight_files(directory))
+    tensors, metadata = find_tensors(directory)
+    tensors = nanogpt.as_published(config, tensors)
     _check_stamp(directory, config, metadata)
     tokenizer = _read_tokenizer(directory, config, metadata)
     expected = check_tensors(directory, config, tensors)
-    maps = {path: np.memmap(path, np.uint8, mode="c") for path in {path for path, _ in tensors.values()}}
+    maps = {path: map_file(path) for path in {path for path, _ in tensors.values() if path}}
 
     def read(name):
         path, info = tensors[name]
-        return _array(maps[path], info, dtype, copy)
+        if path is None:
+            return np.zeros(info.shape, dtype)  # a bias that a model does without
+        tensorflow.check_data(path, name, info, maps[path])
+        return to_array(maps[path], info, dtype, copy)
 
     if config.positions == "sinusoidal" and "wpe.weight" in tensors and _has_whole_sines(config, read("wpe.weight")):
         config = config.replace(positions="learned")  # with the table as its wpe, it computes what it was trained to
         expected = shapes(config)
     for name in tensors.keys() & _DOUBLES - expected.keys():
         _check_double(directory, config, read, name)
-    if keep is None:
-        return config, nest({name: read(name) for name in expected}), tokenizer
-
-    def give_back():
-        _give_back(maps.values())
-
-    named = {name: keep(name, read(name), config, give_back) for name in expected}
-    return config, nest(named), tokenizer
+    return config, take_all(expected, read, config, keep, maps.values()), tokenizer
 
 
 def read_config(directory):
     """The GPTConfig of a model directory; FileError where there is none, or a broken one."""
     directory = Path(directory)
+    if directory.is_file():
+        advice = f"make one of it first: nanogpt-np convert {printable(directory.name)} DIRECTORY --to hf"
+        raise FileError(f"{files.short(directory)}: expected a model directory, got a file; {advice}")
     if not directory.is_dir():
         raise FileError(f"{files.short(directory)}: expected a model directory, found none; check the name")
+    if tensorflow.is_here(directory):
+        return tensorflow.read_hparams(directory)
     path = directory / CONFIG
     if not path.exists():
-        raise FileError(
+        raise pickled.refusal(directory) or FileError(
             f"{files.short(directory)}: expected {CONFIG} in it, found none; this is not a model directory, or saving "
             "a model in it broke off: save it again"
         )
     try:
-        return GPTConfig.from_dict(files.read_json(path, MAX_CONFIG))
+        return GPTConfig.from_dict(nanogpt.translated(files.read_json(path, MAX_CONFIG)))
     except FileError:
         raise
     except InputError as error:
@@ -184,7 +185,15 @@ def read_config(directory):
 
 def trained_with(directory):
     """The own_ops() that save() was told, a str, or None where it was told none; FileError as for load()."""
-    return _collect(_weight_files(Path(directory)))[1].get("own_ops")
+    return find_tensors(directory)[1].get("own_ops")
+
+
+def find_tensors(directory):
+    """What a directory's files of weights list: ({name: (path, TensorInfo)}, metadata); FileError as for load()."""
+    directory = Path(directory)
+    if tensorflow.is_here(directory):
+        return tensorflow.read_index(directory), {}
+    return _collect(_weight_files(directory))
 
 
 def _weight_files(directory):
@@ -193,13 +202,9 @@ def _weight_files(directory):
         return [directory / WEIGHTS]
     if (directory / INDEX).exists():
         return _shards(directory / INDEX)
-    if any(directory.glob("*.bin")):
-        raise FileError(
-            f"{files.short(directory)}: expected {WEIGHTS}, found only pickled weights (*.bin), which can run code and "
-            "are never loaded; open them with transformers and call save_pretrained(directory, safe_serialization=True)"
-        )
     where = files.short(directory)
-    raise FileError(f"{where}: expected {WEIGHTS} in it, found none; copy or download the weights there")
+    missing = FileError(f"{where}: expected {WEIGHTS} in it, found none; copy or download the weights there")
+    raise pickled.refusal(directory) or missing
 
 
 def _shards(index):
@@ -216,12 +221,12 @@ def _shards(index):
 
 
 def _collect(paths):
-    """All tensors of all files, names without "transformer.": ({name: (path, TensorInfo)}, metadata)."""
+    """All tensors of all files, names without "transformer." and the like: ({name: (path, TensorInfo)}, metadata)."""
     tensors, metadata = {}, {}
     for header in map(read_header, paths):
         metadata |= header.metadata
         for stored_name, info in header.tensors.items():
-            name = stored_name.removeprefix("transformer.")
+            name = nanogpt.plain_name(stored_name)
             if name in tensors:
                 where = f"{files.short(header.path)}: {printable(name)}"
                 raise FileError(f"{where}: expected once, got twice; download the files again")
@@ -240,9 +245,10 @@ def _check_stamp(directory, config, metadata):
 
 def _read_tokenizer(directory, config, metadata):
     found = present(directory)
-    if WHOLE not in found and not set(VOCABULARY) & set(found):
+    pair = pair_of(found)
+    if WHOLE not in found and not set(pair) & set(found):
         return None
-    if WHOLE not in found and (missing := [name for name in VOCABULARY if name not in found]):
+    if WHOLE not in found and (missing := [name for name in pair if name not in found]):
         raise FileError(
             f"{files.short(directory)}: expected {missing[0]} beside {found[0]}, found none; copy both, or neither"
         )
@@ -279,24 +285,6 @@ _BFLOAT16 = 2**-8  # the coarsest of the stored dtypes rounds values up to 1 by 
 _DOUBLES = {"lm_head.weight", "wpe.weight"}
 
 
-def _array(mapped, info, dtype, copy):
-    """One tensor of a mapped file as `dtype`: the mapped bytes themselves where they are that, unless `copy`."""
-    view = np.asarray(mapped[info.start : info.end]).view(STORED[info.dtype]).reshape(info.shape)
-    if info.dtype == "BF16":
-        view = (view.astype("<u4") << 16).view("<f4")
-    if view.dtype == dtype and view.flags.aligned and not copy:
-        return view
-    with np.errstate(over="ignore"):  # what is too large for `dtype` becomes infinite, and logits say so
-        return np.array(view, dtype)  # also where unaligned: BLAS would copy it again in every single call
-
-
-def _give_back(maps):
-    """Let go of the memory behind mapped files; what is read again comes from the file again."""
-    if hasattr(mmap, "MADV_DONTNEED"):
-        for mapped in maps:
-            mapped._mmap.madvise(mmap.MADV_DONTNEED)  # NumPy has no public name for it
-
-
 def _has_whole_sines(config, stored):
     """Is this the table of a model from when sines were added to tokens at their full size?"""
     return np.allclose(stored, _whole_sines(config), rtol=0, atol=_BFLOAT16)
@@ -309,7 +297,7 @@ def _check_double(directory, config, read, name):
         same = np.array_equal(stored, read("wte.weight"), equal_nan=True)
         advice = "those of wte.weight, as tie_word_embeddings = true promises; set it to false"
     else:
-        same = np.allclose(stored, _position_table(config), rtol=0, atol=STD * _BFLOAT16)
+        same = np.allclose(stored, position_table(config), rtol=0, atol=STD * _BFLOAT16)
         advice = 'the sinusoidal table, as position_embedding promises; set it to "learned"'
     if not same:
         raise FileError(f"{files.short(directory)}: {name}: expected its values to be {advice} in {CONFIG}")

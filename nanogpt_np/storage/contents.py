@@ -27,6 +27,14 @@ _OTHER_HEADS = {
 }
 
 
+def is_linear(name):
+    """Whether a parameter is the matrix of a linear layer: [n_in, n_out] with us, [n_out, n_in] in other formats.
+
+    is_linear("h.0.attn.c_attn.weight") -> True; is_linear("wte.weight") -> False
+    """
+    return name.startswith("h.") and name.endswith(".weight") and ".ln_" not in name
+
+
 def check_tensors(directory, config, tensors):
     """The names that the config asks for, once the file is known to hold exactly them, with their shapes."""
     for name in _OTHER_HEADS.keys() & tensors.keys():

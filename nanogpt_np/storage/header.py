@@ -24,12 +24,18 @@ _ADVICE = "the file is damaged or cut off; copy or download it again"
 
 
 class TensorInfo(NamedTuple):
-    """Where a tensor stands: dtype as the format names it ("F32"), shape, and its bytes [start, end) in the file."""
+    """Where a tensor stands: dtype as the format names it ("F32"), shape, and its bytes [start, end) in the file.
+
+    `transposed`: the bytes are those of its transpose, as where a linear layer lies [n_out, n_in]; `crc`: a checksum of
+    them, where a format has one.
+    """
 
     dtype: str
     shape: tuple
     start: int
     end: int
+    transposed: bool = False
+    crc: int | None = None
 
 
 class Header(NamedTuple):

@@ -1,6 +1,6 @@
 """A model's name -> a verified directory.
 
-Enter: "stories", "gpt2", or any path. Leave: a directory in the layout that checkpoint.py opens. The registry,
+Enter: "stories", "gpt2", or any path. Leave: a directory or a file that formats.py opens. The registry,
 weights/models.json, says which models ship with the project and where the others come from; those are kept in the
 user's cache folder, or in the folder that NANOGPT_NP_HOME names. Next: storage/about.py.
 """
@@ -36,7 +36,10 @@ class RemoteFile(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A registered model: where it is looked for, and its files (name -> RemoteFile; empty if it ships with us)."""
+    """A registered model: where it is looked for, and its files (name -> RemoteFile; empty if it ships with us).
+
+    `sha256`: what is known of the files' hashes, name -> hex.
+    """
 
     name: str
     description: str
@@ -44,6 +47,7 @@ class Model(NamedTuple):
     licence: str
     places: tuple
     files: dict
+    sha256: dict
 
 
 def weights_dir():
@@ -89,7 +93,14 @@ def _read_model(registry, home, name, raw):
     about = [raw.get(key, "") for key in ("description", "licence")]
     if not all(isinstance(text, str) for text in about):
         raise _wrong(registry, name, "description and licence as text", about)
-    return Model(name, printable(about[0], 400), n_params, printable(about[1], 400), places, found)
+    hashes = _read_hashes(registry, name, raw.get("sha256", {})) | {k: f.sha256 for k, f in found.items() if f.sha256}
+    return Model(name, printable(about[0], 400), n_params, printable(about[1], 400), places, found, hashes)
+
+
+def _read_hashes(registry, name, raw):
+    if not isinstance(raw, dict) or not all(_PLAIN.fullmatch(key) and _is_sha256(value) for key, value in raw.items()):
+        raise _wrong(registry, name, "sha256 as a table: file -> 64 hex digits", raw)
+    return raw
 
 
 def _read_file(registry, name, raw):
@@ -99,9 +110,13 @@ def _read_file(registry, name, raw):
     check_url(url)
     if n_bytes is not None and (type(n_bytes) is not int or n_bytes < 0):
         raise _wrong(registry, name, "bytes as a whole number or null", n_bytes)
-    if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch(r"[0-9a-f]{64}", sha256)):
+    if sha256 is not None and not _is_sha256(sha256):
         raise _wrong(registry, name, "sha256 as 64 hex digits or null", sha256)
     return RemoteFile(url, n_bytes, sha256)
+
+
+def _is_sha256(value):
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
 
 
 def _wrong(registry, name, expected, got):
@@ -110,7 +125,7 @@ def _wrong(registry, name, expected, got):
 
 
 def resolve(name_or_path, registry=None, home=None):
-    """The directory of a model: any model directory as it is, a registered name where its files are.
+    """Where a model lies: a model directory or a file as it is, a registered name where its files are.
 
     Nothing is downloaded. Raises FileError where a registered model is not here yet, with the command that fetches
     it, and where the name is unknown, with the names that come close.
@@ -122,8 +137,8 @@ def resolve(name_or_path, registry=None, home=None):
     models = read_registry(registry, home)
     if str(name_or_path) in models:
         return _find(models[str(name_or_path)])
-    if os.path.isdir(path):
-        return path  # checkpoint.load says what it lacks
+    if os.path.isdir(path) or os.path.isfile(path):
+        return path  # formats.load says what it lacks
     raise _unknown(name_or_path, models)
 
 

@@ -2,7 +2,7 @@
 
 Enter: a folder, the texts of its small files, and one of them that opens the folder, the door. Leave: all of them and
 the large file replaced. Each name changes at once, but not all names at one moment: so the door is taken away before
-the first changes, and comes back last. Next: storage/checkpoint.py.
+the first changes, and comes back last. Next: storage/mapped.py.
 """
 
 import contextlib

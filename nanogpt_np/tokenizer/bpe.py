@@ -131,7 +131,7 @@ class Tokenizer:
     def load(cls, directory: str | os.PathLike[str]) -> Tokenizer:
         """The tokenizer of a directory: vocab.json and merges.txt, or the one tokenizer.json of `transformers` 5.
 
-        Raises FileError or TokenizerError, naming the file, where it is not GPT-2's byte-level BPE.
+        Else OpenAI's encoder.json and vocab.bpe. FileError or TokenizerError names the file that is no byte-level BPE.
         """
         return cls._read(*read_directory(files.as_path(directory, "directory")))
 
@@ -162,10 +162,17 @@ class Tokenizer:
 
     def to_files(self) -> dict[str, str]:
         """The text of each file that save() writes: {"vocab.json": …, "merges.txt": …}"""
-        letters = self._letters()
-        lines = [MERGES_HEADER, *(f"{letters[left]} {letters[right]}" for left, right in self._merges)]
-        vocab = {token: i for i, token in enumerate(letters)}
+        tokens, merges = self.spelled()
+        lines = [MERGES_HEADER, *(f"{left} {right}" for left, right in merges)]
+        vocab = {token: i for i, token in enumerate(tokens)}
         return {VOCAB: files.to_json(vocab), MERGES: "\n".join(lines) + "\n"}
+
+    def spelled(self) -> tuple[list[str], list[tuple[str, str]]]:
+        """Every token by id, and the merges by rank, as vocabulary files spell them: (["!", …], [("Ġ", "t"), …])"""
+        tokens = [to_letters(self._token_bytes[i]) for i in range(self.n_vocab)]
+        for token, i in self._special_tokens.items():
+            tokens[i] = token
+        return tokens, [(tokens[left], tokens[right]) for left, right in self._merges]
 
     def encode(self, text: str, allowed_special: str | Collection[str] = ()) -> list[int]:
         """The ids of a string: Tokenizer.gpt2().encode("hello world") -> [31373, 995].
@@ -322,13 +329,6 @@ class Tokenizer:
                 f"ids: expected whole numbers from 0 to {self.n_vocab - 1:,}, got {shown(token_id)}{where}; "
                 "check that the ids come from this tokenizer"
             ) from None
-
-    def _letters(self) -> list[str]:
-        """Every token as the vocabulary files spell it, by id."""
-        letters = [to_letters(self._token_bytes[i]) for i in range(self.n_vocab)]
-        for token, i in self._special_tokens.items():
-            letters[i] = token
-        return letters
 
 
 def _index(value: Any) -> int:

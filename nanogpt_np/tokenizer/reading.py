@@ -1,8 +1,9 @@
 """A directory -> the vocabulary and the merges in it, whichever files spell them.
 
 Enter: a directory with vocab.json and merges.txt, and added_tokens.json where tokens were added to them; or with the
-one tokenizer.json that `transformers` 5 writes in their place. Leave: what Tokenizer is made from, or a line that says
-which file holds something that is not GPT-2's byte-level BPE. Next: tokenizer/bpe.py.
+one tokenizer.json that `transformers` 5 writes in their place; or with OpenAI's own encoder.json and vocab.bpe. Leave:
+what Tokenizer is made from, or a line that says which file holds something that is not GPT-2's byte-level BPE.
+Next: tokenizer/bpe.py.
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..errors import FileError, printable
 from .vocab import MAX_BYTES, read_merges, unicode_to_byte
 
 VOCAB, MERGES, ADDED, WHOLE = "vocab.json", "merges.txt", "added_tokens.json", "tokenizer.json"
+OPENAI = ("encoder.json", "vocab.bpe")  # the same two as OpenAI called them
 
 # what a tokenizer.json must say of each step between text and ids (None: or nothing), else the ids would be others
 _FIXED = {
@@ -31,8 +33,15 @@ _FIXED = {
 
 
 def present(directory):
-    """Which of the files of a tokenizer a directory has: ["vocab.json", "merges.txt"]"""
-    return [name for name in (VOCAB, MERGES, ADDED, WHOLE) if (Path(directory) / name).exists()]
+    """Which of the files of a tokenizer a directory has: ["vocab.json", "merges.txt"]; OpenAI's where no others are."""
+    directory = Path(directory)
+    found = [name for name in (VOCAB, MERGES, ADDED, WHOLE) if (directory / name).exists()]
+    return found or [name for name in OPENAI if (directory / name).exists()]
+
+
+def pair_of(names):
+    """The two files that a vocabulary is spelt in, where a directory has some of them."""
+    return OPENAI if set(OPENAI) & set(names) else (VOCAB, MERGES)
 
 
 def read_directory(directory):
@@ -44,11 +53,12 @@ def read_directory(directory):
     if WHOLE in names and not {VOCAB, MERGES} <= set(names):
         path = directory / WHOLE
         return *_read_whole(path), files.short(path)
-    vocab, merges = files.read_json(directory / VOCAB, MAX_BYTES), read_merges(directory / MERGES)
+    first, second = pair_of(names)
+    vocab, merges = files.read_json(directory / first, MAX_BYTES), read_merges(directory / second)
     if ADDED in names:
         path = directory / ADDED
         vocab = _join(path, vocab, merges, files.read_json(path, MAX_BYTES))
-    return vocab, merges, f"{files.short(directory / VOCAB)} with {' and '.join(names[1:-1] or [MERGES])}"
+    return vocab, merges, f"{files.short(directory / first)} with {' and '.join(names[1:-1] or [second])}"
 
 
 def _read_whole(path):  # -> vocab, merges

@@ -13,11 +13,12 @@ from nanogpt_np.bench import suites as room
 from nanogpt_np.bench import workers as bench_workers
 from nanogpt_np.bench.checks import (
     add_limits,
-    bytes_per_weight,
+    bytes_per_token,
     check_equal,
     check_ids,
     check_losses,
     describe_bandwidth,
+    kind_of,
     make_rows,
     weight_count,
 )
@@ -125,9 +126,12 @@ def test_weights_read_per_token():
     assert weight_count(PRESETS["gpt2"]) == 124_439_808 - 1024 * 768
     untied = PRESETS["gpt2"].replace(tie_word_embeddings=False)
     assert weight_count(untied) == weight_count(PRESETS["gpt2"])
-    assert [bytes_per_weight(name) for name in ("numpy", "int8", "ctranslate2 int8", "ctranslate2 float32")] == [
-        4, 1, 1, 4,
-    ]  # fmt: skip
+    kinds = {"numpy": "float32", "int8": "int8", "ctranslate2 int8": "int8", "ctranslate2 float32": "float32",
+             "llama.cpp Q8_0": "Q8_0", "int4": "int4"}  # fmt: skip
+    assert {name: kind_of(name) for name in kinds} == kinds
+    n, n_vocabulary = weight_count(PRESETS["gpt2"]), 50257 * 768
+    assert bytes_per_token("float32", PRESETS["gpt2"]) == 4 * n and bytes_per_token("int8", PRESETS["gpt2"]) == n
+    assert bytes_per_token("int4", PRESETS["gpt2"]) == 18 / 32 * (n - n_vocabulary) + n_vocabulary
 
 
 def test_share_of_the_limit():
@@ -379,12 +383,12 @@ def test_guesses_in_real_processes(alone, tmp_path):
     assert all(row.values and not row.note for row in table.rows)  # a note would say that the ids differ
 
 
-def test_what_int8_costs(tmp_path):
+def test_what_int8_and_int4_cost(tmp_path):
     data = tmp_path / "text.txt"
     data.write_text("Once upon a time there was a cat. " * 20, encoding="utf-8")
-    (words,) = bench_growth.loss_of_int8(Bench(BenchOptions(data=str(data)), 1, tmp_path, pause=0.0))
+    (words,) = bench_growth.loss_of_small_weights(Bench(BenchOptions(data=str(data)), 1, tmp_path, pause=0.0))
     assert words.startswith("loss of the stories model: ") and words.endswith("%")
-    (words,) = bench_growth.loss_of_int8(Bench(BenchOptions(), 1, tmp_path, pause=0.0))
+    (words,) = bench_growth.loss_of_small_weights(Bench(BenchOptions(), 1, tmp_path, pause=0.0))
     assert "name a text with --data" in words
 
 

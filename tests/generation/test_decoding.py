@@ -187,7 +187,7 @@ def test_a_model_that_was_opened_lies_by_output_and_is_otherwise_the_same(tmp_pa
 
 
 @pytest.mark.parametrize("how", [{}, {"temperature": 0}, {"temperature": 0, "speculate": 4}, {"num_beams": 2}])
-@pytest.mark.parametrize("twin", ["numpy", "numba", "int8"])
+@pytest.mark.parametrize("twin", ["numpy", "numba", "int8", "int4"])
 def test_weights_that_overflow_are_one_error_and_no_warnings(twin, how):
     """As the prompt is read, or only with the first token behind it."""
     at_once, later = make(), make()

@@ -17,8 +17,10 @@ from nanogpt_np import ops
 
 kernels = pytest.importorskip("nanogpt_np.kernels")
 pytest.importorskip("nanogpt_np.quantized")
+pytest.importorskip("nanogpt_np.quantized.int4")
 pytest.importorskip("nanogpt_np.tokenizer.compiled")
 from nanogpt_np.kernels import compile as kernel_compile  # noqa: E402
+from nanogpt_np.kernels.calls import Shared  # noqa: E402
 
 TESTS, PACKAGE = Path(__file__).parent.parent, Path(nanogpt_np.__file__).parent
 
@@ -30,11 +32,9 @@ PROBS, TARGETS = ops.attention_probs(Q, K, None), np.arange(20)
 LOG_Z = ops.cross_entropy(X, VOCABULARY, TARGETS)[1]
 
 EXAMPLES = {  # the kernel: the function of ops.py that it does the work of, and arguments with which it does
-    "pointwise._gelu_new_small_kernel": ("gelu_new", X),
     "pointwise._gelu_new_kernel": ("gelu_new", WIDE),
     "pointwise._gelu_new_backward_kernel": ("gelu_new_backward", WIDE, WIDE[::-1]),
     "pointwise._dropout_kernel": ("dropout", WIDE, WIDE > -1, 0.1),
-    "pointwise._layer_norm_small_kernel": ("layer_norm", X, GAIN, SHIFT),
     "pointwise._layer_norm_kernel": ("layer_norm", WIDE, GAIN, SHIFT),
     "pointwise._layer_norm_backward_kernel": ("layer_norm_backward", X[::-1], X, GAIN, SHIFT),
     "pointwise._merge_heads_kernel": ("merge_heads", normal(2, 4, 64, 40)),
@@ -59,6 +59,7 @@ OTHERS = {  # the kernel: why no function of ops.py has its name; its test, and 
     "quantized.cache._store_kernel": ("a KVCache's append, in int8", "quantized/test_cache.py", ".append("),
     "quantized.cache._widen_kernel": ("a KVCache's append, in int8", "quantized/test_cache.py", ".append("),
     "quantized.products._multiply_kernel": ("linear of int8", "quantized/test_matrices.py", "quantized.linear("),
+    "quantized.nibbles._multiply_fours_kernel": ("linear of int4", "quantized/test_int4.py", "quantized.linear("),
     "quantized.products._pack_kernel": ("float32 to int8", "quantized/test_matrices.py", "Int8Matrix("),
     "tokenizer.compiled._fill_kernel": ("the tokenizer's table", "tokenizer/test_compiled.py", "encode_array("),
     "tokenizer.compiled._encode_kernel": ("Tokenizer.encode", "tokenizer/test_compiled.py", "encode_array("),
@@ -70,9 +71,9 @@ def name_of(kernel):
     return f"{module}.{kernel.function.__name__}"
 
 
-KERNELS = {
-    name_of(one): one for one in kernel_compile._kernels if one.function.__module__.startswith("nanogpt_np.")
-}
+OURS = [one for one in kernel_compile._kernels if one.function.__module__.startswith("nanogpt_np.")]
+KERNELS = {name_of(one): one for one in OURS if not isinstance(one, Shared)}
+SHARED = {name_of(one): one for one in OURS if isinstance(one, Shared)}
 
 
 def test_every_kernel_is_listed_here():
@@ -122,6 +123,8 @@ def functions_called(function):
         one = waiting.pop()
         for name in one.__code__.co_names:
             other = one.__globals__.get(name)
+            if id(other) in kernel_compile.shared_functions:
+                other = kernel_compile.shared_functions[id(other)].function
             other = getattr(other, "py_func", getattr(other, "_defn", other))  # a compiled one, an intrinsic
             if inspect.isfunction(other) and other.__module__.startswith("nanogpt_np.") and other not in found:
                 found.add(other)
@@ -142,3 +145,10 @@ def test_this_file_sees_what_kernels_call():
     """Else the test above would pass on empty sets."""
     called = {f"{one.__module__}.{one.__name__}" for one in functions_called(KERNELS["decode._decode_kernel"].function)}
     assert {f"nanogpt_np.kernels.{name}" for name in ("decode.attend", "products.dots", "math.exp")} <= called
+
+
+def test_shared_functions_are_known_apart_and_needed():
+    """What two kernels call by one name would be what was loaded last; what no kernel calls is compiled in vain."""
+    assert len({one.symbol for one in SHARED.values()}) == len(SHARED) > 0
+    needed = {id(shared) for one in OURS for shared in one.needed}
+    assert {id(one) for one in SHARED.values()} == needed

@@ -217,5 +217,5 @@ def test_int8_has_no_gradients():
     pytest.importorskip("numba")
     gpt = GPT(CONFIG, make(), ops="int8")
     for view in (lambda: lens.gradients_view(gpt, IDS), lambda: lens.weights_view(gpt)):
-        with pytest.raises(InputError, match="expected float weights, got int8; open the model with ops='numpy'"):
+        with pytest.raises(InputError, match="expected float weights, got int8 or int4; open the model"):
             view()

@@ -29,7 +29,7 @@ def same_bits(a, b):
     assert a.dtype == b.dtype and np.array_equal(a, b)
 
 
-@pytest.mark.parametrize("ops", ["numpy", "numba", "int8"])
+@pytest.mark.parametrize("ops", ["numpy", "numba", "int8", "int4"])
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
 def test_nothing_changed_is_the_model(ops, positions):
     if ops != "numpy":

@@ -235,7 +235,7 @@ def test_compiled_ops_are_looked_into_too(gpt, name):
     if name == "int8":
         wanted, got = lens.logit_lens_view(gpt, IDS), lens.logit_lens_view(other, IDS)
         assert np.abs(wanted.entropy - got.entropy).max() < 0.2 * wanted.entropy.max()
-        with pytest.raises(InputError, match="attribution: expected float weights, got int8; open the model"):
+        with pytest.raises(InputError, match="attribution: expected float weights, got int8 or int4; open the model"):
             lens.attribution_view(other, IDS)
         return
     for view in (lens.residual_view, lens.logit_lens_view, lens.layer_norms, lens.attribution_view):

@@ -14,7 +14,7 @@ BLOCK = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("ops", ["numpy", "numba", "int8"])
+@pytest.mark.parametrize("ops", ["numpy", "numba", "int8", "int4"])
 def test_every_step_of_a_pass(ops):
     if ops != "numpy":
         pytest.importorskip("numba")

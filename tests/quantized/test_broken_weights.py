@@ -26,7 +26,7 @@ def broken(name, value, params=None):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("twin", ["numpy", "numba", "int8"])
+@pytest.mark.parametrize("twin", ["numpy", "numba", "int8", "int4"])
 def test_one_weight_that_is_nan_is_an_error(name, twin):
     with pytest.raises(InputError, match="NaN"):
         GPT(CONFIG, broken(name, np.nan), ops=twin).generate([1, 2, 3], 2, temperature=0)

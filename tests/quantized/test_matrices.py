@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
-from small import CONFIG, make, normal, public, random_ids, run_script
+from small import CLOSE, CONFIG, make, normal, public, random_ids, rounded, run_script
 
 from nanogpt_np import GPT, model, ops
 from nanogpt_np import params as P
@@ -15,18 +15,6 @@ from nanogpt_np.training import backward
 quantized = pytest.importorskip("nanogpt_np.quantized")
 
 GROUP = 64  # stated here again: the tests' own arithmetic below depends on it
-CLOSE = 3e-5  # steps: a factor, a product and a sum, each rounded, of numbers up to 127: 127 * 3 * 2**-24 is 2.3e-5
-
-
-def rounded(x):
-    """x as int8 with one scale for each row of the last axis -> x again, and by how much each number may differ.
-
-    That is a step where a number of steps lies so near to a half that float32 may round it either way, else nothing.
-    """
-    scales = np.abs(x).max(axis=-1, keepdims=True) / 127
-    steps = x / np.where(scales > 0, scales, 1)
-    either_way = np.abs(steps - np.floor(steps) - 0.5) < CLOSE
-    return np.floor(steps + 0.5) * scales, either_way * scales
 
 
 def expected_product(x, weight):  # -> [n_rows, n_out], and how far from it float32 may be
@@ -149,7 +137,7 @@ def test_a_whole_model():
 
 def test_int8_weights_cannot_be_trained():
     gpt, ids = GPT(CONFIG, make(), ops="int8"), random_ids(1, 8)
-    with pytest.raises(InputError, match="expected float weights, got int8; open the model with ops='numba'"):
+    with pytest.raises(InputError, match="expected float weights, got int8 or int4; open the model with ops='numba'"):
         backward.loss_and_grads(ids, ids, gpt.params, gpt.config, gpt.ops)
 
 

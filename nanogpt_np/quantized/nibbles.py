@@ -1,0 +1,289 @@
+"""Four-bit weights times int8 activations: which instructions do it on this CPU, on all cores.
+
+Enter: the numbers that fours.py makes, as pack_fours() lays them; float32 activations, which become int8. Leave:
+float32. A nibble is 0 to 15, which every CPU multiplies as an unsigned byte; that 8 of them stand for 0 is taken off
+with the sum of the activations. Whole numbers are added exactly, so all recipes give the same bits.
+Next: quantized/cache.py.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import config, float32, intp, types, uint8, void
+from numba.extending import intrinsic
+
+from ..kernels.calls import shared
+from ..kernels.compile import cpu_has, inner, kernel, n_threads, read
+from ..kernels.cores import spread
+from ..kernels.math import ZERO, size_of_bits
+from ..kernels.products import NO_BIAS
+from ..kernels.vectors import fma
+from ..kernels.writer import BYTE, FLOAT, INT32, Writer, compiled, integer
+from . import fours
+from .products import SMALL, part_of_panels, quantize_part, room_for
+from .vectors import GROUP, INT16, LINE, PANEL
+
+FEW, QUADS = fours.FEW, fours.FEW // 8  # a byte holds number n of a group and number n + 4
+BLOCK = PANEL * FEW // 2 + PANEL * 2  # bytes of a panel's group: nibbles, then scales
+AHEAD = 2 * BLOCK  # bytes; a single row waits for memory
+HALF_TO_FLOAT = np.float32(2.0**112)  # what the exponents of float16 and float32 differ by, once the bits stand alike
+OFFSET = np.int32(fours.ZERO)
+
+
+class Recipe(NamedTuple):
+    """`lanes` int32 sums in a register, each of four products at a time; sums of `rows` times `strip` registers."""
+
+    name: str
+    instruction: str
+    lanes: int
+    rows: int
+    strip: int
+
+
+RECIPES = {
+    "avx512vnni": Recipe("dot", "llvm.x86.avx512.vpdpbusd.512", 16, 4, 4),
+    "avxvnni": Recipe("dot", "llvm.x86.avx512.vpdpbusd.256", 8, 4, 2),
+    "avx512bw": Recipe("pairs", "llvm.x86.avx512.pmaddubs.w.512", 16, 4, 4),
+    "avx2": Recipe("pairs", "llvm.x86.avx2.pmadd.ub.sw", 8, 4, 2),
+    "dotprod": Recipe("dot", "llvm.aarch64.neon.sdot.v4i32.v16i8", 4, 4, 4),
+}
+PLAIN = Recipe("plain", "", 4, 4, 4)
+ADD_PAIRS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd"}
+
+
+def recipe_of(has):
+    """The best recipe for a CPU; `has` says whether it has a feature, by LLVM's name for it."""
+    return next((recipe for feature, recipe in RECIPES.items() if has(feature)), PLAIN)
+
+
+RECIPE = PLAIN if config.DISABLE_JIT else recipe_of(cpu_has)
+LANES, ROWS = RECIPE.lanes, RECIPE.rows
+
+
+# ---------------------------------------------------------------- weights as they lie
+
+
+def pack_fours(rows):  # float32 [n_out, n_in] -> uint8 [n_panels, n_groups, BLOCK]
+    """Whole panels of outputs as this CPU multiplies them; n_groups is even, as two share the scale of activations.
+
+    A block is [PANEL / LANES, QUADS, LANES, 4] bytes and PANEL scales in float16, NaN where fours.py says so.
+    """
+    q, scales = fours.to_fours(rows)
+    n_out, n_groups = scales.shape
+    n_panels, n_even = -(-n_out // PANEL), -(-n_groups // 2) * 2
+    filled = np.full((n_panels * PANEL, n_even, FEW), fours.ZERO, np.uint8)
+    filled[:n_out, :n_groups] = q
+    filled_scales = np.zeros((n_panels * PANEL, n_even), np.float16)
+    filled_scales[:n_out, :n_groups] = scales
+    halves = filled.reshape(n_panels, PANEL // LANES, LANES, n_even, QUADS, 2, 4)
+    nibbles = (halves[..., 0, :] | halves[..., 1, :] << 4).transpose(0, 3, 1, 4, 2, 5)
+    packed = np.empty((n_panels, n_even, BLOCK), np.uint8)
+    packed[..., : -PANEL * 2] = nibbles.reshape(n_panels, n_even, -1)
+    by_group = np.ascontiguousarray(filled_scales.reshape(n_panels, PANEL, n_even).transpose(0, 2, 1))
+    packed[..., -PANEL * 2 :] = by_group.view(np.uint8)
+    return packed
+
+
+def unpack_fours(packed, n_out, n_in):  # -> float32 [n_out, n_in]
+    """What pack_fours() packed, as the products see it."""
+    n_panels, n_groups, _ = packed.shape
+    nibbles = packed[..., : -PANEL * 2].reshape(n_panels, n_groups, PANEL // LANES, QUADS, LANES, 4)
+    q = np.stack([nibbles & 15, nibbles >> 4], axis=-2).transpose(0, 2, 4, 1, 3, 5, 6)
+    scales = np.ascontiguousarray(packed[..., -PANEL * 2 :]).view(np.float16).transpose(0, 2, 1)
+    shape = (n_panels * PANEL, n_groups)
+    return fours.from_fours(q.reshape(*shape, FEW), scales.reshape(shape), n_in)[:n_out]
+
+
+# ---------------------------------------------------------------- products
+
+
+def multiply_by_fours(x, packed, n_out, bias=NO_BIAS):  # float32 [n_rows, n_in] -> [n_rows, n_out]
+    """x @ weights + bias, with x as int8; `packed` as pack_fours() makes it."""
+    out = np.empty((len(x), n_out), np.float32)
+    _multiply_fours_kernel(x, packed.reshape(-1), bias, n_threads(), out)
+    return out
+
+
+@kernel(void(read(float32[:, ::1]), read(uint8[::1]), read(float32[::1]), intp, float32[:, ::1]))
+def _multiply_fours_kernel(x, weights, bias, n_parts, out):
+    small, scales, starts = room_for(x.shape[0], x.shape[1])
+    spread(n_parts, quantize_part, (x, n_parts, small, scales, starts))
+    spread(n_parts, _multiply_fours_part, (small, scales, weights, bias, n_parts, out))
+
+
+@inner
+def _multiply_fours_part(part, x, scales, weights, bias, n_parts, out):
+    first, end = part_of_panels(part, n_parts, out.shape[1])
+    multiply_fours(x, scales, weights, bias, first, end, out)
+
+
+@shared(void(
+    read(SMALL), read(float32[:, ::1]), read(uint8[::1]), read(float32[::1]), intp, intp, float32[:, ::1]
+))  # fmt: skip
+def multiply_fours(x, scales, weights, bias, first, end, out):
+    """The columns of out = x @ weights + bias that some panels hold; `x` and `scales` as quantize() makes them."""
+    n_rows, n_out = out.shape
+    small, offsets = _as_bytes(x)
+    sums = np.empty((ROWS, PANEL), np.float32)
+    for panel in range(first, end):
+        row = 0
+        while row < n_rows:
+            n = ROWS if row + ROWS <= n_rows else 1
+            _multiply_panel(small, scales, offsets, weights, panel, row, sums[:n])
+            for number in range(n):
+                for column in range(panel * PANEL, min(n_out, (panel + 1) * PANEL)):
+                    added = bias[column] if bias.size else ZERO
+                    out[row + number, column] = sums[number, column - panel * PANEL] + added
+            row += n
+
+
+@inner
+def _as_bytes(x):
+    """Rounded rows as int8, and for each FEW of them what is taken off because 8 of a nibble stand for 0."""
+    small, offsets = np.empty(x.shape, np.int8), np.empty((x.shape[0], x.shape[1] // FEW), np.int32)
+    for row in range(len(x)):
+        for group in range(offsets.shape[1]):
+            total = np.int32(0)
+            for j in range(group * FEW, (group + 1) * FEW):
+                small[row, j] = x[row, j]
+                total += np.int32(x[row, j])
+            offsets[row, group] = -OFFSET * total
+    return small, offsets
+
+
+@inner
+def _multiply_panel(x, scales, offsets, weights, panel, row, sums):
+    n_groups = offsets.shape[1]
+    sums[:] = ZERO
+    for group in range(n_groups):
+        at = (panel * n_groups + group) * BLOCK
+        if len(sums) == ROWS:
+            add_rows(weights, at, x, row, group * FEW, offsets, scales, group, sums)
+        else:
+            add_one(weights, at, x, row, group * FEW, offsets, scales, group, sums)
+
+
+# ---------------------------------------------------------------- instructions
+
+
+def _make_group(recipe, n_rows):
+    n_columns = recipe.strip if n_rows > 1 else 4
+
+    @intrinsic
+    def add_group(typingctx, weights, at, x, row, k, offsets, scales, group, sums):
+        """sums[:n_rows] += scales of x and of weights * (offsets + x[row : row + n_rows, k : k + FEW] @ nibbles)."""
+
+        def write(w: Writer, weights, at, x, row, k, offsets, scales, group, sums):
+            block, rows = w.address(0, at, of=BYTE), w.rows(2, n_rows, row, k, of=BYTE)
+            begin = [w.broadcast(one, 0, recipe.lanes) for one in w.rows(5, n_rows, row, group, of=INT32)]
+            of_x = w.builder.sdiv(group, integer(GROUP // FEW))
+            factors = [w.broadcast(one, 0, recipe.lanes) for one in w.rows(6, n_rows, row, of_x)]
+            targets = w.rows(8, n_rows, integer(0), integer(0))
+
+            def strip(first, _):
+                of_strip = w.builder.gep(block, [w.builder.mul(first, integer(FEW // 2))])
+                if n_rows == 1:
+                    for line in range(0, n_columns * recipe.lanes * FEW // 2, LINE):
+                        w.prefetch(of_strip, integer(AHEAD + line))
+                totals = _multiply_strip(w, recipe, of_strip, rows, begin, n_columns)
+                for v in range(n_columns):
+                    place = w.builder.add(first, integer(v * recipe.lanes))
+                    scale = _scales(w, block, place, recipe.lanes)
+                    for number, (factor, target) in enumerate(zip(factors, targets, strict=True)):
+                        exact = w.builder.sitofp(totals[number * n_columns + v], scale.type)
+                        one = w.fma(exact, w.builder.fmul(scale, factor), w.load(target, place, recipe.lanes))
+                        w.store(one, target, place)
+                return []
+
+            w.loop(integer(PANEL), n_columns * recipe.lanes, [], strip)
+
+        n = types.intp
+        return compiled(types.void(weights, n, x, n, n, offsets, scales, n, sums), write)
+
+    return add_group
+
+
+def _multiply_strip(w, recipe, strip, rows, begin, n_columns):
+    """Whole sums over FEW numbers: of each row with the columns of a strip."""
+    builder, size = w.builder, recipe.lanes * 4
+    pairs = recipe.name == "pairs"
+    zero = ir.Constant(ir.VectorType(INT16, recipe.lanes * 2), [0] * recipe.lanes * 2)
+    totals = [zero if pairs else one for one in begin for _ in range(n_columns)]
+    for quad in range(QUADS):
+        low, high = _nibbles(w, strip, size, quad, n_columns)
+        for number, row in enumerate(rows):
+            for columns, at in ((low, quad * 8), (high, quad * 8 + 4)):
+                four = builder.bitcast(builder.gep(row, [integer(at)]), INT32.as_pointer())
+                value = w.broadcast(four, 0, recipe.lanes)
+                for v, column in enumerate(columns):
+                    place = number * n_columns + v
+                    totals[place] = _add(w, recipe, totals[place], column, value)
+    if not pairs:
+        return totals
+    ones = ir.Constant(zero.type, [1] * recipe.lanes * 2)
+    whole = [w.call(ADD_PAIRS[recipe.lanes], begin[0].type, total, ones) for total in totals]
+    return [builder.add(one, begin[at // n_columns]) for at, one in enumerate(whole)]
+
+
+def _nibbles(w, strip, size, quad, n_columns):
+    """The lower and the upper halves of the bytes of a quad, one register for each of the columns."""
+    kind = ir.VectorType(BYTE, size)
+    low, high = [], []
+    for v in range(n_columns):
+        address = w.builder.gep(strip, [integer((v * QUADS + quad) * size)])
+        both = w.builder.load(w.builder.bitcast(address, kind.as_pointer()))
+        both.align = 1
+        low.append(w.builder.and_(both, ir.Constant(kind, [15] * size)))
+        high.append(w.builder.lshr(both, ir.Constant(kind, [4] * size)))
+    return low, high
+
+
+def _add(w, recipe, total, weights, value):
+    """total + what one register of nibbles makes of four activations in every lane of `value`.
+
+    Pairs of products stay in int16, which has room for all of a group: 8 times 2 times 15 times 127 is 30,480.
+    """
+    four = w.builder.bitcast(value, weights.type)
+    if recipe.name == "pairs":
+        return w.builder.add(total, w.call(recipe.instruction, total.type, weights, four))
+    if "sdot" in recipe.instruction:
+        return w.call(recipe.instruction, total.type, total, weights, four)
+    return w.call(recipe.instruction, total.type, total, w.builder.bitcast(weights, total.type), value)
+
+
+def _scales(w, block, first, lanes):
+    """The float16 scales of some columns in float32: their bits moved to where a float32 has them."""
+    place = w.builder.gep(block, [w.builder.add(integer(PANEL * FEW // 2), w.builder.mul(first, integer(2)))])
+    halves = w.builder.load(w.builder.bitcast(place, ir.VectorType(INT16, lanes).as_pointer()))
+    halves.align = 1
+    wide = ir.VectorType(INT32, lanes)
+    bits = w.builder.zext(halves, wide)
+    of_size, of_sign = (ir.Constant(wide, [mask] * lanes) for mask in (0x7FFF, 0x8000))
+    size = w.builder.shl(w.builder.and_(bits, of_size), ir.Constant(wide, [13] * lanes))
+    sign = w.builder.shl(w.builder.and_(bits, of_sign), ir.Constant(wide, [16] * lanes))
+    floats = ir.VectorType(FLOAT, lanes)
+    scaled = w.builder.fmul(w.builder.bitcast(size, floats), ir.Constant(floats, [float(HALF_TO_FLOAT)] * lanes))
+    return w.builder.bitcast(w.builder.or_(w.builder.bitcast(scaled, wide), sign), floats)
+
+
+@inner
+def _add_group(weights, at, x, row, k, offsets, scales, group, sums):
+    """The same in plain loops, for any CPU."""
+    for column in range(PANEL):
+        place = at + PANEL * FEW // 2 + 2 * column
+        bits = np.int32(weights[place]) | np.int32(weights[place + 1]) << 8
+        size = size_of_bits((bits & np.int32(0x7FFF)) << 13) * HALF_TO_FLOAT
+        scale = -size if bits & np.int32(0x8000) else size
+        first = at + column // LANES * LANES * FEW // 2 + column % LANES * 4
+        for number in range(len(sums)):
+            total = offsets[row + number, group]
+            for n in range(FEW // 2):
+                both = np.int32(weights[first + n // 4 * LANES * 4 + n % 4])
+                j = k + n // 4 * 8 + n % 4
+                total += (both & 15) * np.int32(x[row + number, j]) + (both >> 4) * np.int32(x[row + number, j + 4])
+            factor = scale * scales[row + number, group // (GROUP // FEW)]
+            sums[number, column] = fma(np.float32(total), factor, sums[number, column])
+
+
+add_one, add_rows = (_add_group if RECIPE == PLAIN else _make_group(RECIPE, n_rows) for n_rows in (1, ROWS))
