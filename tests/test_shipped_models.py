@@ -61,6 +61,16 @@ def test_stories_bits_per_byte_are_as_stated():
     assert result.bits_per_byte <= 1.0
 
 
+def test_they_say_how_they_like_to_be_sampled():
+    """Chosen by docs/sweep.py; its tables stand in each TRAINING.md."""
+    liked = {"stories": {"temperature": 0.7, "top_k": 0}, "poems": {"temperature": 0.8, "top_k": 0, "top_p": 0.95}}
+    for name, expected in liked.items():
+        gpt = GPT.from_pretrained(name, ops="numpy")
+        assert gpt.defaults == expected
+        assert gpt.generate("One", 9, seed=3) == gpt.generate("One", 9, seed=3, **expected)
+        assert "## How it likes to be sampled" in (weights_dir() / name / "TRAINING.md").read_text(encoding="utf-8")
+
+
 def _measure():
     """weights/stories/measure.py as a module."""
     spec = importlib.util.spec_from_file_location("measure", weights_dir() / "stories" / "measure.py")

@@ -120,11 +120,11 @@ def draw(  # [n_batch, n_vocab], n_batch generators -> [n_batch]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next id is chosen, step by step in this order; 0, 1, None or nothing leaves a step out.
+    """How the next id is chosen, in this order: penalties, bans, temperature, top-k, top-p, min-p, typical-p, a draw.
 
-    `logit_bias` {id, ids or text: number}, `repetition_penalty`, `frequency_penalty` and `presence_penalty`,
-    `no_repeat_ngram_size`, `banned_words` (texts as the tokenizer writes them, with and without a space before; or
-    lists of ids), `banned_ids` (an id, or several): penalties.py;
+    0, 1, None or nothing leaves a step out. In full: `logit_bias` {id, ids or text: number}, `repetition_penalty`,
+    `frequency_penalty` and `presence_penalty`, `no_repeat_ngram_size`, `banned_words` (texts as the tokenizer writes
+    them, with and without a space before; or lists of ids), `banned_ids` (an id, or several), which penalties.py has;
     `temperature` (0 is greedy), `top_k`, `top_p`, `min_p`, `typical_p`, a draw. That is the order of transformers 5.
     InputError where a number makes no sense.
     """
