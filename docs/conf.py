@@ -45,8 +45,8 @@ autodoc_docstring_signature = False  # a docstring that begins with an example h
 toc_object_entries = False
 nitpick_ignore_regex = [
     ("py:.*", r"(np|numpy|collections|typing|types|os|pathlib|argparse|matplotlib)\..*"),
-    ("py:.*", r"nanogpt_np\.gpt\.(Asked|Piece)"),  # type variables
-    ("py:class", "ArrayLike|Prompt"),
+    ("py:.*", r"nanogpt_np\.generation\.writer\.(Asked|Piece)"),  # type variables
+    ("py:class", "ArrayLike|Prompt|Words|Biases"),
 ]
 
 html_theme = "furo"
