@@ -52,7 +52,7 @@ from .matrices import (  # noqa: F401
     make_cache,
     unembed,
 )
-from .nibbles import BLOCK, multiply_by_fours, pack_fours, unpack_fours
+from .nibbles import BLOCK, multiply_by_fours, pack_fours, scales_of, unpack_fours
 from .vectors import GROUP, PANEL
 
 PANELS_AT_ONCE = 8  # whose weights are in float32 for a moment
@@ -86,7 +86,7 @@ class Int4Matrix(SmallMatrix):
     @property
     def n_broken(self):
         """Of how many outputs a scale is NaN."""
-        return np.count_nonzero(np.isnan(self.dequantized()).any(axis=0))
+        return np.count_nonzero(np.isnan(scales_of(self.packed)).any(axis=1))
 
     def dequantized(self):
         """The matrix in float32, as the products see it."""

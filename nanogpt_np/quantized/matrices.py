@@ -108,10 +108,11 @@ def keep_one(name, array, config, give_back=lambda: None):
 
 def finite(name, matrix):
     """A matrix; InputError where some of its weights are none."""
-    if matrix.n_broken:
+    n_broken = matrix.n_broken
+    if n_broken:
         n_out = matrix.shape[0 if matrix.by_row else 1]
         raise InputError(
-            f"{name}: expected finite weights, got NaN or infinity in those of {matrix.n_broken} of {n_out} "
+            f"{name}: expected finite weights, got NaN or infinity in those of {n_broken} of {n_out} "
             "outputs; the weights are broken"
         )
     return matrix

@@ -22,7 +22,7 @@ from ..kernels.vectors import fma
 from ..kernels.writer import BYTE, FLOAT, INT32, Writer, compiled, integer
 from . import fours
 from .products import SMALL, part_of_panels, quantize_part, room_for
-from .vectors import GROUP, INT16, LINE, PANEL
+from .vectors import GROUP, INT16, LINE, PANEL, first_of
 
 FEW, QUADS = fours.FEW, fours.FEW // 8  # a byte holds number n of a group and number n + 4
 BLOCK = PANEL * FEW // 2 + PANEL * 2  # bytes of a panel's group: nibbles, then scales
@@ -54,7 +54,7 @@ ADD_PAIRS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd"}
 
 def recipe_of(has):
     """The best recipe for a CPU; `has` says whether it has a feature, by LLVM's name for it."""
-    return next((recipe for feature, recipe in RECIPES.items() if has(feature)), PLAIN)
+    return first_of(RECIPES, has, PLAIN)
 
 
 RECIPE = PLAIN if config.DISABLE_JIT else recipe_of(cpu_has)
@@ -90,9 +90,14 @@ def unpack_fours(packed, n_out, n_in):  # -> float32 [n_out, n_in]
     n_panels, n_groups, _ = packed.shape
     nibbles = packed[..., : -PANEL * 2].reshape(n_panels, n_groups, PANEL // LANES, QUADS, LANES, 4)
     q = np.stack([nibbles & 15, nibbles >> 4], axis=-2).transpose(0, 2, 4, 1, 3, 5, 6)
+    scales = scales_of(packed)
+    return fours.from_fours(q.reshape(*scales.shape, FEW), scales, n_in)[:n_out]
+
+
+def scales_of(packed):  # -> float16 [n_panels * PANEL, n_groups]
+    """The scales alone, by output."""
     scales = np.ascontiguousarray(packed[..., -PANEL * 2 :]).view(np.float16).transpose(0, 2, 1)
-    shape = (n_panels * PANEL, n_groups)
-    return fours.from_fours(q.reshape(*shape, FEW), scales.reshape(shape), n_in)[:n_out]
+    return scales.reshape(-1, packed.shape[1])
 
 
 # ---------------------------------------------------------------- products

@@ -38,10 +38,12 @@ class Recipe(NamedTuple):
 
 def recipe_of(has):
     """The best recipe for a CPU; `has` says whether it has a feature, by LLVM's name for it."""
-    for feature, recipe in RECIPES.items():
-        if has(feature):
-            return recipe
-    return PLAIN
+    return first_of(RECIPES, has, PLAIN)
+
+
+def first_of(recipes, has, plain):
+    """The first recipe whose feature a CPU has, of {feature: recipe}; `plain` where it has none of them."""
+    return next((recipe for feature, recipe in recipes.items() if has(feature)), plain)
 
 
 # VNNI takes four unsigned times four signed bytes; without it, bytes become int16 as they are loaded, whose products
