@@ -371,7 +371,8 @@ climb("… on all cores", on_all_cores, rows=128, clock=WALL)
 # is no longer the same product: both sides are rounded to 255 steps first. Notebook 11 is about what that costs; here it may cost up to two parts in a hundred.
 
 # %%
-small = Int8Matrix(weight)
+with contextlib.redirect_stderr(io.StringIO()):  # the package says that it compiles, where that takes long
+    small = Int8Matrix(weight)
 
 
 def in_bytes(x, weight, out):
