@@ -26,9 +26,9 @@ def new_cache(n_batch, n_ctx, params, config, ops):
 def read(ids, params, config, ops, cache, mask=None):  # [n_batch, n_seq] -> [n_batch, 1, n_vocab]
     """Read texts of any length, which continue the cache -> the logits behind their last tokens.
 
-    `mask`: the same shape as `ids`, False at padding, which stands at the left; the longest text comes first. Texts that
-    have not begun are not read. Memory is that of one piece: model.trunk reads all but the last, and makes no logits; in
-    the last block only the last token goes all the way.
+    `mask`: the same shape as `ids`, False at padding, which stands at the left; the longest text comes first. Texts
+    that have not begun are not read. Memory is that of one piece: model.trunk reads all but the last, and makes no
+    logits; in the last block only the last token goes all the way.
     """
     start, begun = 0, _begun(ids, mask)
     with np.errstate(all="ignore"):  # what overflows shows in the logits, where sampling says so in one line
