@@ -146,15 +146,30 @@ def test_a_long_conversation_forgets_its_beginning(plugin, stories):
 
 
 @pytest.mark.peers
-def test_what_was_read_belongs_to_a_conversation_and_a_model(plugin):
-    """Two conversations in turn, and one that changes its ops, give what each gives alone."""
+def test_two_conversations_in_turn_are_as_each_alone(plugin):
     model = plugin.Continuing("stories")
     one, other = model.conversation(), model.conversation()
-    found = [talk.prompt("Once upon a", temperature=0, max_tokens=8).text() for talk in (one, other)]
-    assert found[0] == found[1]
-    again = [talk.prompt("Then", temperature=0, max_tokens=8, ops="numpy").text() for talk in (one, other)]
-    assert again[0] == again[1]
-    assert model.prompt("Once upon a", temperature=0, max_tokens=8).text() == found[0], "no conversation at all"
+    for words in ("Once upon a", "Then"):
+        found = [talk.prompt(words, temperature=0, max_tokens=8).text() for talk in (one, other)]
+        assert found[0] == found[1]
+    alone = model.prompt("Once upon a", temperature=0, max_tokens=8).text()
+    assert alone == one.responses[0].text(), "no conversation at all"
+    free = {model.prompt("Once", max_tokens=30).text() for _ in range(3)}
+    assert len(free) > 1, "without a seed"
+
+
+@pytest.mark.peers
+def test_what_was_read_by_one_model_is_nothing_to_another(plugin, stories, tmp_path):
+    """A conversation that goes on with another model of the same shape: its keys and values would fit, and be wrong."""
+    gpt = GPT.from_config(stories.config, seed=5, tokenizer=stories.tokenizer)
+    gpt.save(tmp_path / "mine")
+    talk = plugin.Anywhere("nanogpt-np").conversation()
+    first = talk.prompt("Once upon a", temperature=0, max_tokens=8).text()
+    second = talk.prompt("Then", temperature=0, max_tokens=8, path=str(tmp_path / "mine")).text()
+    whole = one_text([("user", "Once upon a"), ("assistant", first), ("user", "Then")])
+    assert second == gpt.generate(whole, 8, temperature=0) != stories.generate(whole, 8, temperature=0)
+    with pytest.raises(plugin.Refused, match="ops: expected one of"):
+        talk.prompt("Then", path=str(tmp_path / "mine"), ops="cuda").text()
 
 
 @pytest.mark.peers
