@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from . import items, likelihood, results
 
 NUMBERS = {
-    "last_word_accuracy": "share of passages whose last word is the likeliest token by token (lm-evaluation-harness: acc)",
+    "last_word_accuracy": "share of passages whose last word is likeliest token by token (lm-evaluation-harness: acc)",
     "last_word_accuracy_stderr": "its standard error",
     "last_word_perplexity": "exp(-mean over passages of ln p(last word)) (lm-evaluation-harness: perplexity)",
     "last_token_accuracy": "share of passages whose last token alone is the likeliest, the word's others given",
