@@ -30,4 +30,5 @@ def drawn(examples, n, seed=None):
     if seed is None:
         return examples[:n]
     check_whole("seed", seed)
-    return [examples[i] for i in np.random.default_rng(seed).permutation(len(examples))[:n]]
+    rng = np.random.default_rng(seed)
+    return [examples[i] for i in rng.permutation(len(examples))[:n]]
