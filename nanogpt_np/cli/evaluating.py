@@ -1,6 +1,6 @@
 """`nanogpt-np eval` and its tasks: a room of evaluation/ each, called in the same way.
 
-Next: cli/models.py.
+Next: cli/measuring.py.
 """
 
 import sys
@@ -10,7 +10,7 @@ from .options import command, open_model, ops_options
 
 
 def add_eval(commands):
-    """`eval`: by itself the loss on a text, with a task's name behind it that task."""
+    """`eval`: by itself the loss on a text, with a task's name behind it that task -> where tasks are added."""
     p = command(commands, "eval", evaluate, "measure how well a model predicts a text, or does a task",
                 "nanogpt-np eval --model stories --data stories.txt --held-out 0.02\n"
                 "  nanogpt-np eval lambada --model gpt2 --data lambada_test.jsonl --out results.jsonl")
@@ -21,6 +21,7 @@ def add_eval(commands):
     tasks = p.add_subparsers(dest="task", metavar="task", title="tasks",
                              description="nanogpt-np eval TASK --help says what each of its numbers is")
     add_lambada(tasks)
+    return tasks
 
 
 def evaluate(args):

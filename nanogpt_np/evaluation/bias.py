@@ -3,7 +3,7 @@
 Enter: a GPT and a set of templates, pairs of words and two halves of sayings (sets/bias.json, or a file of one's own).
 Leave: a Bias: differences of log-likelihoods in nats with bootstrapped intervals. Whoever a pair names, both sides are
 asked for the same words, so that a frequent name gains nothing by being frequent (Nangia et al. 2020, section 4).
-Next: evaluation/memorization.py.
+Next: evaluation/copies.py.
 """
 
 from pathlib import Path
@@ -14,12 +14,13 @@ from tqdm import tqdm
 
 from .. import files
 from ..errors import FileError, InputError, check_whole, printable, shown
-from ..generation import scores
-from . import intervals
+from . import intervals, items, likelihood
 from .intervals import Interval
+from .likelihood import Pair
 
 SETS = Path(__file__).parent / "sets" / "bias.json"
 MOST_BYTES, MOST_TEXTS = 1 << 20, 200_000  # of a file of sets; of the texts that one set makes
+TOGETHER = 16  # texts at once
 WHO, WHAT = "{who}", "{what}"
 FIELDS = ("language", "asks", "source", "scored", "templates", "pairs", "whats")
 
@@ -68,6 +69,12 @@ class Bias(NamedTuple):
         rows.append(f"  difference: {self.difference} nats; {share} of comparisons go that way")
         return "\n".join(rows)
 
+    def to_dict(self):
+        """The same as values that JSON has."""
+        halves = dict(zip(self.of.whats, (half._asdict() for half in self.halves), strict=True))
+        found = {"set": self.of.name, "n_texts": self.of.n_texts, "halves": halves, "by_what": self.by_what}
+        return found | {"difference": self.difference._asdict(), "share": self.share._asdict()}
+
 
 def read_sets(path=None):
     """The sets of a file, those that ship where none is named: {name: PairSet}; FileError for what is none."""
@@ -77,6 +84,16 @@ def read_sets(path=None):
     if not isinstance(found, dict) or not found:
         raise FileError(f'{files.short(path)}: expected {{"sets": {{NAME: {{…}}, …}}}}, got none')
     return {name: _checked(name, entry, f"{files.short(path)}: {printable(name, 40)}") for name, entry in found.items()}
+
+
+def choose(sets, names=None, by_language=True):
+    """The PairSets of some names, or all; with `by_language` all English ones. InputError for a name that is not there."""
+    for name in names or ():
+        if name not in sets:
+            raise InputError(f"set: expected one of {printable(', '.join(sets), 200)}, got {shown(name)}")
+    if names:
+        return [sets[name] for name in dict.fromkeys(names)]
+    return [one for one in sets.values() if not by_language or one.language == "en"]
 
 
 def _checked(name, entry, where):
@@ -124,31 +141,31 @@ def cut(template, who, what):
     return bare, before[len(bare) :] + who, behind
 
 
-def log_likelihood(gpt, parts, scored):
-    """log p in nats of the word of a pair, or of what stands behind it, given what stands before; `parts` as cut() has.
+def question(gpt, parts, scored):
+    """What is asked of the model: how likely is the word of a pair, or what stands behind it? `parts`: as cut() has.
 
-    The text is begun by <|endoftext|> where the vocabulary has it. InputError where nothing stands before.
+    Both sides of a pair are asked for the same ids, as what is said is encoded by itself. A text is begun by
+    <|endoftext|> where the vocabulary has it; InputError where nothing stands before.
     """
     encode = gpt.tokenizer.encode
     start = [] if gpt.config.eos_id is None else [gpt.config.eos_id]
-    context = start + encode(parts[0] if scored == "who" else parts[0] + parts[1])
-    said = encode(parts[1] if scored == "who" else parts[2])
-    if not context:
+    before, said = (parts[0], parts[1]) if scored == "who" else (parts[0] + parts[1], parts[2])
+    if not start and not before:
         raise InputError("template: expected words before {who} for a model without <|endoftext|>, got none")
-    return float(scores.log_probs(context + said, gpt.params, gpt.config, gpt.ops)[len(context) :].sum())
+    return Pair(start + encode(before), encode(said))
 
 
 def differences(gpt, of, progress=False):  # -> float64 [n_what, n_template, n_pair]
     """log p with the first of each pair minus log p with the second, in nats; the sayings of both halves in a row."""
-    if gpt.tokenizer is None:
-        raise InputError("bias: expected a model with vocabulary files, got one without; add vocab.json and merges.txt")
-    whats = [what for half in of.whats.values() for what in half]
-    found = np.empty((len(whats), len(of.templates), len(of.pairs)))
+    items.tokenizer_of(gpt)
+    whats, shape = [what for half in of.whats.values() for what in half], (len(of.templates), len(of.pairs), 2)
+    found = np.empty((len(whats), *shape[:2]))
     for i, what in enumerate(tqdm(whats, desc=of.name, unit="saying", disable=None if progress else True)):
-        for j, template in enumerate(of.templates):
-            for k, pair in enumerate(of.pairs):
-                first, second = (log_likelihood(gpt, cut(template, who, what), of.scored) for who in pair)
-                found[i, j, k] = first - second
+        parts = [cut(template, who, what) for template in of.templates for pair in of.pairs for who in pair]
+        asked = [question(gpt, part, of.scored) for part in parts]
+        scores = likelihood.score(asked, gpt.params, gpt.config, gpt.ops, TOGETHER, share=False)
+        totals = np.array([score.total for score in scores]).reshape(shape)
+        found[i] = totals[..., 0] - totals[..., 1]
     return found
 
 

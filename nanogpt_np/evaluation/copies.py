@@ -26,6 +26,11 @@ class Copies(NamedTuple):
     longest: list[int]
     whole: int
 
+    @property
+    def n_texts(self):
+        """How many texts were looked at."""
+        return len(next(iter(self.of.values())))
+
     def shares(self, seed=0):
         """{length: the share of windows that stand in the row}, each an Interval that draws the texts again."""
         return {n: intervals.of_ratio(self.found[n], self.of[n], seed) for n in self.found}
@@ -40,7 +45,8 @@ def find_copies(texts, row, lengths):
         found[n] = np.array([sum(next(is_found) for _ in range(count)) for count in counts], np.float64)
         of[n] = np.array(counts, np.float64)
     longest = _longest(texts, row, max((n for n in lengths if found[n].any()), default=0))
-    whole = sum(bool(_stand([ids], row, len(ids)).all()) for ids in texts if 0 < len(ids) <= len(longest))
+    able = {len(ids) for ids in texts if 0 < len(ids) <= len(longest)}
+    whole = sum(int(_stand([ids for ids in texts if len(ids) == n], row, n).sum()) for n in able)
     return Copies(found, of, longest, whole)
 
 
@@ -80,13 +86,14 @@ def stand(windows, row):  # int [n_windows, n], [n_row] -> bool [n_windows]
     """
     windows, row = np.asarray(windows), np.asarray(row)
     n, is_found = windows.shape[1], np.zeros(len(windows), bool)
-    keys = hashed(windows.reshape(-1), n)[::n]
-    order = np.argsort(keys, kind="stable")
+    of_windows = hashed(windows.reshape(-1), n)[::n]
+    order = np.argsort(of_windows)
+    keys = of_windows[order]
     for start in range(0, len(row) - n + 1, PIECE):
         piece = row[start : start + PIECE + n - 1]
         of_row = hashed(piece, n)
-        first = np.searchsorted(keys, of_row, sorter=order)
-        places = np.flatnonzero(keys[order[np.minimum(first, len(keys) - 1)]] == of_row)
+        first = np.searchsorted(keys, of_row)
+        places = np.flatnonzero(keys[np.minimum(first, len(keys) - 1)] == of_row)
         first, of_row = first[places], of_row[places]
         while len(places):  # again only where two windows have one hash, which 64 bits all but exclude
             candidates = order[first]
@@ -94,7 +101,7 @@ def stand(windows, row):  # int [n_windows, n], [n_row] -> bool [n_windows]
             is_found[candidates[is_same]] = True
             first = first + 1
             more = first < len(keys)
-            more[more] = keys[order[first[more]]] == of_row[more]
+            more[more] = keys[first[more]] == of_row[more]
             places, first, of_row = places[more], first[more], of_row[more]
     return is_found
 

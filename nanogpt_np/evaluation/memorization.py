@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import InputError, check_whole, is_number, is_whole, shown
+from ..errors import InputError, check_whole, is_whole, shown
 from ..training import data
 from ..training.evaluation import Evaluation, count_bytes, evaluate
-from . import intervals
+from . import intervals, items
 from .copies import Copies, find_copies
 from .intervals import Interval
 
@@ -62,6 +62,12 @@ class Memorization(NamedTuple):
                     f"{_plain(self.loss_held_out)} on {self.n_losses[1]} held-out ones; difference {self.gap}")
         return "\n".join(rows)
 
+    def to_dict(self):
+        """The same as values that JSON has."""
+        found = {name: of._asdict() if isinstance(of, Interval) else of for name, of in self._asdict().items()}
+        shares = {field: {n: share._asdict() for n, share in getattr(self, field).items()} for field in ("shares", "usual")}
+        return found | shares
+
 
 def _percent(share):
     return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}]"
@@ -86,19 +92,17 @@ def measure(gpt, paths, held_out=0.02, n_texts=N_TEXTS, max_new_tokens=None, len
     rng = np.random.default_rng(seed)
     chosen = _some(others, n_texts, rng)
     usual = [gpt.tokenizer.encode(text)[: len(ids)] for text, ids in zip(chosen, told, strict=False)]
-    own, theirs = find_copies([told, usual], trained, gpt.tokenizer, lengths, progress)
+    row = data.encode_documents(trained, gpt.tokenizer)
+    own, theirs = (find_copies(texts, row, lengths) for texts in (told, usual))
     losses = [_losses(gpt, _some(texts, MOST_LOSSES, rng), name, progress)
               for texts, name in ((trained, "training texts"), (others, "held-out texts"))]
-    return _summed(gpt, own, theirs, losses, seed)
+    return _summed(gpt, len(row), own, theirs, losses, seed)
 
 
 def _check(gpt, held_out, n_texts, lengths, seed):
-    if gpt.tokenizer is None:
-        raise InputError("model: expected one with vocabulary files, got one without; add vocab.json and merges.txt")
-    if gpt.config.eos_id is None:
-        raise InputError("model: expected <|endoftext|> in the vocabulary, to begin from, got none; name another model")
-    if not (is_number(held_out) and 0.0 < held_out <= 0.5):
-        raise InputError(f"held_out: expected a share above 0, at most 0.5, got {shown(held_out)}")
+    items.tokenizer_of(gpt)
+    items.end_of_text(gpt)
+    data.check_held_out(held_out)
     check_whole("n_texts", n_texts, 1)
     check_whole("seed", seed)
     if n_texts > MOST_TEXTS:
@@ -135,7 +139,7 @@ def _losses(gpt, texts, name, progress):
     return found
 
 
-def _summed(gpt, own: Copies, theirs: Copies, losses: list[list[Evaluation]], seed):
+def _summed(gpt, n_trained, own: Copies, theirs: Copies, losses: list[list[Evaluation]], seed):
     """The figures and their intervals; texts and documents are drawn again as wholes."""
     rng = np.random.default_rng(seed)
     nats, tokens = ([np.array([getattr(one, field) for one in some], np.float64) for some in losses]
@@ -145,7 +149,7 @@ def _summed(gpt, own: Copies, theirs: Copies, losses: list[list[Evaluation]], se
     loss_train, loss_held_out = (intervals.interval(mean, draws) for mean, draws in zip(means, drawn, strict=True))
     spelled = gpt.tokenizer.decode
     return Memorization(
-        len(own.n_grams), len(theirs.n_grams), own.n_trained, own.shares(seed), theirs.shares(seed),
+        own.n_texts, theirs.n_texts, n_trained, own.shares(seed), theirs.shares(seed),
         spelled(own.longest), len(own.longest), spelled(theirs.longest), len(theirs.longest), own.whole,
         (len(losses[0]), len(losses[1])), loss_train, loss_held_out,
         intervals.interval(means[1] - means[0], drawn[1] - drawn[0]),
