@@ -26,7 +26,7 @@ def _options(p):
     p.add_argument("--calibrate", action="store_true",
                    help="compare labels by how much likelier the text makes them than no text does")
     p.add_argument("--show-prompt", action="store_true", help="print the whole prompt before the answer")
-    p.add_argument("--json", action="store_true", help="print one JSON object: prompt, text, log-probabilities of labels")
+    p.add_argument("--json", action="store_true", help="print one JSON object: prompt, text, log-probabilities")
 
 
 def task(args):

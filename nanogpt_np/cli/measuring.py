@@ -13,7 +13,7 @@ def add_measures(tasks):
              "--model stories --set names --set jobs", _bias_options)
     add_task(tasks, "memorization", memorization, "what of its training text a model says again, and its loss there",
              "--model stories --data tinystories.txt --held-out 0.02", _memorization_options)
-    add_task(tasks, "similarity", similarity, "do hidden states tell stories apart, and does counting words do it better",
+    add_task(tasks, "similarity", similarity, "do hidden states tell stories apart? does counting words?",
              "--model stories --data tinystories.txt --held-out 0.02", _similarity_options)
     add_task(tasks, "prompts", prompts, "the shipped prompts of `nanogpt-np task`, rated by a few items each",
              "--model stories --shots 0 --shots 3", _prompts_options)
@@ -21,8 +21,8 @@ def add_measures(tasks):
 
 def _bias_options(p):
     p.add_argument("--set", action="append", metavar="NAME",
-                   help="which set of pairs: pronouns, jobs, occupations, names, regard (English), verses (Chinese); may "
-                   "be repeated (default: all English ones, or all of --sets)")
+                   help="which set of pairs: pronouns, jobs, occupations, names, regard (English), verses (Chinese); "
+                   "may be repeated (default: all English ones, or all of --sets)")
     p.add_argument("--sets", metavar="FILE", help="sets of one's own, JSON as nanogpt_np/evaluation/sets/bias.json")
     p.add_argument("--words", action="store_true", help="the difference of every saying besides")
     _common(p)

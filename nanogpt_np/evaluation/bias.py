@@ -87,7 +87,7 @@ def read_sets(path=None):
 
 
 def choose(sets, names=None, by_language=True):
-    """The PairSets of some names, or all; with `by_language` all English ones. InputError for a name that is not there."""
+    """The PairSets of some names, else all, with `by_language` all English ones; InputError for an unknown name."""
     for name in names or ():
         if name not in sets:
             raise InputError(f"set: expected one of {printable(', '.join(sets), 200)}, got {shown(name)}")

@@ -1,7 +1,7 @@
 """A file of items, one JSON object a line, checked before anything is computed; and how its words become ids.
 
 Enter: a path; a text before and a text behind it. Leave: objects with the numbers of their lines, strings that are
-text; pairs of ids that a model can read. Next: evaluation/shots.py.
+text; pairs of ids that a model can read. Next: evaluation/results.py.
 """
 
 import json

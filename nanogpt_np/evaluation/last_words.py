@@ -1,7 +1,7 @@
 """The last word of a passage that only its whole makes certain (LAMBADA, Paperno et al. 2016, arXiv 1606.06031).
 
 Enter: a GPT, and passages. Leave: how likely each last word was, and was it what a greedy model would say; of the whole
-word and of its last token alone, which are two numbers and are often taken for one. Next: evaluation/intervals.py.
+word and of its last token alone, which are two numbers and are often taken for one. Next: evaluation/shots.py.
 """
 
 from typing import Any, NamedTuple

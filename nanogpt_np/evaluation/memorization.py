@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ..errors import InputError, check_whole, is_whole, shown
 from ..training import data
-from ..training.evaluation import Evaluation, count_bytes, evaluate
+from ..training.evaluation import Evaluation, check_share, count_bytes, evaluate
 from . import intervals, items
 from .copies import Copies, find_copies
 from .intervals import Interval
@@ -65,8 +65,9 @@ class Memorization(NamedTuple):
     def to_dict(self):
         """The same as values that JSON has."""
         found = {name: of._asdict() if isinstance(of, Interval) else of for name, of in self._asdict().items()}
-        shares = {field: {n: share._asdict() for n, share in getattr(self, field).items()} for field in ("shares", "usual")}
-        return found | shares
+        for field in ("shares", "usual"):
+            found[field] = {n: share._asdict() for n, share in getattr(self, field).items()}
+        return found
 
 
 def _percent(share):
@@ -102,7 +103,7 @@ def measure(gpt, paths, held_out=0.02, n_texts=N_TEXTS, max_new_tokens=None, len
 def _check(gpt, held_out, n_texts, lengths, seed):
     items.tokenizer_of(gpt)
     items.end_of_text(gpt)
-    data.check_held_out(held_out)
+    check_share(held_out)
     check_whole("n_texts", n_texts, 1)
     check_whole("seed", seed)
     if n_texts > MOST_TEXTS:

@@ -2,7 +2,7 @@
 
 Enter: items, and a function that measures a few of them. Leave: a row for each, in a file where one is named: an object
 a line, as generation/batches.py has it. What a stopped run wrote is read back, and the numbers are the same to the bit.
-Next: evaluation/last_words.py.
+Next: evaluation/texts.py.
 """
 
 import hashlib

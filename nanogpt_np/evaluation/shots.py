@@ -1,7 +1,7 @@
 """Examples before a question, so that a model sees what is wanted (few-shot: Brown et al. 2020, section 2).
 
 Enter: examples, a file of them, how many. Leave: the text that stands before every question. It is the same for all of
-them, so it is read once. Next: evaluation/results.py.
+them, so it is read once. Next: evaluation/choices.py.
 """
 
 import numpy as np
@@ -30,4 +30,5 @@ def drawn(examples, n, seed=None):
     if seed is None:
         return examples[:n]
     check_whole("seed", seed)
-    return [examples[i] for i in np.random.default_rng(seed).permutation(len(examples))[:n]]
+    rng = np.random.default_rng(seed)
+    return [examples[i] for i in rng.permutation(len(examples))[:n]]

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from .. import model
 from ..errors import InputError, check_whole, is_whole, shown
 from ..training import data
+from ..training.evaluation import check_share
 from . import intervals, items
 from .intervals import Interval
 
@@ -164,12 +165,14 @@ def _found(way, first, second, seed):
 
 
 def read_stories(paths, held_out=None, n_texts=200, seed=0):
-    """At most n_texts documents of some files, of all or of those that train --held-out sets aside, chosen by the seed."""
+    """At most n_texts documents of some files, chosen by the seed; `held_out`: of those that training sets aside."""
     check_whole("n_texts", n_texts, 2)
     check_whole("seed", seed)
-    share = None if held_out is None else data.check_held_out(held_out)
+    if held_out is not None:
+        check_share(held_out)
     documents = data.read_documents(paths)
-    if share is not None:
-        _, documents = data.split_held_out(documents, share)
-    chosen = np.random.default_rng(seed).choice(len(documents), min(n_texts, len(documents)), replace=False)
+    if held_out is not None:
+        _, documents = data.split_held_out(documents, held_out)
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(documents), min(n_texts, len(documents)), replace=False)
     return [documents[i] for i in sorted(chosen)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import files
-from ..errors import InputError, is_number, shown
+from ..errors import InputError
 from ..tokenizer.bpe import END_OF_TEXT
 
 # Characters from which on the compiled encoder is loaded (0.3 s) and used: 2 million take 0.4 s with it and 0.3 s
@@ -66,13 +66,6 @@ def split_held_out(documents, share):
     *kept, last = documents
     cut = len(last) - max(int(len(last) * share), 1)
     return [text for text in [*kept, last[:cut]] if text], [last[cut:]]
-
-
-def check_held_out(share):
-    """The share of documents that a measurement takes as held out; InputError for what sets nothing apart."""
-    if not (is_number(share) and 0.0 < share <= 0.5):
-        raise InputError(f"held_out: expected a share above 0, at most 0.5, got {shown(share)}")
-    return share
 
 
 def encode_documents(documents, tokenizer):
