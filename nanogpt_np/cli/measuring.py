@@ -64,7 +64,7 @@ def memorization(args):
     from ..gpt import GPT
 
     found = room.measure(
-        open_model(GPT, args), args.data, args.held_out, args.n_texts, args.max_new_tokens, args.length or room.LENGTHS,
+        open_model(GPT, args), args.data, args.held_out, args.n_texts, args.max_new_tokens, args.length,
         args.seed, progress=True,
     )  # fmt: skip
     _print(found.to_dict() if args.json else found)

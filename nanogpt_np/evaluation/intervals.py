@@ -43,9 +43,11 @@ def interval(value, draws):
 def of_ratio(parts, wholes, seed=0):
     """sum(parts) / sum(wholes) over texts, as an Interval that draws the texts again; both float64 [n_texts].
 
-    of_ratio([1, 1], [2, 2]) -> Interval(0.5, 0.5, 0.5)
+    of_ratio([1, 1], [2, 2]).high -> 0.5. NaN three times where there is nothing to divide by.
     """
     parts, wholes = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
+    if not wholes.sum() > 0:
+        return Interval(np.nan, np.nan, np.nan)
     return interval(parts.sum() / wholes.sum(), ratio_draws(parts, wholes, np.random.default_rng(seed)))
 
 

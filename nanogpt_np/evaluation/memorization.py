@@ -18,7 +18,7 @@ from . import intervals, items
 from .copies import Copies, find_copies
 from .intervals import Interval
 
-LENGTHS = (8, 16, 32)  # tokens
+LENGTHS = (8, 16, 32)  # tokens; of a small model those that fit its context
 N_TEXTS = 100  # that are generated, and as many that were held out, at most
 MOST_LOSSES = 400  # documents of each kind whose loss is measured
 MOST_TEXTS = 10_000
@@ -71,6 +71,8 @@ class Memorization(NamedTuple):
 
 
 def _percent(share):
+    if share.value != share.value:  # no text is so long
+        return "none"
     return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}]"
 
 
@@ -78,14 +80,15 @@ def _plain(loss):
     return f"{loss.value:.3f} [{loss.low:.3f}, {loss.high:.3f}]"
 
 
-def measure(gpt, paths, held_out=0.02, n_texts=N_TEXTS, max_new_tokens=None, lengths=LENGTHS, seed=0, progress=False):
+def measure(gpt, paths, held_out=0.02, n_texts=N_TEXTS, max_new_tokens=None, lengths=None, seed=0, progress=False):
     """The Memorization of a GPT that was trained on text files but for the share `held_out` (train --held-out).
 
-    Texts are generated from the very beginning, as the model's generation_config.json says. The same seed, the same
-    texts and intervals. InputError where there is no tokenizer, no end of text to begin with, nothing held out, or a
+    Texts are generated from the very beginning, as the model's generation_config.json says, and encoded anew, as the
+    training text is: a model may spell a word otherwise. The same seed, the same figures. InputError where there is no tokenizer, no end of text to begin with, nothing held out, or a
     number is out of range.
     """
-    _check(gpt, held_out, n_texts, lengths, seed)
+    lengths = [n for n in LENGTHS if n <= gpt.config.n_ctx] if lengths is None else lengths
+    _check(gpt, held_out, n_texts, max_new_tokens, lengths, seed)
     trained, others = data.split_held_out(data.read_documents(paths), held_out)
     if not trained or not others:
         raise InputError(f"held_out: expected texts on both sides, got {len(trained)} and {len(others)}; add more text")
@@ -100,11 +103,13 @@ def measure(gpt, paths, held_out=0.02, n_texts=N_TEXTS, max_new_tokens=None, len
     return _summed(gpt, len(row), own, theirs, losses, seed)
 
 
-def _check(gpt, held_out, n_texts, lengths, seed):
+def _check(gpt, held_out, n_texts, max_new_tokens, lengths, seed):
     items.tokenizer_of(gpt)
     items.end_of_text(gpt)
     check_share(held_out)
     check_whole("n_texts", n_texts, 1)
+    if max_new_tokens is not None:
+        check_whole("max_new_tokens", max_new_tokens, 1)
     check_whole("seed", seed)
     if n_texts > MOST_TEXTS:
         raise InputError(f"n_texts: expected at most {MOST_TEXTS:,}, got {shown(n_texts)}")
@@ -119,14 +124,14 @@ def _some(texts, n, rng):
 
 
 def tell(gpt, n_texts, max_new_tokens, seed, progress=False):
-    """Texts as the model draws them from the very beginning: lists of ids, without <|endoftext|>."""
+    """Texts as the model draws them from the very beginning: lists of ids, as the tokenizer spells what was said."""
     most = min(LONGEST, gpt.config.n_ctx) if max_new_tokens is None else max_new_tokens
     told = []
     for i in tqdm(range(0, n_texts, 20), desc="generating", unit="batch", disable=None if progress else True):
         n = min(20, n_texts - i)
         new = gpt.generate([gpt.config.eos_id], most, num_return_sequences=n, seed=seed + i)
         told += [new] if n == 1 else new
-    return [list(map(int, ids)) for ids in told]
+    return [gpt.tokenizer.encode(gpt.tokenizer.decode(ids)) for ids in told]
 
 
 def _losses(gpt, texts, name, progress):
