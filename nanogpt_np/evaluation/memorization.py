@@ -84,8 +84,8 @@ def measure(gpt, paths, held_out=0.02, n_texts=N_TEXTS, max_new_tokens=None, len
     """The Memorization of a GPT that was trained on text files but for the share `held_out` (train --held-out).
 
     Texts are generated from the very beginning, as the model's generation_config.json says, and encoded anew, as the
-    training text is: a model may spell a word otherwise. The same seed, the same figures. InputError where there is no tokenizer, no end of text to begin with, nothing held out, or a
-    number is out of range.
+    training text is: a model may spell a word otherwise. The same seed, the same figures. InputError where there is no
+    tokenizer, no end of text to begin with, nothing held out, or a number is out of range.
     """
     lengths = [n for n in LENGTHS if n <= gpt.config.n_ctx] if lengths is None else lengths
     _check(gpt, held_out, n_texts, max_new_tokens, lengths, seed)

@@ -95,19 +95,27 @@ def answer(gpt, task, text, n_shots=0, seed=None, calibrate=False):
     items.tokenizer_of(gpt)
     prompt = put(task, text, n_shots, seed)
     if task.choices:
-        log_probs = _of_choices(gpt, task, prompt)
-        if calibrate:
-            usual = _of_choices(gpt, task, put(task, NO_TEXT, n_shots, seed))
-            log_probs = {choice: log_probs[choice] - usual[choice] for choice in task.choices}
-        return Answer(prompt, max(log_probs, key=log_probs.get), log_probs)
+        usual = _of_choices(gpt, task, put(task, NO_TEXT, n_shots, seed)) if calibrate else None
+        return _chosen(gpt, task, prompt, usual)
+    return _said(gpt, task, prompt)
+
+
+def _said(gpt, task, prompt):
     n_free = gpt.config.n_ctx - len(gpt.tokenizer.encode(prompt)) + 1
     if n_free < 1:
         expected = f"a prompt of at most n_ctx = {gpt.config.n_ctx} tokens"
         raise InputError(f"text: expected {expected}, got {gpt.config.n_ctx - n_free + 1:,}; use fewer examples")
     most = min(task.settings["max_new_tokens"], n_free)
-    # from a token's text on as stop strings count: an answer may begin on the next line
     said = gpt.generate(prompt, stop=task.stop, top_p=1.0, **{"top_k": 0} | task.settings | {"max_new_tokens": most})
     return Answer(prompt, said.strip(), {})
+
+
+def _chosen(gpt, task, prompt, usual=None):
+    """The likeliest choice, or with `usual` the one that is likelier than that by most."""
+    log_probs = _of_choices(gpt, task, prompt)
+    if usual is not None:
+        log_probs = {choice: log_probs[choice] - usual[choice] for choice in task.choices}
+    return Answer(prompt, max(log_probs, key=log_probs.get), log_probs)
 
 
 def _of_choices(gpt, task, prompt):
@@ -122,7 +130,13 @@ def rate(gpt, task, n_shots=0, seed=None, calibrate=False, asked=None):
     asked = task.items if asked is None else asked
     if not asked:
         raise InputError(f"task: expected one with items to rate by, got {task.name!r}, which has none")
-    answers = [answer(gpt, task, text, n_shots, seed, calibrate) for text, _ in asked]
+    prompts = [put(task, text, n_shots, seed) for text, _ in asked]
+    if task.choices:
+        items.tokenizer_of(gpt)
+        usual = _of_choices(gpt, task, put(task, NO_TEXT, n_shots, seed)) if calibrate else None
+        answers = [_chosen(gpt, task, prompt, usual) for prompt in prompts]
+    else:
+        answers = [answer(gpt, task, text, n_shots, seed) for text, _ in asked]
     right = [plain(got.text) == plain(expected) for got, (_, expected) in zip(answers, asked, strict=True)]
     return Rating(task.name, n_shots, int(np.sum(right)), len(asked), answers)
 

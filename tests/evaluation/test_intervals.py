@@ -24,7 +24,7 @@ def test_nineteen_of_twenty_intervals_hold_the_truth():
 
 
 def test_texts_are_drawn_as_wholes():
-    """Ten texts of a hundred n-grams each, all or none of a text's found: as uncertain as ten numbers, not a thousand."""
+    """Ten texts of a hundred n-grams each, all or none of them found: as uncertain as ten numbers."""
     found = intervals.of_ratio([100.0] * 5 + [0.0] * 5, [100.0] * 10)
     assert found.value == 0.5 and found.high - found.low > 0.4
 

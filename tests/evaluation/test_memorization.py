@@ -55,9 +55,8 @@ def test_losses_are_those_of_eval(make_gpt, data, tmp_path):
 
 def test_the_seed_decides(make_gpt, data):
     gpt = make_gpt(n_ctx=64)
-    one, again, other = (
-        memorization.measure(gpt, data, 0.25, n_texts=4, max_new_tokens=12, lengths=(1,), seed=seed) for seed in (3, 3, 4)
-    )
+    how = {"n_texts": 4, "max_new_tokens": 12, "lengths": (1,)}
+    one, again, other = (memorization.measure(gpt, data, 0.25, **how, seed=seed) for seed in (3, 3, 4))
     assert one == again and one != other
 
 
@@ -70,9 +69,11 @@ def test_lengths_that_do_not_fit_are_left_out_and_short_texts_have_none(make_gpt
 
 @pytest.mark.parametrize("changes, message", [
     ({"held_out": 0.0}, "held_out: expected a share above 0"), ({"held_out": True}, "held_out: expected a share"),
-    ({"n_texts": 0}, "n_texts: expected a whole number of at least 1"), ({"n_texts": 10**9}, "n_texts: expected at most"),
+    ({"n_texts": 0}, "n_texts: expected a whole number of at least 1"),
+    ({"n_texts": 10**9}, "n_texts: expected at most"),
     ({"lengths": [0]}, "lengths: expected whole numbers from 1 to n_ctx = 64, got [0]"), ({"lengths": []}, "lengths: "),
-    ({"lengths": [65]}, "lengths: "), ({"seed": -1}, "seed: expected"), ({"max_new_tokens": 0}, "max_new_tokens: expected"),
+    ({"lengths": [65]}, "lengths: "), ({"seed": -1}, "seed: expected"),
+    ({"max_new_tokens": 0}, "max_new_tokens: expected"),
     ({"max_new_tokens": 999}, "expected"),
 ])  # fmt: skip
 def test_what_cannot_be_asked(make_gpt, data, changes, message):
@@ -82,7 +83,8 @@ def test_what_cannot_be_asked(make_gpt, data, changes, message):
 
 
 def test_models_and_texts_that_cannot_be_measured(make_gpt, data, tmp_path):
-    for gpt, message in ((make_gpt(with_tokenizer=False), "vocabulary files"), (make_gpt(eos_id=None), "<|endoftext|>")):
+    lacking = (make_gpt(with_tokenizer=False), "vocabulary files"), (make_gpt(eos_id=None), "<|endoftext|>")
+    for gpt, message in lacking:
         with pytest.raises(InputError, match=re.escape(message)):
             memorization.measure(gpt, data, 0.25)
     (tmp_path / "one.txt").write_text("x")
@@ -106,11 +108,16 @@ def test_both_pages_state_it():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not STORIES.exists(), reason=f"needs the stories' text, {STORIES.name}")
-def test_stories_is_as_stated():
-    """Shares to 0.6 %, as another CPU may draw other texts where logits tie to rounding; losses to the digits stated."""
+def test_stories_is_as_stated(monkeypatch):
+    """Shares to 0.6 %, as another CPU may draw other texts where logits tie to rounding.
+
+    Losses of 40 texts each, for the time: their interval holds what was measured on ten times as many.
+    """
     rows, [(train, held_out)] = stated("stories")
+    monkeypatch.setattr(memorization, "MOST_LOSSES", 40)
     found = memorization.measure(GPT.from_pretrained("stories", ops="numpy"), [STORIES])
     for n, (own, usual) in rows.items():
         assert 100 * found.shares[n].value == pytest.approx(own, abs=0.6)
         assert 100 * found.usual[n].value == pytest.approx(usual, abs=0.6)
-    assert (found.loss_train.value, found.loss_held_out.value) == pytest.approx((train, held_out), abs=0.001)
+    assert found.loss_train.low < train < found.loss_train.high
+    assert found.loss_held_out.low < held_out < found.loss_held_out.high

@@ -44,7 +44,8 @@ def test_words_are_counted_and_weighed():
     counts = similarity.count_words(["The cat, the CAT.", "a dog", "the dog"])
     assert counts.tolist() == [[0, 2, 0, 2], [1, 0, 1, 0], [0, 0, 1, 1]]  # a, cat, dog, the
     weighed = similarity.weigh(counts)
-    assert weighed[0, 1] == pytest.approx(np.log(3) * np.log(3)) and weighed[2, 3] == pytest.approx(np.log(2) * np.log(1.5))
+    assert weighed[0, 1] == pytest.approx(np.log(3) * np.log(3))
+    assert weighed[2, 3] == pytest.approx(np.log(2) * np.log(1.5))
 
 
 def test_a_story_in_two():

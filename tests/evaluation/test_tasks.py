@@ -75,7 +75,7 @@ def test_an_answer_ends_where_the_context_does(make_gpt):
 
 
 def test_rating(make_parrot, tokenizer):
-    """A parrot that says "blue" behind any prompt of one token; prompts are longer, so that of its positions is known."""
+    """A parrot that says " the cat" behind any prompt of one token."""
     task = tasks.find("question")._replace(question="{text}", settings={"temperature": 0, "max_new_tokens": 20})
     ids = tokenizer.encode(" the cat\n")
     gpt = make_parrot([*ids, *ids])
@@ -116,7 +116,8 @@ def stated():
 
 def check_stated(name, calibrate, shots):
     """Equal: greedy answers and compared likelihoods change only where two tie to rounding."""
-    gpt, task, (*right, n_items) = GPT.from_pretrained("stories", ops="numpy"), tasks.find(name), stated()[name, calibrate]
+    gpt, task = GPT.from_pretrained("stories", ops="numpy"), tasks.find(name)
+    *right, n_items = stated()[name, calibrate]
     for n_shots in shots:
         rating = tasks.rate(gpt, task, n_shots, calibrate=calibrate)
         assert (rating.n_right, rating.n_items) == (right[tasks.SHOTS.index(n_shots)], n_items), rating
