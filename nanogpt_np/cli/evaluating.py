@@ -116,8 +116,8 @@ def _perplexity_options(p):
                   "*.jsonl, UTF-8 text, where <|endoftext|> separates documents", overflow=False)
     p.add_argument("--windows", choices=("rolling", "guide"), default="rolling",
                    help="rolling: every token is predicted, the first one behind <|endoftext|>, as "
-                   "lm-evaluation-harness does; guide: as the guide of transformers does, a window's first token is not "
-                   "(default rolling)")
+                   "lm-evaluation-harness does; guide: as the guide of transformers does, a window's first token is "
+                   "not (default rolling)")
     p.add_argument("--held-out", type=float, metavar="SHARE",
                    help="of a text: only the documents that train --held-out SHARE sets aside")
     p.add_argument("--stride", type=int, metavar="INT",

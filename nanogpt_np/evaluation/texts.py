@@ -91,7 +91,8 @@ def rolling(n_ids, n_ctx, stride):
     [tuple(w) for w in rolling(8, 3, 3)] -> [(0, 4, 3), (3, 7, 3), (4, 8, 1)]
     """
     end = min(n_ctx + 1, n_ids)
-    yield Window(0, end, end - 1)
+    if n_ids > 1:
+        yield Window(0, end, end - 1)
     while end < n_ids:
         n_said = min(stride, n_ids - end)
         end += n_said

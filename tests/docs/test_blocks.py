@@ -30,6 +30,7 @@ ELSEWHERE = {  # (a page, how a block of it begins) -> who runs or reads it
     ("README.md", "python3 -m venv "): "word for word, by .ci/run",
     ("README.zh.md", "python3 -m venv "): "the same words: .ci/run",
     ("README.md", "from nanogpt_np import GPT\n"): "tests/test_readme.py, test_what_is_typed_in_python_runs",
+    ("docs/evaluation.md", "import lm_eval\n"): "needs lm_eval: tests/evaluation/test_judge.py",
     ("docs/architecture.md", "nanogpt_np/\n"): "a list of files: tests/test_layering.py",
     ("docs/stepping.md", "(Pdb) "): "typed in pdb: tests/test_stepping.py",
 }
@@ -43,6 +44,7 @@ TOO_LONG = {
     "eval prompts": "a quarter of a minute; tests/evaluation/test_tasks.py",
     "eval similarity": "needs stories; tests/evaluation/test_similarity.py",
 }
+ITEMS = '{"text": "The cat sat", "context": "The cat", "choices": ["sat", "is"], "label": 0, "answer": "sat"}\n'
 TEXT = "Once upon a time there was a cat. It sat on a mat, and it was happy. The end.\n" * 10
 
 
@@ -106,8 +108,9 @@ def said(words, brought):
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(out):
         try:
             os.chdir(folder)
-            for file in getattr(args, "data", None) or ():
-                Path(file).write_text(TEXT, encoding="utf-8")
+            data = getattr(args, "data", None) or []
+            for file in [data] if isinstance(data, str) else data:
+                Path(file).write_text(ITEMS if file.endswith(".jsonl") else TEXT, encoding="utf-8")
             if getattr(args, "file", None):
                 Path(args.file).write_text("The cat sat\nA dog\n", encoding="utf-8")
             return main(list(words)), out.getvalue()
