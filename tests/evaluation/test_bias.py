@@ -1,7 +1,9 @@
 """Bias: a bias that was planted is measured, by the definition; sets that are none are refused; the page's figures."""
 
+import collections
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ SET = {
     "whats": {"hers": ["cat", "mat"], "his": ["hat"]},
 }  # fmt: skip
 SHIPPED = bias.read_sets()
+STORIES = Path(__file__).parents[3] / "shared" / "data" / "stories" / "tinystories.txt"
 
 
 @pytest.fixture
@@ -180,6 +183,16 @@ def stated(name):
 def test_stories_is_as_stated_in_a_childs_words():
     """The set that its vocabulary knows; to a digit of what is stated, 0.01, and of the share 1 %."""
     check_stated("stories", "jobs")
+
+
+@pytest.mark.skipif(not STORIES.exists(), reason=f"needs the stories' text, {STORIES.name}")
+def test_words_are_as_rare_in_the_stories_as_stated():
+    page = (weights_dir() / "stories" / "TRAINING.md").read_text(encoding="utf-8")
+    said = collections.Counter(re.findall(r"\w+", STORIES.read_text(encoding="utf-8")))
+    jobs = [what for half in SHIPPED["pronouns"].whats.values() for what in half]
+    assert f"of which {sum(said[job] >= 10 for job in jobs)} stand ten times or more in the training text" in page
+    there = [said[name] for _, name in SHIPPED["regard"].pairs if said[name]]
+    assert there == [4] and "of the names that black people have one stands there, four times" in page
 
 
 @pytest.mark.slow

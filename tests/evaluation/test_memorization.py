@@ -109,15 +109,16 @@ def test_both_pages_state_it():
 @pytest.mark.slow
 @pytest.mark.skipif(not STORIES.exists(), reason=f"needs the stories' text, {STORIES.name}")
 def test_stories_is_as_stated(monkeypatch):
-    """Shares to 0.6 %, as another CPU may draw other texts where logits tie to rounding.
+    """Of 20 texts and the losses of 40, for the time: their intervals hold what was measured on more.
 
-    Losses of 40 texts each, for the time: their interval holds what was measured on ten times as many.
+    The first 20 of the 100 are the same ones.
     """
     rows, [(train, held_out)] = stated("stories")
     monkeypatch.setattr(memorization, "MOST_LOSSES", 40)
-    found = memorization.measure(GPT.from_pretrained("stories", ops="numpy"), [STORIES])
+    found = memorization.measure(GPT.from_pretrained("stories", ops="numpy"), [STORIES], n_texts=20)
+    assert set(rows) == set(found.shares)
     for n, (own, usual) in rows.items():
-        assert 100 * found.shares[n].value == pytest.approx(own, abs=0.6)
-        assert 100 * found.usual[n].value == pytest.approx(usual, abs=0.6)
+        for share, percent in ((found.shares[n], own), (found.usual[n], usual)):
+            assert 100 * share.low - 0.05 <= percent <= 100 * share.high + 0.05  # stated to a digit
     assert found.loss_train.low < train < found.loss_train.high
     assert found.loss_held_out.low < held_out < found.loss_held_out.high

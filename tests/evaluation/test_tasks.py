@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,26 @@ def test_sentiment_is_as_stated():
                                              ("sentiment", True), ("entities", False)])  # fmt: skip
 def test_stories_is_as_stated(name, calibrate):
     check_stated(name, calibrate, tasks.SHOTS)
+
+
+POLARITY = PAGE.parents[2] / "shared" / "data" / "sentiment" / "sentence_polarity.zip"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not POLARITY.exists(), reason=f"needs {POLARITY.name}, Pang and Lee's sentences")
+def test_film_reviews_are_as_stated():
+    """Sentences of at most 160 characters, chosen by seed 0; to one sentence, where two likelihoods tie to rounding."""
+    rng, asked = np.random.default_rng(0), []
+    with zipfile.ZipFile(POLARITY) as file:
+        for name, label in (("pos", "good"), ("neg", "bad")):
+            lines = file.read(f"sentence_polarity/rt-polarity.{name}").decode("latin-1").split("\n")
+            lines = [line.strip() for line in lines if 0 < len(line.strip()) <= 160]
+            asked += [(lines[i], label) for i in sorted(rng.choice(len(lines), 200, replace=False))]
+    (plain, calibrated), = re.findall(r"Of 400 sentences .*? gets (\d+) right by itself, .*? and (\d+) calibrated",
+                                      " ".join(PAGE.read_text("utf-8").split()))  # fmt: skip
+    gpt, task = GPT.from_pretrained("stories", ops="numpy"), tasks.find("sentiment")
+    got = [tasks.rate(gpt, task, calibrate=calibrate, asked=asked).n_right for calibrate in (False, True)]
+    assert got == pytest.approx([int(plain), int(calibrated)], abs=1)
 
 
 def test_numbers_of_this_projects_references_are_those_of_the_page():
