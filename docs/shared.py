@@ -1,7 +1,7 @@
 """What reading a shared beginning once is worth: `python docs/shared.py [MODEL]`.
 
-Enter: a model's name or directory ("stories" if none is given). Leave: a line for each kind of questions: seconds of the
-processor, every text read whole and with what is shared read once, and how far the numbers lie apart. The texts are
+Enter: a model's name or directory ("stories" if none is given). Leave: a line for each kind of questions: seconds of
+the processor, every text read whole and with what is shared read once, and how far the numbers lie apart. The texts are
 pieces of notebooks/texts/shakespeare.txt: what they say does not matter here.
 """
 

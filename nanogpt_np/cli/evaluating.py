@@ -3,6 +3,7 @@
 Next: cli/measuring.py.
 """
 
+import argparse
 import sys
 
 from ..errors import InputError
@@ -19,7 +20,7 @@ def add_eval(commands):
     p.add_argument("--held-out", type=float, default=None, metavar="SHARE",
                    help="measure only the part that train --held-out SHARE sets aside (default: all of the text)")
     tasks = p.add_subparsers(dest="task", metavar="task", title="tasks",
-                             description="nanogpt-np eval TASK --help says what each of its numbers is")
+                             description="see nanogpt-np eval TASK --help; numbers are printed with what they mean")
     add_perplexity(tasks)
     add_lambada(tasks)
     add_choices(tasks)
@@ -44,6 +45,9 @@ def add_task(tasks, name, run, help, example, add_options):
     def add_all(p):
         _model_options(p)
         add_options(p)
+        for action in p._actions:  # else a default here would undo what was typed before the task's name
+            if action.dest in ("debug", "model", "ops", "verbose", "held_out"):
+                action.default = argparse.SUPPRESS
 
     return command(tasks, name, run, help, f"nanogpt-np eval {name} {example}", add_all)
 
@@ -98,7 +102,9 @@ def print_numbers(args, numbers, meanings):
 
 
 def check_counts(args):
-    """InputError for numbers that count nothing."""
+    """InputError for numbers that count nothing, and for an option of another task."""
+    if args.held_out is not None and args.task != "perplexity":
+        raise InputError("held_out: expected it with a text that training reads, got it with questions; leave it out")
     for name in ("limit", "batch_size"):
         value = getattr(args, name)
         if value is not None and value < 1:

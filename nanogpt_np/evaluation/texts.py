@@ -6,7 +6,6 @@ the numbers is measured in docs/evaluation.md. Next: evaluation/last_words.py.
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .. import files
@@ -88,32 +87,33 @@ def rolling(n_ids, n_ctx, stride):
 
     The first window predicts n_ctx ids, each further one the next `stride` behind n_ctx - stride others; the last one
     goes back for as much. stride = n_ctx is lm-evaluation-harness's loglikelihood_rolling.
-    [tuple(w) for w in rolling(8, 3, 3)] -> [(0, 4, 3), (3, 7, 3), (4, 8, 1)]
+    rolling(8, 3, 3) -> [(0, 4, 3), (3, 7, 3), (4, 8, 1)]
     """
     end = min(n_ctx + 1, n_ids)
-    if n_ids > 1:
-        yield Window(0, end, end - 1)
+    found = [Window(0, end, end - 1)] if n_ids > 1 else []
     while end < n_ids:
         n_said = min(stride, n_ids - end)
         end += n_said
-        yield Window(end - n_ctx - 1, end, n_said)
+        found.append(Window(end - n_ctx - 1, end, n_said))
+    return found
 
 
 def guide(n_ids, n_ctx, stride):
     """Windows as the guide of `transformers` to perplexity cuts them: n_ctx ids, the next ones `stride` further on.
 
     Ids that no window before has shown are predicted, but a window's first one, which nothing precedes: with
-    stride = n_ctx one of each window is lost. [tuple(w) for w in guide(8, 3, 3)] -> [(0, 3, 2), (3, 6, 2), (6, 8, 1)]
+    stride = n_ctx one of each window is lost. guide(8, 3, 3) -> [(0, 3, 2), (3, 6, 2), (6, 8, 1)]
     """
-    before = 1
+    found, before = [], 1
     for start in range(0, n_ids, stride):
         end = min(start + n_ctx, n_ids)
         n_said = end - max(before, start + 1)
         if n_said > 0:
-            yield Window(start, end, n_said)
+            found.append(Window(start, end, n_said))
         before = end
         if end == n_ids:
-            return
+            break
+    return found
 
 
 def pieces(documents: list[Document], gpt: Any, windows: str = "rolling", stride: int | None = None) -> list[Piece]:
@@ -128,8 +128,7 @@ def pieces(documents: list[Document], gpt: Any, windows: str = "rolling", stride
     for number, document in enumerate(documents):
         ids = tokenizer.encode(document.text)
         row = [items.end_of_text(gpt), *ids] if windows == "rolling" else ids
-        cut: Iterator[Window] = (rolling if windows == "rolling" else guide)(len(row), n_ctx, stride)
-        for start, end, n_said in cut:
+        for start, end, n_said in (rolling if windows == "rolling" else guide)(len(row), n_ctx, stride):
             pair = likelihood.Pair(row[start : end - n_said], row[end - n_said : end])
             found.append(Piece(len(found) + 1, number, pair))
     if not found:

@@ -111,6 +111,23 @@ def test_wrong_words(run, tmp_path):
     assert "expected a JSON object on each line, got an empty file" in run("choices", [], status=2)
 
 
+def test_options_before_the_task_count_too(directory, tmp_path, capsys):
+    data = tmp_path / "passages.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in PASSAGES), "utf-8")
+    assert cli.main(["eval", "--model", directory, "--ops", "numpy", "lambada", "--data", str(data), "--json"]) == 0
+    before = json.loads(capsys.readouterr().out)
+    assert cli.main(["eval", "lambada", "--model", directory, "--ops", "numpy", "--data", str(data), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == before and before["ops"] == "numpy"
+    assert cli.main(["eval", "--held-out", "0.5", "lambada", "--model", directory, "--data", str(data)]) == 2
+    assert "--held-out: expected it with a text that training reads" in capsys.readouterr().err
+    text = tmp_path / "text.txt"
+    text.write_text("the cat<|endoftext|>the mat", "utf-8")
+    words = ["--model", directory, "--data", str(text), "--json"]
+    for command in (["eval", "perplexity", "--held-out", "0.5"], ["eval", "--held-out", "0.5", "perplexity"]):
+        assert cli.main([*command, *words]) == 0
+        assert json.loads(capsys.readouterr().out)["n_documents"] == 1
+
+
 def test_mean():
     assert results.mean([True, False, False, True])[0] == 0.5
     assert str(results.mean([1.0])) == "(1.0, nan)"

@@ -48,12 +48,9 @@ def test_as_transformers(golden, tiny, batch_size, share):
     np.testing.assert_array_equal(likeliest, golden["pairs/likeliest"])
 
 
-@pytest.mark.parametrize("ops", ["numpy", "numba"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("ops", "dtype"), [("numpy", np.float64), ("numpy", np.float32), ("numba", np.float32)])
 def test_a_batch_is_each_text_alone(ops, dtype):
     """Also behind what the last call has read, and where nothing, or all but one token, is shared."""
-    if ops == "numba" and dtype == np.float64:
-        pytest.skip("kernels compute in float32")
     config = GPTConfig(n_vocab=31, n_ctx=40, n_embd=24, n_layer=2, n_head=3)
     gpt, rng = GPT(config, make(config, dtype=dtype), ops=ops), np.random.default_rng(5)
     begin = rng.integers(0, 31, 20).tolist()
