@@ -49,7 +49,7 @@ def bias(args):
 
 def _memorization_options(p):
     p.add_argument("--data", nargs="+", required=True, metavar="FILE", help="the text that the model was trained on")
-    p.add_argument("--held-out", type=float, default=0.02, metavar="SHARE",
+    p.add_argument("--held-out", type=float, metavar="SHARE",
                    help="the share that train --held-out set aside (default 0.02)")
     p.add_argument("--n-texts", type=int, default=100, metavar="INT", help="generate so many (default 100)")
     p.add_argument("--max-new-tokens", type=int, metavar="INT", help="of each (default: up to 200)")
@@ -63,8 +63,9 @@ def memorization(args):
     from ..evaluation import memorization as room
     from ..gpt import GPT
 
+    held_out = room.HELD_OUT if args.held_out is None else args.held_out
     found = room.measure(
-        open_model(GPT, args), args.data, args.held_out, args.n_texts, args.max_new_tokens, args.length,
+        open_model(GPT, args), args.data, held_out, args.n_texts, args.max_new_tokens, args.length,
         args.seed, progress=True,
     )  # fmt: skip
     _print(found.to_dict() if args.json else found)

@@ -19,6 +19,7 @@ from .copies import Copies, find_copies
 from .intervals import Interval
 
 LENGTHS = (8, 16, 32)  # tokens; of a small model those that fit its context
+HELD_OUT = 0.02  # as `nanogpt-np train` has it
 N_TEXTS = 100  # that are generated, and as many that were held out, at most
 MOST_LOSSES = 400  # documents of each kind whose loss is measured
 MOST_TEXTS = 10_000
@@ -80,7 +81,7 @@ def _plain(loss):
     return f"{loss.value:.3f} [{loss.low:.3f}, {loss.high:.3f}]"
 
 
-def measure(gpt, paths, held_out=0.02, n_texts=N_TEXTS, max_new_tokens=None, lengths=None, seed=0, progress=False):
+def measure(gpt, paths, held_out=HELD_OUT, n_texts=N_TEXTS, max_new_tokens=None, lengths=None, seed=0, progress=False):
     """The Memorization of a GPT that was trained on text files but for the share `held_out` (train --held-out).
 
     Texts are generated from the very beginning, as the model's generation_config.json says, and encoded anew, as the
