@@ -11,7 +11,7 @@ import numpy as np
 
 from . import intervals
 
-PIECE = 1 << 20  # ids of the row at once: hashes and what is made of them are 40 MB, however long the row
+PIECE = 1 << 20  # ids of the row at once: hashes and what is made of them are 50 MB, however long the row
 BASE = 0x9E3779B97F4A7C15  # odd, so that no power of it is 0 modulo 2**64
 
 
