@@ -6,6 +6,7 @@ import pytest
 
 from nanogpt_np.cli import entry as cli
 from nanogpt_np.evaluation import answers, choices, last_words, results, texts
+from nanogpt_np.generation import batches
 
 PASSAGES = [{"text": f"the cat sat on the {word} and"} for word in "mat hat star moon cat on the and sat 月".split()]
 QUESTIONS = [{"context": f"the {word}", "choices": ["sat", "moon star", "é"], "label": i % 3}
@@ -59,6 +60,17 @@ def test_a_stopped_run_goes_on_at_any_byte(run, task, tmp_path):
         out.write_bytes(whole[:n])
         assert run(task, rows, *words) == numbers
         assert out.read_bytes() == whole
+
+
+def test_a_group_that_is_not_whole_is_measured_again(run, tmp_path):
+    """Who is read together decides the last bits, so a run goes on where a group began; but for the last one of all."""
+    out, words = tmp_path / "rows.jsonl", ("--batch-size", "1", "--out", tmp_path / "rows.jsonl")
+    run("lambada", PASSAGES, *words)
+    lines = out.read_bytes().splitlines(keepends=True)
+    for n, n_kept in ((10, 10), (9, 8), (8, 8), (7, 4), (3, 0)):
+        out.write_bytes(b"".join(lines[:n]))
+        found = batches.rows_before(out, lambda i, row: True, len(lines), results.GROUP, "items")
+        assert len(found) == n_kept and out.read_bytes() == b"".join(lines[:n_kept])
 
 
 def test_a_finished_run_is_not_measured_again(run, tmp_path, monkeypatch):

@@ -40,6 +40,7 @@ def test_as_transformers(stories, questions):
     golden = measure.under("stories/choices/", measure.load("evaluation"))
     np.testing.assert_allclose(sum((row["log_probs"] for row in rows), []), golden["log_prob"], atol=GOLDEN)
     assert sum((row["n_tokens"] for row in rows), []) == golden["n_tokens"].tolist()
+    assert rows[4]["n_characters"] == [6, 28, 3] and rows[4]["n_bytes"] == [6, 28, 6]  # without the space before them
     edges = np.cumsum([len(some) for _, some, _ in recipe.QUESTIONS])[:-1]
     of_choices = np.split(golden["log_prob"], edges)
     sizes = {
