@@ -25,7 +25,7 @@ def main(argv=None):
 def parser():
     """The whole command line."""
     from .. import __version__
-    from . import converting, evaluating, generating, looking, machine, models, tokenizing, training
+    from . import asking, converting, evaluating, generating, looking, machine, measuring, models, tokenizing, training
     from .options import Parser
 
     top = Parser(prog="nanogpt-np", description="GPT-2 in plain NumPy: generate, train, look inside.")
@@ -35,7 +35,8 @@ def parser():
     generating.add_chat(commands)
     tokenizing.add_tokenize(commands)
     training.add_train(commands)
-    evaluating.add_eval(commands)
+    measuring.add_measures(evaluating.add_eval(commands))
+    asking.add_task_command(commands)
     models.add_models(commands)
     models.add_info(commands)
     converting.add_convert(commands)

@@ -1,6 +1,6 @@
 """`nanogpt-np eval` and its tasks: a room of evaluation/ each, called in the same way.
 
-Next: cli/models.py.
+Next: cli/measuring.py.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from .options import command, open_model, ops_options, unescape
 
 
 def add_eval(commands):
-    """`eval`: by itself the loss on a text, with a task's name behind it that task."""
+    """`eval`: by itself the loss on a text, with a task's name behind it that task -> where tasks are added."""
     p = command(commands, "eval", evaluate, "measure how well a model predicts a text, or does a task",
                 "nanogpt-np eval --model stories --data stories.txt --held-out 0.02\n"
                 "  nanogpt-np eval lambada --model gpt2 --data lambada_test.jsonl --out results.jsonl")
@@ -25,6 +25,7 @@ def add_eval(commands):
     add_lambada(tasks)
     add_choices(tasks)
     add_answers(tasks)
+    return tasks
 
 
 def evaluate(args):

@@ -2,7 +2,7 @@
 
 Enter: a GPT; then the harness's requests. Leave: log-probabilities and texts; it is the harness that cuts words into
 tokens and texts into windows, and counts. Needs the library lm_eval (the extra `peers`), no PyTorch:
-lm_eval.simple_evaluate(Judge(gpt), tasks=["lambada_openai"]). Next: memory.py.
+lm_eval.simple_evaluate(Judge(gpt), tasks=["lambada_openai"]). Next: evaluation/intervals.py.
 """
 
 from typing import Any

@@ -8,15 +8,15 @@ import numpy as np
 
 from ..errors import InputError, check_whole
 
-BETWEEN = "\n\n"  # examples, as in lm-evaluation-harness and in the paper's appendix
+BETWEEN = "\n\n"  # examples, as in lm-evaluation-harness and in the paper's appendix; a task may have another
 
 
-def header(examples, delimiter=" "):
+def header(examples, delimiter=" ", between=BETWEEN):
     """(question, answer) pairs -> the text before the question that is asked.
 
     header([("2+2=", "4"), ("1+2=", "3")]) -> "2+2= 4\\n\\n1+2= 3\\n\\n"
     """
-    return "".join(question + delimiter + answer + BETWEEN for question, answer in examples)
+    return "".join(question + delimiter + answer + between for question, answer in examples)
 
 
 def drawn(examples, n, seed=None):
