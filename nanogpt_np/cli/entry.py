@@ -25,7 +25,7 @@ def main(argv=None):
 def parser():
     """The whole command line."""
     from .. import __version__
-    from . import converting, generating, looking, machine, models, tokenizing, training
+    from . import converting, finetuning, generating, looking, machine, models, tokenizing, training
     from .options import Parser
 
     top = Parser(prog="nanogpt-np", description="GPT-2 in plain NumPy: generate, train, look inside.")
@@ -36,6 +36,7 @@ def parser():
     tokenizing.add_tokenize(commands)
     training.add_train(commands)
     training.add_eval(commands)
+    finetuning.add_finetune(commands)
     models.add_models(commands)
     models.add_info(commands)
     converting.add_convert(commands)

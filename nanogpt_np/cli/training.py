@@ -1,6 +1,6 @@
 """`nanogpt-np train` and `nanogpt-np eval`.
 
-Next: cli/models.py.
+Next: cli/finetuning.py.
 """
 
 import argparse

@@ -54,6 +54,9 @@ class TrainOptions:
     beta1: float = _option(0.9, "AdamW: memory of the gradient")
     beta2: float = _option(0.99, "AdamW: memory of its square")
     clip: float = _option(1.0, "longest gradient; longer ones are shortened")
+    freeze: int | None = _option(None, "with --init: the embeddings and so many of the lowest blocks stay as they are")
+    layer_decay: float = _option(1.0, "each block learns at this times the rate of the one above it")
+    patience: int | None = _option(None, "stop after so many measurements in a row without a lower held-out loss")
     seed: int = _option(0, "decides weights, order of the data and dropout")
     held_out: float = _option(0.02, "share of the documents that is only measured, never learned")
     eval_every: int = _option(250, "steps between measurements on the held-out text")
@@ -105,6 +108,12 @@ class TrainOptions:
         yield "beta1", "a number from 0 to below 1", 0.0 <= self.beta1 < 1.0
         yield "beta2", "a number from 0 to below 1", 0.0 <= self.beta2 < 1.0
         yield "clip", "a positive number", self.clip > 0.0
+        within = self.freeze is None or 0 <= self.freeze <= self.n_layer
+        yield "freeze", f"a whole number from 0 to {self.n_layer}, the model's blocks", within
+        yield "freeze", "none without --init, as nothing is learned yet", self.freeze is None or self.init is not None
+        yield "layer_decay", "a factor above 0, at most 1", 0.0 < self.layer_decay <= 1.0
+        yield "patience", "at least 1", self.patience is None or self.patience >= 1
+        yield "patience", "none where --held-out is 0, as nothing is measured", self.patience is None or self.held_out
 
     @property
     def trains_vocabulary(self):
