@@ -2,7 +2,7 @@
 
 A layer's weight W [n_in, n_out] becomes W + scale * (B A)^T, with A [r, n_in], B [n_out, r] and scale alpha / r. Enter:
 a folder with adapter_config.json and adapter_model.safetensors. Leave: an Adapter, checked against the model's shape,
-and merged weights; the base stays as it is. The way back writes what PEFT opens. Next: storage/gguf_header.py.
+and merged weights; the base stays as it is. The way back writes what PEFT opens. Next: storage/checkpoint.py.
 """
 
 import hashlib
@@ -148,7 +148,7 @@ def unmerge(merged, kept):
     return P.nest(dict(P.walk(merged)) | kept)
 
 
-def merging(adapter, config, keep=None):
+def merging(adapter, keep=None):
     """What formats.load takes as `keep`: every weight is merged as it is read, before `keep` makes anything of it."""
     found = {name: (a, b) for name, a, b in pairs(adapter)}
 
