@@ -18,31 +18,27 @@ from .. import params as P
 from ..errors import InputError
 from ..storage import adapter as adapters
 from ..training import data, evaluation, folder, limits, loop, optim, plan, report, samples, start
-from ..training.options import TrainOptions
+from ..training.options import TrainOptions, option
 from . import instructions, lora
 
 MODULES = ("c_attn", "c_proj", "c_fc")
 MEASURED_AT_ONCE = 8  # pairs
 
 
-def _option(default, help):
-    return dataclasses.field(default=default, metadata={"help": help})
-
-
 @dataclass
 class LoraOptions(TrainOptions):
     """What decides a LoRA run: TrainOptions, of which `init` names the base, and how large the corrections are."""
 
-    lr: float = _option(2e-3, "highest learning rate, reached after --warmup steps")
-    weight_decay: float = _option(0.0, "decay of A and B per unit of learning rate")
-    lora: int = _option(8, "the rank r: how many directions each layer's correction has")
-    lora_alpha: float | None = _option(None, "corrections are multiplied by alpha / r (default: alpha = r, so by 1)")
+    lr: float = option(2e-3, "highest learning rate, reached after --warmup steps")
+    weight_decay: float = option(0.0, "decay of A and B per unit of learning rate")
+    lora: int = option(8, "the rank r: how many directions each layer's correction has")
+    lora_alpha: float | None = option(None, "corrections are multiplied by alpha / r (default: alpha = r, so by 1)")
     target_modules: list[str] = dataclasses.field(
         default_factory=lambda: list(MODULES), metadata={"help": f"the layers to adapt (default {' '.join(MODULES)})"}
     )
-    rslora: bool = _option(False, "multiply by alpha / sqrt(r) instead")
-    pairs: bool = _option(False, "the data are pairs of a prompt and a completion")
-    learn_prompts: bool = _option(False, "of pairs: learn what the prompts say, too")
+    rslora: bool = option(False, "multiply by alpha / sqrt(r) instead")
+    pairs: bool = option(False, "the data are pairs of a prompt and a completion")
+    learn_prompts: bool = option(False, "of pairs: learn what the prompts say, too")
 
     @property
     def alpha(self):
