@@ -39,6 +39,7 @@ class LoraOptions(TrainOptions):
     rslora: bool = option(False, "multiply by alpha / sqrt(r) instead")
     pairs: bool = option(False, "the data are pairs of a prompt and a completion")
     learn_prompts: bool = option(False, "of pairs: learn what the prompts say, too")
+    emphasis: float = option(1.0, "of pairs: what a token weighs that its own prompt says, too, and few others do")
 
     @property
     def alpha(self):
@@ -55,6 +56,8 @@ class LoraOptions(TrainOptions):
         most = adapters.MOST_SCALE * self.lora
         yield "lora_alpha", f"a number above 0, at most {most:g}", 0.0 < self.alpha <= most
         yield "learn_prompts", "only with pairs", self.pairs or not self.learn_prompts
+        yield "emphasis", "a number from 1 to 1,000", 1.0 <= self.emphasis <= 1000.0
+        yield "emphasis", "1 without pairs", self.pairs or self.emphasis == 1.0
 
 
 def run(options, ops, resume=False, progress=True):
@@ -114,7 +117,7 @@ def to_ids(options, kept, held_out, begun):
         report.warn(f"{n_left:,} of {len(kept):,} pairs are longer than n_ctx = {config.n_ctx} tokens and left out")
     measured = instructions.encode_pairs(held_out, tokenizer, config.n_ctx)[0] if held_out else None
     n_bytes = evaluation.count_bytes(tokenizer.decode(pair.completion) for pair in measured or ())
-    return instructions.Pairs(fitting, options.seed, options.learn_prompts), measured, n_bytes
+    return instructions.Pairs(fitting, options.seed, options.learn_prompts, options.emphasis), measured, n_bytes
 
 
 class LoraRun(loop.Run):
@@ -126,12 +129,14 @@ class LoraRun(loop.Run):
         return self.adapter.params, None
 
     def gradients(self, batches):
-        """The loss of some micro-batches, and the gradients of A and B, every token weighing the same."""
-        n_counted = sum(int((targets != self.ops.IGNORE).sum()) for _, targets in batches)
+        """The loss of some micro-batches, and the gradients of A and B, as if they were one."""
+        batches = [(ids, targets, *weights or [np.ones(ids.shape, np.float32)]) for ids, targets, *weights in batches]
+        n_counted = sum(float(weights[targets != self.ops.IGNORE].sum()) for _, targets, weights in batches)
         parts = (self.params, self.adapter, self.config, self.ops)
         loss, grads = 0.0, None
-        for ids, targets in batches:
-            part, more = lora.loss_and_grads(ids, targets, *parts, n_counted=n_counted, dropout=self.dropout())
+        for ids, targets, weights in batches:
+            how = {"weights": weights, "n_counted": n_counted, "dropout": self.dropout()}
+            part, more = lora.loss_and_grads(ids, targets, *parts, **how)
             loss, grads = loss + part, more if grads is None else grads
             if more is not grads:
                 optim.add_(grads, more)
@@ -181,7 +186,7 @@ def measure_pairs(pairs, n_bytes, params, config, ops):
     """How well a model predicts the completions of Pairs -> Evaluation; `n_bytes`: of those completions."""
     nats, n_tokens = 0.0, 0
     for first in range(0, len(pairs), MEASURED_AT_ONCE):
-        ids, targets = instructions.to_batch(pairs[first : first + MEASURED_AT_ONCE])
+        ids, targets, _ = instructions.to_batch(pairs[first : first + MEASURED_AT_ONCE])
         final, _ = model.trunk(ids, params, config, ops)
         rows = final.reshape(-1, config.n_embd)
         losses, _ = ops.cross_entropy(rows, model.unembedding(params), targets.reshape(-1))

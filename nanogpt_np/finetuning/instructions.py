@@ -1,11 +1,12 @@
-"""Pairs of a prompt and its completion -> batches in which only the completion is learned.
+"""Pairs of a prompt and its completion -> batches in which the completion is learned.
 
-Enter: JSON lines, {"prompt": "Title: Tim and the bug. …", "completion": "\\nOnce upon a time …"}. Leave: for any step, ids
-and targets [n_batch, n_seq]. A prompt is read as it stands, without <|endoftext|> before it, as `generate` reads it;
+Enter: JSON lines, {"prompt": "Title: Tim and the bug. …", "completion": "\\nOnce upon a time …"}. Leave: for any step, ids,
+targets and weights [n_batch, n_seq]. A prompt is read as it stands, without <|endoftext|> before it, as `generate` reads it;
 behind each completion comes one. What is not to be learned has the target IGNORE (Ouyang et al. 2022, section 3.5,
 begin so). Next: finetuning/adapting.py.
 """
 
+import collections
 import json
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ from ..errors import FileError, InputError, shown
 from ..ops import IGNORE
 
 KEYS = ("prompt", "completion")
-LONGEST_FIRST = 8  # batches whose texts are sorted by length together, so that little is padded
+SORTED = 8  # batches whose texts are sorted by length together, so that little is padded
+USUAL = 0.1  # a token that more of the prompts hold than this share is not what one of them asks for
 
 
 class Pair(NamedTuple):
@@ -70,20 +72,30 @@ def encode_pairs(pairs, tokenizer, n_ctx):
     return fitting, len(encoded) - len(fitting)
 
 
-def to_batch(pairs, learn_prompts=False):
-    """-> ids, targets [n_batch, n_seq], padded on the right, where no token before sees it.
+def to_batch(pairs, learn_prompts=False, emphasis=1.0, usual=()):
+    """-> ids, targets, weights [n_batch, n_seq], padded on the right, where no token before sees it.
 
     to_batch([Pair([5, 6], [7, 8])])[1].tolist() -> [[-100, 7, 8]]
-    `learn_prompts`: what a prompt says is learned, too.
+    `learn_prompts`: what a prompt says is learned, too. `emphasis`: what a target weighs that the prompt says, too,
+    but for the `usual` ids; all others weigh 1.
     """
     n_seq = max(pair.n_ids for pair in pairs) - 1
     ids, targets = np.zeros((len(pairs), n_seq), np.int64), np.full((len(pairs), n_seq), IGNORE, np.int64)
+    weights = np.ones((len(pairs), n_seq), np.float32)
     for i, (prompt, completion) in enumerate(pairs):
         row = [*prompt, *completion]
         first = 1 if learn_prompts else max(len(prompt), 1)
         ids[i, : len(row) - 1] = row[:-1]
         targets[i, first - 1 : len(row) - 1] = row[first:]
-    return ids, targets
+        asked = np.isin(targets[i], list(set(prompt).difference(usual)))
+        weights[i] = np.where(asked, emphasis, 1.0)
+    return ids, targets, weights
+
+
+def usual_ids(pairs):
+    """The ids that stand in many prompts: their form, not what they ask for."""
+    counts = collections.Counter(token for pair in pairs for token in set(pair.prompt))
+    return frozenset(token for token, n in counts.items() if n > max(USUAL * len(pairs), 1))
 
 
 class Pairs:
@@ -92,8 +104,8 @@ class Pairs:
     In an epoch the pairs are shuffled, the texts of some batches sorted by length, and those batches shuffled again.
     """
 
-    def __init__(self, pairs, seed, learn_prompts=False):
-        self.pairs, self.seed, self.learn_prompts = pairs, seed, learn_prompts
+    def __init__(self, pairs, seed, learn_prompts=False, emphasis=1.0):
+        self.pairs, self.seed, self.how = pairs, seed, (learn_prompts, emphasis, usual_ids(pairs))
         self.n_windows, self.n_tokens = len(pairs), sum(pair.n_ids for pair in pairs)
         self._order = (None, None)
 
@@ -103,19 +115,19 @@ class Pairs:
         return self.n_tokens // self.n_windows
 
     def batch(self, first, n_batch):
-        """-> ids, targets: the `n_batch` pairs from number `first` on, over all epochs."""
+        """-> ids, targets, weights: the `n_batch` pairs from number `first` on, over all epochs."""
         n_batch = min(n_batch, len(self.pairs))
         per_epoch = len(self.pairs) // n_batch  # what is left over is another in each epoch
         epoch, i = divmod(first // n_batch, per_epoch)
         if self._order[0] != (epoch, n_batch):
             self._order = (epoch, n_batch), self._shuffled(epoch, n_batch, per_epoch)
-        return to_batch([self.pairs[j] for j in self._order[1][i]], self.learn_prompts)
+        return to_batch([self.pairs[j] for j in self._order[1][i]], *self.how)
 
     def _shuffled(self, epoch, n_batch, per_epoch):  # -> [per_epoch, n_batch]
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.pairs))[: per_epoch * n_batch]
         lengths = np.array([pair.n_ids for pair in self.pairs])
-        together = LONGEST_FIRST * n_batch
+        together = SORTED * n_batch
         groups = [order[start : start + together] for start in range(0, len(order), together)]
         order = np.concatenate([group[np.argsort(-lengths[group], kind="stable")] for group in groups])
         return rng.permutation(order.reshape(per_epoch, n_batch))

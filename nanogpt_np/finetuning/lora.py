@@ -89,14 +89,15 @@ class Twin:
         return self.ops.linear(np.ascontiguousarray(a), b, np.zeros(b.shape[1], b.dtype))
 
 
-def loss_and_grads(ids, targets, params, adapter, config, ops, *, n_counted=None, dropout=None):
+def loss_and_grads(ids, targets, params, adapter, config, ops, *, weights=None, n_counted=None, dropout=None):
     """-> mean cross-entropy (nats per token, a float) and its gradients, named like `adapter.params`.
 
     As backward.loss_and_grads, where `params` are the base's. Positions whose target is ops.IGNORE cost no logits.
+    `weights` [n_batch, n_seq]: how much each target counts, by default all as much; `n_counted` is then their sum.
     """
     twin, adapted = Twin(ops), adapt(params, adapter)
     final, acts = model.trunk(ids, adapted, config, twin, keep_acts=True, dropout=dropout)
-    loss, dfinal = counted_loss(final, targets, model.unembedding(params), n_counted, ops)
+    loss, dfinal = counted_loss(final, targets, model.unembedding(params), weights, n_counted, ops)
     grads = backward.trunk_backward(dfinal, acts, adapted, config, twin, dropout)
     found = P.Named()
     for name, a, b in pairs(adapter):
@@ -121,18 +122,19 @@ def layer_of(params, name):
     return params["h"][int(i)][half][layer]
 
 
-def counted_loss(final, targets, weight, n_counted, ops):
+def counted_loss(final, targets, weight, weights, n_counted, ops):
     """-> the loss, and its gradient at `final` [n_batch, n_seq, n_embd]; only rows with a target are multiplied."""
     flat, targets = final.reshape(-1, final.shape[-1]), targets.reshape(-1)
     counted = np.flatnonzero(targets != ops.IGNORE)
-    n_counted, dfinal, loss = n_counted or max(len(counted), 1), np.zeros_like(flat), 0.0
+    shares = (np.ones(len(targets)) if weights is None else weights.reshape(-1)).astype(flat.dtype)
+    n_counted, dfinal, loss = n_counted or max(float(shares[counted].sum()), 1.0), np.zeros_like(flat), 0.0
     at_once = max(backward.KEPT_LOGITS // weight.shape[0], 1)
     for start in range(0, len(counted), at_once):
         which = counted[start : start + at_once]
         rows, wanted = flat[which], np.ascontiguousarray(targets[which], np.int64)
         logits = np.empty((len(rows), weight.shape[0]), rows.dtype)
         losses, log_z = ops.cross_entropy(rows, weight, wanted, logits=logits)
-        dlosses = np.full(len(rows), 1.0 / n_counted, rows.dtype)
+        dlosses = shares[which] * (1.0 / n_counted)
         dfinal[which], _ = ops.cross_entropy_backward(dlosses, rows, weight, wanted, log_z, logits=logits)
-        loss += float(losses.sum(dtype=np.float64))
+        loss += float((losses * shares[which]).sum(dtype=np.float64))
     return loss / n_counted, dfinal.reshape(final.shape)

@@ -5,12 +5,14 @@
 Enter: stories, separated by <|endoftext|>. Leave: OUT/train.jsonl and OUT/test.jsonl, a request and its story on each
 line, {"prompt": 'Title: Tim and the bug. Words: arrow, hero, yard.', "completion": "\n…"}; test.jsonl holds 200, of
 the stories that the model never saw (`train --held-out 0.02` of weights/stories). Title and words are chosen from the
-story itself: the name that it says most often, the thing that it says most often, and three more words of it, in any
-order. `obeyed` says whether a story holds what was asked for.
+story itself: the name that it says most often, the thing that it is most about, and three more words that it says often
+and others seldom, in the order in which it comes to them. A request is obeyed where
+none is missing().
 """
 
 import collections
 import json
+import math
 import random
 import re
 import sys
@@ -20,7 +22,8 @@ from nanogpt_np.files import write_text
 from nanogpt_np.training.data import read_documents, split_held_out
 
 N_TESTS, N_EACH = 200, 2  # requests to be judged by; requests made of each story to learn from
-RARE, COMMON = 20, 0.2  # a word to be asked for stands in so many stories at least, and in such a share at most
+LONGEST, FEW = 160, 6  # words of a story to learn from, which fits the context with its request; words that a request chooses from
+RARE, COMMON = 60, 0.2  # a word to be asked for stands in so many stories at least, and in such a share at most
 THING = r"\b(?:the|a|an|his|her|their) (?:[a-z]+ )?([a-z]{3,})(?=[.,!?]| (?:was|is|to|in|on|with|that|had|for|at)\b)"
 # no picture comes with these
 STOP = set(
@@ -46,44 +49,47 @@ def words_of(text):
     return re.findall(r"[a-z]+(?:'[a-z]+)?", text.lower())
 
 
-def obeyed(request, story):
-    """Do all words of the request, its title's too, stand in the story as words? Small and capital letters are one."""
-    return not missing(request, story)
+def asked(request):
+    """The words that a story has to hold: those of the title but "and the", then the three."""
+    title, words = re.fullmatch(r"Title: (.*)\. Words: (.*)\.", request).groups()
+    return [word for word in words_of(title) if word not in ("and", "the")] + words_of(words)
 
 
 def missing(request, story):
-    """The words that were asked for and are not there."""
-    title, words = re.fullmatch(r"Title: (.*)\. Words: (.*)\.", request).groups()
-    asked = [word for word in words_of(title) if word not in ("and", "the")] + words_of(words)
+    """The words that were asked for and do not stand in the story as words; small and capital letters are one."""
     there = set(words_of(story))
-    return [word for word in asked if word not in there]
+    return [word for word in asked(request) if word not in there]
 
 
 def ask(story, usual, rng):
-    """A request whose answer is the story, or None where it says too little."""
+    """A request whose answer is the story, or None where it says too little.
+
+    The words are among the FEW that the story says most often and others seldom, in the order of its saying.
+    """
     names = collections.Counter(re.findall(r"(?<=[a-z,] )([A-Z][a-z]+)\b", story))
     names = [name for name, _ in names.most_common() if name.lower() not in usual and name.lower() not in STOP]
-    things = collections.Counter(word for word in re.findall(THING, story) if word in usual).most_common()
+    things = collections.Counter(word for word in re.findall(THING, story) if word in usual)
     if not names or not things:
         return None
-    name, thing = names[0], things[0][0]
-    choice = sorted({word for word in words_of(story) if word in usual} - {thing, name.lower()})
-    rng.shuffle(choice)
-    words = []
-    for word in choice:
-        if all(word[:4] != other[:4] for other in [thing, *words]):  # not "jump" and "jumped"
-            words.append(word)
-    if len(words) < 3:
+    weight = {word: n * usual[word] for word, n in collections.Counter(words_of(story)).items() if word in usual}
+    thing = max(things, key=lambda word: (things[word], usual[word]))
+    chosen = [thing]
+    for word in sorted(weight, key=weight.get, reverse=True):
+        if word != names[0].lower() and all(word[:4] != other[:4] for other in chosen):  # not "jump" and "jumped"
+            chosen.append(word)
+    if len(chosen) < 4:
         return None
-    return f"Title: {name} and the {thing}. Words: {', '.join(words[:3])}."
+    words = rng.sample(chosen[1 : FEW + 1], 3) if len(chosen) > FEW else chosen[1:4]
+    in_order = sorted(words, key=words_of(story).index)
+    return f"Title: {names[0]} and the {thing}. Words: {', '.join(in_order)}."
 
 
 def usual_words(stories):
-    """The words that may be asked for: neither rare nor in every fifth story."""
+    """{word: the log of how few stories say it} of the words that may be asked for: not rare, not in every fifth story."""
     counts = collections.Counter(word for story in stories for word in set(words_of(story)))
     capital = collections.Counter(word.lower() for s in stories for word in set(re.findall(r"(?<=[a-z,] )[A-Z][a-z]+", s)))
     return {
-        word for word, n in counts.items()
+        word: math.log(len(stories) / n) for word, n in counts.items()
         if len(word) > 2 and word not in STOP and "'" not in word and RARE <= n <= COMMON * len(stories) and capital[word] < 0.1 * n
     }  # fmt: skip
 
@@ -101,6 +107,7 @@ def main(source, out):
     learned, unseen = split_held_out(read_documents([source]), 0.02)
     usual, rng = usual_words(learned), random.Random(0)
     tests = list(pairs(unseen, usual, 1, rng))[:N_TESTS]
+    learned = [story for story in learned if len(words_of(story)) <= LONGEST]
     Path(out).mkdir(parents=True, exist_ok=True)
     for name, found in (("train", list(pairs(learned, usual, N_EACH, rng))), ("test", tests)):
         lines = [json.dumps({"prompt": request, "completion": "\n" + story}) for request, story in found]
