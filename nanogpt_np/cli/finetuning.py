@@ -14,8 +14,8 @@ TASKS = {
     "text": "go on with a text's manner: `train --init MODEL` by another name, or with --lora an adapter for MODEL",
     "instructions": "with --lora: learn completions from pairs of a prompt and a completion",
 }
-LORA = ("lora", "lora_alpha", "target_modules", "rslora", "learn_prompts", "emphasis", "warmup", "min_lr", "held_out", "eval_every",
-        "sample", "dtype")  # fmt: skip
+LORA = ("lora", "lora_alpha", "target_modules", "rslora", "learn_prompts", "emphasis", "warmup", "min_lr",
+        "held_out", "eval_every", "sample", "dtype")  # fmt: skip
 TRAINED = ("data", "out", "steps", "batch_size", "lr", "seed", "ops", "patience", "freeze", "layer_decay")
 
 

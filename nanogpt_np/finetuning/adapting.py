@@ -90,7 +90,8 @@ def prepare(options, begun, ops, resume):
         if begun.note["params_sha256"] != (folder.read(options.out).get("init") or {}).get("params_sha256"):
             raise InputError(f"--model: expected the weights of {options.init} that this run began with, got others")
     if options.pairs and options.held_out and len(documents) < round(1.0 / options.held_out):
-        raise InputError(f"--held-out {options.held_out:g}: expected more pairs than {len(documents):,}; use 0, or more")
+        share, n = f"--held-out {options.held_out:g}", f"{len(documents):,}"
+        raise InputError(f"{share}: expected at least {round(1.0 / options.held_out):,} pairs, got {n}; use 0, or more")
     kept, held_out = data.split_held_out(documents, options.held_out)
     for prompt in options.sample:
         samples.check(prompt, begun.config, begun.tokenizer)
@@ -130,7 +131,7 @@ class LoraRun(loop.Run):
 
     def gradients(self, batches):
         """The loss of some micro-batches, and the gradients of A and B, as if they were one."""
-        batches = [(ids, targets, *weights or [np.ones(ids.shape, np.float32)]) for ids, targets, *weights in batches]
+        batches = [(*batch, np.ones(batch[0].shape, np.float32)) if len(batch) == 2 else batch for batch in batches]
         n_counted = sum(float(weights[targets != self.ops.IGNORE].sum()) for _, targets, weights in batches)
         parts = (self.params, self.adapter, self.config, self.ops)
         loss, grads = 0.0, None

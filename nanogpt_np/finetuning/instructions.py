@@ -1,9 +1,9 @@
 """Pairs of a prompt and its completion -> batches in which the completion is learned.
 
-Enter: JSON lines, {"prompt": "Title: Tim and the bug. …", "completion": "\\nOnce upon a time …"}. Leave: for any step, ids,
-targets and weights [n_batch, n_seq]. A prompt is read as it stands, without <|endoftext|> before it, as `generate` reads it;
-behind each completion comes one. What is not to be learned has the target IGNORE (Ouyang et al. 2022, section 3.5,
-begin so). Next: finetuning/adapting.py.
+Enter: JSON lines, {"prompt": "Title: Tim and the bug. …", "completion": "\\nOnce upon a time …"}. Leave: for any step,
+ids, targets and weights [n_batch, n_seq]. A prompt is read as it stands, as `generate` reads it, without <|endoftext|>
+before it; one comes behind each completion. What is not to be learned has the target IGNORE (supervised fine-tuning:
+Ouyang et al. 2022, section 3.5). Next: finetuning/adapting.py.
 """
 
 import collections

@@ -59,7 +59,8 @@ class Adapter(NamedTuple):
         return self.alpha / (math.sqrt(self.r) if self.rslora else self.r)
 
     def __repr__(self):
-        return f"LoRA r {self.r}, alpha {self.alpha:g}: {len(self.params) // 2} layers, {P.count(self.params):,} numbers"
+        size = f"{len(self.params) // 2} layers, {P.count(self.params):,} numbers"
+        return f"LoRA(r={self.r}, alpha={self.alpha:g}: {size})"
 
 
 def check_settings(r, alpha, rslora=False):
@@ -271,4 +272,5 @@ def _check_options(raw, where):
             raise FileError(f"{where}: {name}: expected {allowed[0]!r}, got {shown(value)}, which is not done here")
     for name in sorted(raw.keys() - _READ - _HARMLESS):
         if raw[name] not in (None, False, {}, []):
-            raise FileError(f"{where}: {printable(name)}: expected none, got {shown(raw[name])}, which is not done here")
+            got = f"{shown(raw[name])}, which is not done here"
+            raise FileError(f"{where}: {printable(name)}: expected none, got {got}")

@@ -195,9 +195,8 @@ def read_config(directory):
     path = directory / CONFIG
     if not path.exists():
         if (directory / adapter.CONFIG).exists():
-            raise FileError(
-                f"{files.short(directory)}: expected a model, got a LoRA adapter; open its base with --adapter {directory}"
-            )
+            where = files.short(directory)
+            raise FileError(f"{where}: expected a model, got a LoRA adapter; open its base with --adapter {where}")
         raise pickled.refusal(directory) or FileError(
             f"{files.short(directory)}: expected {CONFIG} in it, found none; this is not a model directory, or saving "
             "a model in it broke off: save it again"

@@ -23,7 +23,8 @@ WRITTEN = (A.CONFIG, A.WEIGHTS, "training_state.safetensors")
 def base(tmp_path_factory):
     """A small model that has learned a little."""
     place = tmp_path_factory.mktemp("base")
-    loop.train(options(place, out="base", steps=40, lr=1e-2, held_out=0.1, eval_every=40, n_ctx=32), numpy_ops, progress=False)
+    made = options(place, out="base", steps=40, lr=1e-2, held_out=0.1, eval_every=40, n_ctx=32)
+    loop.train(made, numpy_ops, progress=False)
     return place / "base"
 
 
@@ -97,7 +98,8 @@ def test_of_pairs_only_completions_are_measured(tmp_path, base):
     ({"lora_alpha": 0.0}, "--lora-alpha"), ({"lora_alpha": float("nan")}, "--lora-alpha"),
     ({"target_modules": ["wte"]}, "target_modules: expected some of"), ({"target_modules": []}, "target_modules"),
     ({"freeze": 1}, "--freeze"), ({"layer_decay": 0.5}, "--layer-decay"), ({"keep_every": 5}, "--keep-every"),
-    ({"learn_prompts": True}, "--learn-prompts"), ({"emphasis": 2.0}, "--emphasis"), ({"emphasis": 0.5}, "--emphasis"), ({"init": None}, "--init"),
+    ({"learn_prompts": True}, "--learn-prompts"),
+    ({"emphasis": 2.0}, "--emphasis"), ({"emphasis": 0.5}, "--emphasis"), ({"init": None}, "--init"),
     ({"pairs": True}, "line 1: expected JSON"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused_and_nothing_written(tmp_path, base, changes, words):

@@ -22,7 +22,8 @@ def write(path, *rows):
 
 
 def test_read_and_encoded(tmp_path):
-    path = write(tmp_path / "pairs.jsonl", {"prompt": "a", "completion": " b", "id": 5}, {"prompt": "é", "completion": "x"})
+    rows = {"prompt": "a", "completion": " b", "id": 5}, {"prompt": "é", "completion": "x"}
+    path = write(tmp_path / "pairs.jsonl", *rows)
     read = instructions.read_pairs([path, path])
     assert read == [("a", " b"), ("é", "x")] * 2
     fitting, n_left = instructions.encode_pairs(read[:2], BYTES, n_ctx=3)

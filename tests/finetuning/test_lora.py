@@ -52,7 +52,7 @@ def test_gradients_against_finite_differences(settings, tie):
 
 @pytest.mark.parametrize("module", [ops, kernels])
 def test_they_are_those_of_the_merged_weights(module):
-    """dA = scale (dW B)^T and dB = scale dW^T A^T, with dW as backward.py gives it; the loss is that of merged weights."""
+    """dA = scale (dW B)^T and dB = scale dW^T A^T, with dW as backward.py gives it; and the loss is theirs."""
     params, found = make(CONFIG), adapter(CONFIG, np.float32)
     ids, targets = random_ids(2, 12), some_targets(CONFIG, 2, 12)
     loss, grads = lora.loss_and_grads(ids, targets, params, found, CONFIG, module)

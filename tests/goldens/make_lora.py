@@ -37,7 +37,7 @@ def adapted(targets, rslora=False):
     model = peft.get_peft_model(model, config).double().eval()
     generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
-        for name, parameter in learned(model).items():
+        for parameter in learned(model).values():
             parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float32) * 0.1)
     return model
 
@@ -70,7 +70,7 @@ def train(model):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    after = {f"after/{name}": parameter.detach().numpy().astype(np.float32) for name, parameter in learned(model).items()}
+    after = {f"after/{name}": found.detach().numpy().astype(np.float32) for name, found in learned(model).items()}
     return after | {"losses": np.array(losses)}
 
 
@@ -79,7 +79,8 @@ def main():
     for case, targets in TARGETS.items():
         with torch.no_grad():
             for way, rslora in (("plain", False), ("rslora", True)):
-                arrays[f"{case}/{way}/logits"] = adapted(targets, rslora)(input_ids=ids).logits.numpy().astype(np.float32)
+                logits = adapted(targets, rslora)(input_ids=ids).logits
+                arrays[f"{case}/{way}/logits"] = logits.numpy().astype(np.float32)
         config, weights = saved(adapted(targets))
         arrays[f"{case}/adapter_config.json"] = np.frombuffer(config, np.uint8)
         arrays[f"{case}/adapter_model.safetensors"] = np.frombuffer(weights, np.uint8)

@@ -2,7 +2,6 @@
 
 import json
 
-
 import numpy as np
 import pytest
 from goldens import measure, recipe
@@ -109,7 +108,8 @@ def test_unmerging_returns_the_old_weights_bit_for_bit():
     before = {name: array.tobytes() for name, array in P.walk(params)}
     merged, kept = A.merge(params, found)
     changed = {name for name, array in P.walk(merged) if array.tobytes() != before[name]}
-    assert changed == {f"h.{i}.{layer}.weight" for i in (0, 1) for layer in ("attn.c_attn", "attn.c_proj", "mlp.c_proj")}
+    layers = ("attn.c_attn", "attn.c_proj", "mlp.c_proj")
+    assert changed == {f"h.{i}.{layer}.weight" for i in (0, 1) for layer in layers}
     assert {name: array.tobytes() for name, array in P.walk(params)} == before  # the base stays as it is
     assert {name: array.tobytes() for name, array in P.walk(A.unmerge(merged, kept))} == before
 

@@ -22,25 +22,26 @@ from nanogpt_np.files import write_text
 from nanogpt_np.training.data import read_documents, split_held_out
 
 N_TESTS, N_EACH = 200, 2  # requests to be judged by; requests made of each story to learn from
-LONGEST, FEW = 160, 6  # words of a story to learn from, which fits the context with its request; words that a request chooses from
+LONGEST, FEW = 160, 6  # words of a story to learn from, as the context has room for; words that a request chooses from
 RARE, COMMON = 60, 0.2  # a word to be asked for stands in so many stories at least, and in such a share at most
 THING = r"\b(?:the|a|an|his|her|their) (?:[a-z]+ )?([a-z]{3,})(?=[.,!?]| (?:was|is|to|in|on|with|that|had|for|at)\b)"
 # no picture comes with these
 STOP = set(
-    """about above across after again against all almost alone along already also always and another any anyone anything
-    are around ask asked away back became because become been before began behind being below beside best better between
-    beyond big both but by called came can cannot come could day did didn does doesn doing done down during each else
-    enough even ever every everyone everything far felt few first for found from gave get gets getting give gives going
-    gone good got had has have having her here hers herself him himself his how however idea inside instead into its
-    itself just keep kept knew know known last later less let like liked little long longer look looked lot lots made
-    make makes making many may maybe might moral more morning most much must name named near need never new next nice
-    nobody none nor not nothing now off often old once one only onto other others our out outside over own part people
-    place please put quite rather ready really right said same saw say says see seem seemed seen shall she should since
-    some someone something sometimes soon still story such take takes than thank that the their them themselves then
-    there these they thing things think this those though thought through time times today together told tomorrow too
-    took toward towards tried try trying two three under until upon use used using very want wanted wants was way well
-    went were what when where which while who why will with without word words would yes yet you your yours yourself
-    mom dad mommy daddy mrs later finally suddenly happened start started stop stopped answer answered replied""".split()
+    """about above across after again against all almost alone along already also always and another any anyone
+    anything are around ask asked away back became because become been before began behind being below beside best
+    better between beyond big both but by called came can cannot come could day did didn does doesn doing done
+    down during each else enough even ever every everyone everything far felt few first for found from gave get
+    gets getting give gives going gone good got had has have having her here hers herself him himself his how
+    however idea inside instead into its itself just keep kept knew know known last later less let like liked
+    little long longer look looked lot lots made make makes making many may maybe might moral more morning most
+    much must name named near need never new next nice nobody none nor not nothing now off often old once one only
+    onto other others our out outside over own part people place please put quite rather ready really right said
+    same saw say says see seem seemed seen shall she should since some someone something sometimes soon still
+    story such take takes than thank that the their them themselves then there these they thing things think this
+    those though thought through time times today together told tomorrow too took toward towards tried try trying
+    two three under until upon use used using very want wanted wants was way well went were what when where which
+    while who why will with without word words would yes yet you your yours yourself mom dad mommy daddy mrs later
+    finally suddenly happened start started stop stopped answer answered replied""".split()
 )
 
 
@@ -85,12 +86,15 @@ def ask(story, usual, rng):
 
 
 def usual_words(stories):
-    """{word: the log of how few stories say it} of the words that may be asked for: not rare, not in every fifth story."""
+    """{word: log of how few stories say it} of the words that may be asked for: not rare, not in every fifth story."""
     counts = collections.Counter(word for story in stories for word in set(words_of(story)))
-    capital = collections.Counter(word.lower() for s in stories for word in set(re.findall(r"(?<=[a-z,] )[A-Z][a-z]+", s)))
+    names = (word.lower() for story in stories for word in set(re.findall(r"(?<=[a-z,] )[A-Z][a-z]+", story)))
+    named = collections.Counter(names)  # how many stories write a word as a name
+    most = COMMON * len(stories)
+    plain = (word for word in counts if len(word) > 2 and word not in STOP and "'" not in word)
     return {
-        word: math.log(len(stories) / n) for word, n in counts.items()
-        if len(word) > 2 and word not in STOP and "'" not in word and RARE <= n <= COMMON * len(stories) and capital[word] < 0.1 * n
+        word: math.log(len(stories) / counts[word])
+        for word in plain if RARE <= counts[word] <= most and named[word] < 0.1 * counts[word]
     }  # fmt: skip
 
 
