@@ -2,5 +2,11 @@
 
 Enter: a model and examples. Leave: a model for the task. Frozen blocks, rates by layer and early stopping are
 training's (training/parts.py, training/stopping.py): they serve `train` as well.
-To read: head (the classifier's arithmetic).
+To read: head (a classifier's arithmetic), examples, measures, pictures, logistic, beside (what it has to beat),
+classifier, options, results, run.
 """
+
+from .classifier import Answer, Classifier
+from .options import ClassifyOptions
+
+__all__ = ["Answer", "Classifier", "ClassifyOptions"]

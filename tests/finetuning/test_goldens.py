@@ -1,4 +1,4 @@
-"""The classifier against GPT2ForSequenceClassification of `transformers` and torch's AdamW (goldens/make_classifier.py)."""
+"""The classifier against `transformers` and torch's AdamW, as goldens/make_classifier.py has written them down."""
 
 from pathlib import Path
 
