@@ -37,6 +37,7 @@ def parser():
     training.add_train(commands)
     training.add_eval(commands)
     finetuning.add_finetune(commands)
+    finetuning.add_classify(commands)
     models.add_models(commands)
     models.add_info(commands)
     converting.add_convert(commands)

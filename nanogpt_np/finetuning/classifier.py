@@ -1,7 +1,7 @@
 """Classifier: config, params, labels and tokenizer of a model that says which class a text belongs to.
 
 Enter: a directory, or the parts. Leave: logits, labels with probabilities, or a directory, which `transformers` opens
-as GPT2ForSequenceClassification; from equal ids it gives equal logits. Next: finetuning/classes.py.
+as GPT2ForSequenceClassification; from equal ids it gives equal logits. Next: finetuning/options.py.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from ..files import as_path, read_json, short
 from ..gpt import find_ops
 from ..storage import checkpoint, registry
 from ..storage.contents import CONFIG
-from . import head
+from . import head, measures
 
 ARCHITECTURE = "GPT2ForSequenceClassification"
 MAX_LABELS = 1_000
@@ -71,13 +71,21 @@ class Classifier:
             raise InputError("text: expected something to classify, got an empty text")
         return ids
 
-    def logits_of(self, rows):
-        """Rows of ids -> logits [n, n_label]; texts of like lengths are read together."""
-        found = np.zeros((len(rows), len(self.labels)), np.float32)
+    def features_of(self, rows):
+        """Rows of ids -> what the head reads of each text [n, n_embd]; texts of like lengths are read together."""
+        found = np.zeros((len(rows), self.config.n_embd), self.params["score"]["weight"].dtype)
         for indices in batches([len(row) for row in rows]):
             ids, lengths = head.pad([rows[i] for i in indices])
-            found[indices] = head.class_logits(ids, lengths, self.params, self.config, self.ops)
+            found[indices] = head.features(ids, lengths, self.params, self.config, self.ops)
         return found
+
+    def logits_of(self, rows):
+        """Rows of ids -> logits [n, n_label]."""
+        return self.ops.unembed(self.features_of(rows), self.params["score"]["weight"])
+
+    def measure(self, rows, labels):
+        """Rows of ids and the numbers of their labels -> measures.Measured."""
+        return measures.measure(numpy_ops.softmax(self.logits_of(rows).astype(np.float64)), labels)
 
     def classify(self, texts):
         """The class of each text -> a list of Answer."""

@@ -2,7 +2,7 @@
 
 Enter: a UTF-8 file with a line of column names. Leave: Examples; three parts, 80 : 10 : 10, by a hash of each text, so
 that a text is always in the same part, whatever stands beside it, and its copies are too. A file that cannot be
-learned from is refused in one line. Next: finetuning/classes.py.
+learned from is refused in one line. Next: finetuning/measures.py.
 """
 
 import csv

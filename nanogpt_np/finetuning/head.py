@@ -4,7 +4,7 @@ Enter: ids padded on the right, the length of each text, and params with `score`
 [n_batch, n_label]; the loss and its gradients. As GPT2ForSequenceClassification of `transformers` has it (Radford et
 al. 2018, section 3.2), except that the last token is found by the text's length: that library looks for the last one
 that is not padding, and where padding is <|endoftext|>, a text that ends in that is read one token too short.
-Next: finetuning/lora.py.
+Next: finetuning/examples.py.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """How good a classifier is, and how sure one can be of that.
 
-Enter: the probabilities that were given and the labels that were right. Leave: accuracy with its interval, the confusion
-matrix, calibration, as named arrays. Next: finetuning/pictures.py.
+Enter: the probabilities that were given and the labels that were right. Leave: accuracy with its interval, the
+confusion matrix, calibration, as named arrays. Next: finetuning/pictures.py.
 """
 
 import math
@@ -56,7 +56,7 @@ def interval(n_right, n):
     share, z2 = n_right / n, Z * Z
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    return 0.0 if n_right == 0 else centre - half, 1.0 if n_right == n else centre + half
 
 
 def _calibration(sure, right):

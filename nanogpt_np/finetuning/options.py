@@ -1,7 +1,7 @@
 """What decides how a classifier is made.
 
 Enter: options from the command line, from Python or from a training.json. Leave: checked ClassifyOptions; what makes no
-sense is refused here, before any file is read. Next: finetuning/run.py.
+sense is refused here, before any file is read. Next: finetuning/results.py.
 """
 
 import dataclasses

@@ -2,7 +2,7 @@
 
 Enter: ClassifyOptions. Leave: in `out`, the classifier with the lowest validation loss, `training.json` (the options),
 `training_state.safetensors` (to go on from), `log.csv`, and at the end `results.json` and `results.png`: what it does
-with texts that neither taught it nor chose it. It can be stopped at any moment. Next: finetuning/adapters.py.
+with texts that neither taught it nor chose it. It can be stopped at any moment. Next: finetuning/lora.py.
 """
 
 import hashlib
@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import memory
-from .. import ops as numpy_ops
 from .. import params as P
 from ..errors import FileError, InputError, printable
 from ..model import Dropout
@@ -23,7 +22,7 @@ from ..training import data, folder, limits, optim, parts, report, start, state
 from ..training.loop import StopSignal
 from ..training.progress import Progress
 from ..training.stopping import Stopping
-from . import examples, head, measures
+from . import beside, examples, head, results
 from .classifier import Classifier
 from .options import ClassifyOptions
 
@@ -38,8 +37,8 @@ class Part(NamedTuple):
     labels: np.ndarray  # int64 [n]
 
 
-def run(options, ops, resume=False, progress=True):
-    """Make a classifier as `options` say -> the Run, with `is_finished` and, once it is, the `measured` of the test.
+def make_classifier(options, ops, resume=False, progress=True):
+    """Make a classifier as `options` say -> the Run, with `is_finished` and then `measured`, {name: Measured}.
 
     With `resume`, `options` come from resume_options. InputError where data, model or folder cannot be used. Ctrl-C
     finishes the step, saves and returns.
@@ -52,15 +51,19 @@ def run(options, ops, resume=False, progress=True):
     return made
 
 
-def resume_options(out):
-    """The options of the run in `out`; FileError where it holds none that made a classifier."""
+def resume_options(out, data_paths=None):
+    """The options of the run in `out`; `data_paths` where the same files lie elsewhere now.
+
+    FileError where it holds no run, or none that makes a classifier.
+    """
+    folder.check(Path(out), resume=True)
     stored = folder.read(out)["options"]
     try:
         options = ClassifyOptions(**stored)
     except (TypeError, InputError) as error:
         got = printable(str(error), 200)
         raise FileError(f"{Path(out) / folder.NAME}: expected the options of a classifier, got: {got}") from error
-    options.out = str(out)
+    options.out, options.data = str(out), [str(name) for name in data_paths or options.data]
     return options
 
 
@@ -76,7 +79,7 @@ def _prepare(options, ops, resume):
     check_memory(options, classifier, max(map(len, texts["train"].rows)))
     if not resume:
         folder.begin(options, digest.hexdigest(), ops)
-    return Run(options, classifier, texts)
+    return Run(options, classifier, split, texts)
 
 
 def new_classifier(options, labels, ops):
@@ -121,8 +124,8 @@ class Order:
 
     def _batches(self, rng):
         order, mixed = rng.permutation(len(self.lengths)), MIXED * self.batch_size
-        order = [part[np.argsort(self.lengths[part], kind="stable")] for part in np.split(order, range(mixed, len(order), mixed))]
-        order = np.concatenate(order)
+        groups = np.split(order, range(mixed, len(order), mixed))
+        order = np.concatenate([group[np.argsort(self.lengths[group], kind="stable")] for group in groups])
         found = np.split(order, range(self.batch_size, len(order), self.batch_size))
         return [found[i] for i in rng.permutation(len(found))]
 
@@ -130,8 +133,9 @@ class Order:
 class Run:
     """One run between its files: the classifier, the optimizer, and where in the texts it stands."""
 
-    def __init__(self, options, classifier, texts):
-        self.options, self.classifier, self.texts, self.out = options, classifier, texts, Path(options.out)
+    def __init__(self, options, classifier, split, texts):
+        self.options, self.classifier, self.out = options, classifier, Path(options.out)
+        self.split, self.texts = split, texts  # each part as texts, and as ids
         self.order = Order([len(row) for row in texts["train"].rows], options.batch_size, options.seed)
         self.n_steps = self.order.n_batches * options.epochs
         self.rng = np.random.default_rng([options.seed, 2])
@@ -203,17 +207,11 @@ class Run:
         grads = parts.learned(grads, self.optimizer.rates)
         norm = optim.clip_(grads, o.clip, made.ops)
         if not (np.isfinite(loss) and np.isfinite(norm)):
-            raise InputError(f"step {self.step + 1}: expected a finite loss, got {loss}; start again with a smaller --lr")
+            raise InputError(f"step {self.step + 1}: expected a finite loss, got {loss}; begin anew, --lr smaller")
         lr = optim.warmup_cosine(self.step, self.n_steps, o.lr, 0.0, round(o.warmup * self.n_steps))
         self.optimizer.step(made.params, grads, lr, made.ops)
         self.step += 1
         return loss
-
-    def measure(self, name, classifier=None):
-        """What the classifier does with one part's texts -> measures.Measured."""
-        part = self.texts[name]
-        logits = (classifier or self.classifier).logits_of(part.rows)
-        return measures.measure(numpy_ops.softmax(logits.astype(np.float64)), part.labels)
 
     def _is_due(self):
         every = max(self.order.n_batches // self.options.evals, 1)
@@ -221,7 +219,7 @@ class Run:
 
     def _evaluate(self, shown):
         """Measure on the validation texts; keep the classifier where it is the best so far, then the state."""
-        found = self.measure("validation")
+        found = self.classifier.measure(*self.texts["validation"])
         best = self.stopping.offer(self.step, found.loss)
         if best:
             self.classifier.save(self.out)
@@ -245,11 +243,24 @@ class Run:
         if self.step:
             yield f"resumed after step {self.step:,}: {self.n_steps - self.step:,} to go"
 
+    def _others(self):
+        """What the same texts teach without fine-tuning: {name: Measured}."""
+        found = {"majority": beside.majority(self.split), "bag of words": beside.words(self.split)}
+        if not self.options.scratch:
+            fresh = new_classifier(self.options, self.classifier.labels, self.classifier.ops)
+            features = {name: fresh.features_of(part.rows) for name, part in self.texts.items()}
+            found["frozen features"] = beside.frozen(features, self.split)
+        return found
+
     def _finish(self, shown):
         """Measure the best classifier on the test and write that down."""
         if self.stopping.is_over and self.step < self.n_steps:
             shown.say(f"stopped early: no lower validation loss in {self.stopping.n_worse} measurements")
-        self.measured = self.measure("test", Classifier.from_pretrained(self.out, self.classifier.ops))
-        shown.say(f"test: {self.measured}")
+        best = Classifier.from_pretrained(self.out, self.classifier.ops)
+        self.measured = {"this classifier": best.measure(*self.texts["test"])} | self._others()
+        shown.say(f"on the {len(self.texts['test'].rows):,} texts of the test, with 95 % intervals:")
+        for line in results.table(self.measured):
+            shown.say(f"  {line}")
+        results.save(self.out, self.measured, best.labels, f"{self.out.name}, {P.count(best.params):,} parameters")
         shown.say(f"classifier: {self.out} (step {self.stopping.step:,}, validation loss {self.stopping.loss:.4f})")
         shown.say(f'try: nanogpt-np classify "…" --model {shlex.quote(str(self.out))}')

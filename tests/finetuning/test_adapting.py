@@ -136,7 +136,7 @@ def test_the_command(tmp_path, base, capsys):
 @pytest.mark.parametrize("words, said", [
     (["--lora-alpha", "4"], "--lora-alpha: expected --lora with it"),
     (["--lora", "0"], "--lora: expected a rank"),
-    (["--lora", "2", "--resume", "--lr", "1"], "--resume: expected only --out"),
+    (["--lora", "2", "--resume", "--lr", "1"], "--lr: expected only --out"),
     (["--task", "instructions"], "--lora R"),
 ])  # fmt: skip
 def test_words_that_contradict_each_other(tmp_path, base, capsys, words, said):
