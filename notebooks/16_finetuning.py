@@ -116,13 +116,13 @@ N_CTX, N_BATCH, STEPS, EVERY = 64, 8, 40, 10
 
 
 def cut(text, n):  # -> ids [n, N_CTX + 1]
-    ids = np.array(gpt.tokenizer.encode(text[: 5 * n * N_CTX]))
+    ids = np.array(gpt.tokenizer.encode(text[: 8 * n * N_CTX]))
     return ids[: n * (N_CTX + 1)].reshape(n, -1)
 
 
 windows = data.Windows(np.array(gpt.tokenizer.encode(learn[:200_000])), N_CTX, seed=0)
 play = cut(unseen, 12)
-story = cut(" ".join(gpt.generate("Once upon a time", 200, seed=seed, temperature=0.7) for seed in range(5)), 12)
+story = cut(" ".join(gpt.generate("Once upon a time", 200, seed=seed, temperature=0.7) for seed in range(5)), 10)
 print(f"{windows.n_tokens:,} tokens to learn; held out: {play.shape[0]} windows of the plays; and {story.shape[0]} of what stories itself writes")
 
 
