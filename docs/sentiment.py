@@ -2,9 +2,9 @@
 
     python docs/sentiment.py sentence_polarity.zip --out runs/sentiment
 
-Enter: the archive of 5,331 + 5,331 sentences (Pang & Lee 2005), as nltk_data packs it. Leave: in --out a run of each
-kind (one that was stopped goes on, one that is finished is not made again); docs/sentiment.json, from which the tables of
-docs/finetuning.md are, and two pictures beside it. About 25 minutes on one core.
+Enter: the archive of 5,331 + 5,331 sentences (Pang & Lee 2005), as nltk_data packs it. Leave: in --out a run of
+each kind (one that was stopped goes on, one that is finished is not made again); docs/sentiment.json, from which the
+tables of docs/finetuning.md are, and two pictures beside it. About 25 minutes on one core.
 """
 
 import argparse

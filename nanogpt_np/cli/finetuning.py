@@ -12,9 +12,15 @@ from .options import command, read_stdin
 
 MODEL = "stories"
 TASKS = {
-    "text": "go on with a text's manner (`train --init MODEL` by another name)",
+    "text": "go on with a text's manner (`train --init MODEL` by another name, or with --lora an adapter for MODEL)",
     "classify": "learn from labelled texts, a CSV file, which label a text has",
+    "instructions": "with --lora: learn completions from pairs of a prompt and a completion",
 }
+LORA = (
+    "lora", "lora_alpha", "target_modules", "rslora", "learn_prompts", "emphasis", "warmup", "min_lr", "held_out",
+    "eval_every", "sample", "dtype",
+)  # fmt: skip
+TRAINED = ("data", "out", "steps", "batch_size", "lr", "seed", "ops", "patience", "freeze", "layer_decay")
 FINETUNE_NOTES = """\
 --task text: a run of `train`, so its folder is one of `train`, and `train --help` says what lies in it.
 --task classify: the CSV file is UTF-8; its first line names the columns, two of them `text` and `label`. 80 % of the
@@ -52,7 +58,23 @@ def _finetune_options(p):
     for field in dataclasses.fields(ClassifyOptions):
         if field.name not in ("data", "out"):
             _add_field(p, field, "" if field.name in shared else "classify: ")
+    _lora_options(p)
     p.add_argument_group("notes", FINETUNE_NOTES)
+
+
+def _lora_options(p):
+    """What only makes an adapter, from LoraOptions."""
+    from ..finetuning.adapting import LoraOptions
+
+    group = p.add_argument_group("--lora", "learn small corrections only, an adapter as PEFT has it, which --out gets")
+    by_name = {field.name: field for field in dataclasses.fields(LoraOptions)}
+    for name in LORA:
+        if name == "target_modules":
+            group.add_argument("--target-modules", nargs="+", metavar="NAME", help=by_name[name].metadata["help"])
+        elif name == "lora":
+            group.add_argument("--lora", type=int, metavar="R", help=by_name[name].metadata["help"])
+        else:
+            training._train_option(group, by_name[name], False)
 
 
 def _shared():
@@ -78,7 +100,12 @@ def _add_field(p, field, prefix):
 
 def finetune(args):
     """`nanogpt-np finetune`"""
-    return _finetune_text(args) if args.task == "text" else _finetune_classifier(args)
+    if args.task == "classify":
+        return _finetune_classifier(args)
+    if args.lora is not None or args.task == "instructions":
+        return _finetune_lora(args)
+    _refuse(args, LORA, "expected --lora with it, got none; add --lora 8")
+    return _finetune_text(args)
 
 
 def _given(args, names):
@@ -109,6 +136,7 @@ def _finetune_classifier(args):
     from ..gpt import find_ops
 
     _refuse(args, TEXT_ONLY, "expected options of --task classify, which has --epochs instead")
+    _refuse(args, LORA, "expected options of --task classify")
     names = [field.name for field in dataclasses.fields(ClassifyOptions)]
     if args.resume:
         _refuse(args, set(names) - {"out", "data"}, "expected only --out (and --data) with --resume")
@@ -119,6 +147,36 @@ def _finetune_classifier(args):
         options = ClassifyOptions(**_given(args, names))
     done = run.make_classifier(options, find_ops(options.ops), resume=args.resume)
     return 0 if done.is_finished else training.STOPPED
+
+
+def _finetune_lora(args):
+    """A run that leaves an adapter."""
+    from ..finetuning.adapting import LoraOptions, run
+    from ..gpt import find_ops
+    from ..training import folder, start
+
+    given = {name: getattr(args, name) for name in (*TRAINED, *LORA) if getattr(args, name) is not None}
+    if args.resume:
+        _check_resumed(args, given)
+        options = folder.resume_options(args.out, args.data, args.steps, LoraOptions)
+    else:
+        if not args.data:
+            raise InputError("finetune: expected --data FILE, got none; name one or more files")
+        if args.lora is None:
+            raise InputError("--task instructions: expected --lora R, got none; add --lora 8")
+        base = args.model or MODEL
+        shape = start.shape_of(base) | {"init": base, "pairs": args.task == "instructions"}
+        options = LoraOptions(**shape | given)
+    done = run(options, find_ops(options.ops), resume=args.resume)
+    return 0 if done.is_finished else training.STOPPED
+
+
+def _check_resumed(args, given):
+    """InputError where a run that goes on is asked for something else than it began with."""
+    extra = given.keys() - {"out", "data", "steps", "lora"} | ({"model"} if args.model else set())
+    if extra:
+        flag = "--" + min(extra).replace("_", "-")
+        raise InputError(f"--resume: expected only --out (and --data, --steps), got {flag}; a run keeps its options")
 
 
 def add_classify(commands):

@@ -2,7 +2,7 @@
 
 Enter: ClassifyOptions. Leave: in `out`, the classifier with the lowest validation loss, `training.json` (the options),
 `training_state.safetensors` (to go on from), `log.csv`, and at the end `results.json` and `results.png`: what it does
-with texts that neither taught it nor chose it. It can be stopped at any moment. Next: memory.py.
+with texts that neither taught it nor chose it. It can be stopped at any moment. Next: finetuning/lora.py.
 """
 
 import hashlib
@@ -208,7 +208,7 @@ class Run:
         norm = optim.clip_(grads, o.clip, made.ops)
         if not (np.isfinite(loss) and np.isfinite(norm)):
             raise InputError(f"step {self.step + 1}: expected a finite loss, got {loss}; begin anew, --lr smaller")
-        lr = optim.warmup_cosine(self.step, self.n_steps, o.lr, 0.0, round(o.warmup * self.n_steps))
+        lr = optim.warmup_cosine(self.step, self.n_steps, o.lr, 0.0, round(o.warmup_share * self.n_steps))
         self.optimizer.step(made.params, grads, lr, made.ops)
         self.step += 1
         return loss

@@ -20,7 +20,7 @@ from ..errors import FileError, InputError, printable
 from ..params import STD, check, shapes, walk
 from ..tokenizer.bpe import Tokenizer
 from ..tokenizer.reading import ADDED, MERGES, VOCAB, WHOLE, pair_of, present
-from . import nanogpt, pickled, tensorflow
+from . import adapter, nanogpt, pickled, tensorflow
 from .contents import CONFIG, STORED, check_tensors
 from .header import read_header, sort_metadata
 from .mapped import float_dtype, map_file, take_all, to_array
@@ -194,6 +194,9 @@ def read_config(directory):
         return tensorflow.read_hparams(directory)
     path = directory / CONFIG
     if not path.exists():
+        if (directory / adapter.CONFIG).exists():
+            where = files.short(directory)
+            raise FileError(f"{where}: expected a model, got a LoRA adapter; open its base with --adapter {where}")
         raise pickled.refusal(directory) or FileError(
             f"{files.short(directory)}: expected {CONFIG} in it, found none; this is not a model directory, or saving "
             "a model in it broke off: save it again"

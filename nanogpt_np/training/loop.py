@@ -112,12 +112,12 @@ class Run:
         self.windows, self.held_out, self.n_bytes, self.ops = windows, held_out, n_bytes, ops
         self.rng = np.random.default_rng(options.seed)
         self.params = params or P.init(config, self.rng)
-        rates = parts.rates(self.params, config.n_layer, options.freeze, options.layer_decay)
+        self.learned, rates = self.what_learns()
         betas = (options.beta1, options.beta2)
-        self.optimizer = optim.AdamW(self.params, betas=betas, weight_decay=options.weight_decay, rates=rates)
+        self.optimizer = optim.AdamW(self.learned, betas=betas, weight_decay=options.weight_decay, rates=rates)
         self.step, self.evaluation, self.stopping = 0, None, Stopping(options.patience)
         if state.exists(out):
-            about = state.load(out, self.params, self.optimizer, self.rng)
+            about = state.load(out, self.learned, self.optimizer, self.rng)
             if about["tokenizer"] != tokenizer.fingerprint:
                 raise InputError(f"{out}: the weights were trained with another vocabulary; start a new run")
             if config.positions == "sinusoidal" and about.get("sines") != P.STD:
@@ -174,9 +174,7 @@ class Run:
         o = self.options
         first = self.step * o.batch_size * o.accumulate
         batches = [self.windows.batch(first + i * o.batch_size, o.batch_size) for i in range(o.accumulate)]
-        n_idle = parts.n_idle(self.optimizer.rates, self.config.n_layer)
-        loss, grads = accumulated(batches, self.params, self.config, self.ops, self.dropout(), n_idle)
-        grads = parts.learned(grads, self.optimizer.rates)
+        loss, grads = self.gradients(batches)
         norm = optim.clip_(grads, o.clip, self.ops)
         for what, number in (("loss", loss), ("gradient", norm)):  # before the weights are touched, or saved
             if not np.isfinite(number):
@@ -185,9 +183,23 @@ class Run:
                     "a run keeps its options, so start a new one with a smaller --lr in another --out"
                 )
         lr = plan.learning_rate(o, self.step)
-        self.optimizer.step(self.params, grads, lr, self.ops)
+        self.optimizer.step(self.learned, grads, lr, self.ops)
         self.step += 1
         return loss, norm, lr
+
+    def what_learns(self):
+        """What the optimizer changes, and the rate of each part (see parts.rates)."""
+        return self.params, parts.rates(self.params, self.config.n_layer, self.options.freeze, self.options.layer_decay)
+
+    def gradients(self, batches):
+        """The loss of some micro-batches, and the gradients of what learns."""
+        n_idle = parts.n_idle(self.optimizer.rates, self.config.n_layer)
+        loss, grads = accumulated(batches, self.params, self.config, self.ops, self.dropout(), n_idle)
+        return loss, parts.learned(grads, self.optimizer.rates)
+
+    def current(self):
+        """The params of the whole model as they are now."""
+        return self.params
 
     def dropout(self):
         """How this run drops, or None."""
@@ -197,11 +209,11 @@ class Run:
         """The loss on the held-out text now; None where there is none."""
         if self.held_out is None:
             return None
-        return evaluation.evaluate(self.held_out, self.n_bytes, self.params, self.config, self.ops)
+        return evaluation.evaluate(self.held_out, self.n_bytes, self.current(), self.config, self.ops)
 
     def report(self, loss, norm, lr, evaluation, shown):
         """One row of log.csv, and the numbers beside the progress bar."""
-        tokens = self.step * plan.tokens_per_step(self.options, self.config)
+        tokens = self.step * plan.tokens_per_step(self.options, self.windows)
         seconds = time.perf_counter() - self.began
         row = {"step": self.step, "tokens": tokens, "lr": lr, "train_loss": loss, "grad_norm": norm, "seconds": seconds}
         if evaluation:
@@ -217,15 +229,17 @@ class Run:
         measured = f"training loss {loss:.4f}"
         if self.evaluation:
             measured = f"held-out loss {self.evaluation.loss:.4f}"
-            self.best.offer(self.step, self.evaluation, *self.model())
+            self.best.offer(self.step, self.evaluation, *self.model(), save=self.save_to)
             self.stopping.offer(self.step, self.evaluation.loss)
-        if new := self.samples.add(self.step, measured, self.params):
+        if new := self.samples.add(self.step, measured, self.current()):
             shown.say(new)
 
     def keep_on_the_way(self):
         """The weights as they are, where they are to be kept for looking back."""
         if self.options.keep_every and self.step % self.options.keep_every == 0:
             kept.keep(self.out, self.step, *self.model())
+
+    save_to = staticmethod(checkpoint.save)  # how a model is written into a folder: by what model() gives
 
     def model(self):
         """What checkpoint.save and best.offer take."""
@@ -234,13 +248,13 @@ class Run:
     def save_state(self):
         """What it takes to go on from this step."""
         about = {"tokenizer": self.tokenizer.fingerprint, "sines": P.STD, "stopping": self.stopping.to_dict()}
-        state.save(self.out, self.params, self.optimizer, self.rng, self.step, about)
+        state.save(self.out, self.learned, self.optimizer, self.rng, self.step, about)
 
     def save(self):
         """The state to go on from, then the model to generate with, then the picture."""
         self.save_state()
-        checkpoint.save(self.out, *self.model())
-        title = f"{self.out.name}: {P.count(self.params):,} parameters"
+        self.save_to(self.out, *self.model())
+        title = f"{self.out.name}: {P.count(self.learned):,} parameters"
         picture.save(self.log, self.out / picture.NAME, title, plan.tokens_per_epoch(self.windows))
         self.saved_at = time.perf_counter()
 

@@ -31,10 +31,12 @@ ELSEWHERE = {  # (a page, how a block of it begins) -> who runs or reads it
     ("README.zh.md", "python3 -m venv "): "the same words: .ci/run",
     ("README.md", "from nanogpt_np import GPT\n"): "tests/test_readme.py, test_what_is_typed_in_python_runs",
     ("docs/architecture.md", "nanogpt_np/\n"): "a list of files: tests/test_layering.py",
+    ("docs/finetuning.md", "nanogpt-np finetune --task text "): "tests/finetuning/test_adapting.py, test_the_command",
     ("docs/stepping.md", "(Pdb) "): "typed in pdb: tests/test_stepping.py",
 }
 TOO_LONG = {
     "train": "minutes; tests/training, and tests/test_readme.py, test_shakespeare_is_what_is_shown",
+    "finetune": "minutes; tests/finetuning",
     "warmup": "a minute of compiling; tests/kernels",
     "bench": "minutes, and other people's engines; tests/bench",
     "download": "needs a network; tests/storage",

@@ -156,7 +156,7 @@ def test_options_that_make_no_sense(options, tmp_path):
         ({"freeze": 1, "scratch": True}, "--freeze: expected none with --scratch"),
         ({"freeze": 3}, "freeze: expected a whole number from 0 to 2"), ({"patience": 0}, "--patience: expected"),
         ({"model": "nothing"}, "nothing"), ({"batch_size": 10**12}, "--batch-size: expected at most about"),
-        ({"text_column": "words"}, "expected one column 'words'"), ({"warmup": 2.0}, "--warmup: expected a share"),
+        ({"text_column": "words"}, "expected one column 'words'"), ({"warmup_share": 2.0}, "--warmup-share: expected"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             make(options(**changes))
