@@ -19,6 +19,7 @@ from nanogpt_np.finetuning import ClassifyOptions, pictures, results
 from nanogpt_np.finetuning import run as runs
 
 HERE = Path(__file__).parent
+PAGE = HERE / "finetuning.md"
 LABELS = {"negative": "neg", "positive": "pos"}
 SIZES = (500, 1000, 2000, 4000)
 MADE = "stories, 5,853,696 parameters; sentence_polarity"
@@ -66,6 +67,33 @@ def draw(found):
     pictures.draw_curves(curves, MADE).savefig(HERE / "sentiment_curve.png")
 
 
+SHOWN = {  # a row of the table -> the run, and what it measured
+    "*stories*, fine-tuned as a whole": ("whole", "this classifier"),
+    "the same shape from scratch": ("scratch", "this classifier"),
+    "*stories*, frozen: logistic regression on its last vector": ("whole", "frozen features"),
+    "logistic regression on the words": ("whole", "bag of words"),
+    "the commonest label": ("whole", "majority"),
+}
+
+
+def table(found):
+    """The table of docs/finetuning.md, from what docs/sentiment.json holds."""
+    lines = ["| | accuracy | 95 % interval | loss, nats | calibration error |", "|---|---|---|---|---|"]
+    for shown, (run, name) in SHOWN.items():
+        one = results.from_dict(found[run][name])
+        lines.append(f"| {shown} | {one.accuracy:.3f} | {one.low:.3f} to {one.high:.3f} | {one.loss:.3f} | "
+                     f"{one.calibration_error:.3f} |")  # fmt: skip
+    lines += ["", f"Learned from {found['n_train']:,} texts, measured on {one.n:,}.", ""]
+    pictures_of = "confusion matrix and calibration", "accuracy by the number of texts"
+    return "\n".join([*lines, f"![{pictures_of[0]}](sentiment.png)", "", f"![{pictures_of[1]}](sentiment_curve.png)"])
+
+
+def with_table(page, found):
+    """The text of docs/finetuning.md with the table in its place."""
+    before, start, rest = page.partition("<!-- by docs/sentiment.py -->\n")
+    return before + start + table(found) + "\n" + rest[rest.index("<!-- end -->") :]
+
+
 def main():
     """All runs, then the tables and pictures."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,6 +108,7 @@ def main():
     found["n_train"] = len(learned.texts)
     files.write_json(HERE / "sentiment.json", found)
     draw(found)
+    files.write_text(PAGE, with_table(PAGE.read_text("utf-8"), found))
     for name in RUNS:
         lines = results.table({shown: results.from_dict(one) for shown, one in found[name].items()})
         print(f"{name}:", *lines, sep="\n  ")
