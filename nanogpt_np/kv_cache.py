@@ -74,6 +74,25 @@ class KVCache:
         self.mask[:, length : self.length] = True
         self.length = length
 
+    def first(self, n_rows: int) -> "KVCache":
+        """The first rows of the batch as a cache of their own, in the same memory."""
+        twin = copy.copy(self)
+        twin.mask = self.mask[:n_rows]
+        for name in self.STORED:
+            setattr(twin, name, getattr(self, name)[:, :n_rows])
+        return twin
+
+    def pass_over(self, n_new: int, n_rows: int) -> None:
+        """Go on by `n_new` positions that the first rows have stored through first(); the others have padding there.
+
+        What nobody stored is zero from then on: a share of 0 of it must add nothing, and left-over bytes may be NaN.
+        """
+        end = self.length + n_new
+        self.mask[n_rows:, self.length : end] = False
+        for name in self.STORED:
+            getattr(self, name)[:, n_rows:, :, self.length : end] = 0
+        self.length = end
+
     def select(self, rows: ArrayLike) -> "KVCache":
         """A cache that continues these rows of the batch (an index array; rows may repeat)."""
         try:

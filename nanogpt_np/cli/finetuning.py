@@ -12,10 +12,15 @@ from .options import command, read_stdin
 
 MODEL = "stories"
 TASKS = {
-    "text": "go on with a text's manner (`train --init MODEL` by another name; with --lora R an adapter for MODEL)",
+    "text": "go on with a text's manner (`train --init MODEL` by another name, or with --lora an adapter for MODEL)",
     "classify": "learn from labelled texts, a CSV file, which label a text has",
-    "instructions": "with --lora R: learn to complete prompts, from JSON lines with prompt and completion",
+    "instructions": "with --lora: learn completions from pairs of a prompt and a completion",
 }
+LORA = (
+    "lora", "lora_alpha", "target_modules", "rslora", "learn_prompts", "emphasis", "warmup", "min_lr", "held_out",
+    "eval_every", "sample", "dtype",
+)  # fmt: skip
+TRAINED = ("data", "out", "steps", "batch_size", "lr", "seed", "ops", "patience", "freeze", "layer_decay")
 FINETUNE_NOTES = """\
 --task text: a run of `train`, so its folder is one of `train`, and `train --help` says what lies in it.
 --task classify: the CSV file is UTF-8; its first line names the columns, two of them `text` and `label`. 80 % of the
@@ -23,29 +28,22 @@ FINETUNE_NOTES = """\
   In --out: the best classifier (a directory that `transformers` opens too), log.csv, results.json, results.png, and
   what --resume needs. Measured beside it: the commonest label, logistic regression on the words, and on frozen
   features.
---lora R: the model stays as it is; in --out is an adapter in PEFT's format, for `generate --adapter DIR` and the like,
-  beside what a run of `train` leaves.
 
 exit status: 0 finished, 3 stopped by Ctrl-C or SIGTERM (the step was finished and saved; go on with --resume),
   2 an error in what was asked, 130 stopped at once by a second Ctrl-C."""
 
 # options of one task alone, beside those of both: (help, type); the fields of TrainOptions and ClassifyOptions
 TEXT_ONLY = {"steps": ("optimizer steps", int)}
-# those that only an adapter has, of LoraOptions
-LORA = ("lora", "lora_alpha", "target_modules", "rslora", "learn_prompts", "emphasis", "min_lr", "held_out",
-        "eval_every", "sample", "dtype")  # fmt: skip
 
 
 def add_finetune(commands):
     """`finetune` and its options."""
     command(commands, "finetune", finetune, "take a trained model to a task",
             "nanogpt-np finetune --task classify --data reviews.csv --out runs/reviews\n"
-            "  nanogpt-np finetune --task text --data mine.txt --out runs/mine --freeze 3\n"
-            "  nanogpt-np finetune --task text --data mine.txt --out runs/adapter --lora 8", _finetune_options)
+            "  nanogpt-np finetune --task text --data mine.txt --out runs/mine --freeze 3", _finetune_options)
 
 
 def _finetune_options(p):
-    from ..finetuning.adapting import LoraOptions
     from ..finetuning.options import ClassifyOptions
 
     p.add_argument("--task", required=True, choices=tuple(TASKS), metavar="NAME",
@@ -60,10 +58,23 @@ def _finetune_options(p):
     for field in dataclasses.fields(ClassifyOptions):
         if field.name not in ("data", "out"):
             _add_field(p, field, "" if field.name in shared else "classify: ")
+    _lora_options(p)
+    p.add_argument_group("notes", FINETUNE_NOTES)
+
+
+def _lora_options(p):
+    """What only makes an adapter, from LoraOptions."""
+    from ..finetuning.adapting import LoraOptions
+
+    group = p.add_argument_group("--lora", "learn small corrections only, an adapter as PEFT has it, which --out gets")
     by_name = {field.name: field for field in dataclasses.fields(LoraOptions)}
     for name in LORA:
-        _add_field(p, by_name[name], "--lora: " if name != "lora" else "")
-    p.add_argument_group("notes", FINETUNE_NOTES)
+        if name == "target_modules":
+            group.add_argument("--target-modules", nargs="+", metavar="NAME", help=by_name[name].metadata["help"])
+        elif name == "lora":
+            group.add_argument("--lora", type=int, metavar="R", help=by_name[name].metadata["help"])
+        else:
+            training._train_option(group, by_name[name], False)
 
 
 def _shared():
@@ -76,14 +87,10 @@ def _shared():
 
 
 def _add_field(p, field, prefix):
-    """One option from a field of ClassifyOptions or LoraOptions."""
+    """One option from a field of ClassifyOptions."""
     flag, help = "--" + field.name.replace("_", "-"), prefix + field.metadata["help"]
     if field.type is bool:
         p.add_argument(flag, action="store_true", default=None, help=help)
-        return
-    if field.type == list[str]:
-        several = {"action": "append"} if field.name == "sample" else {"nargs": "+"}
-        p.add_argument(flag, metavar="NAME" if field.name != "sample" else "TEXT", help=help, **several)
         return
     kind = next((kind for kind in (int, float) if field.type in (kind, kind | None)), str)
     if prefix and field.default is not None or field.name == "model":
@@ -93,12 +100,12 @@ def _add_field(p, field, prefix):
 
 def finetune(args):
     """`nanogpt-np finetune`"""
-    if isinstance(args.warmup, float) and args.warmup.is_integer() and args.task != "classify":
-        args.warmup = int(args.warmup)  # of a classifier it is a share, else a number of steps
-    if args.task == "instructions" or (args.task == "text" and args.lora is not None):
+    if args.task == "classify":
+        return _finetune_classifier(args)
+    if args.lora is not None or args.task == "instructions":
         return _finetune_lora(args)
-    _refuse(args, LORA, "expected --lora with it, in a task that has adapters, got none; add --lora 8")
-    return _finetune_text(args) if args.task == "text" else _finetune_classifier(args)
+    _refuse(args, LORA, "expected --lora with it, got none; add --lora 8")
+    return _finetune_text(args)
 
 
 def _given(args, names):
@@ -123,38 +130,13 @@ def _finetune_text(args):
     return training.train(args)
 
 
-def _finetune_lora(args):
-    """A run that leaves an adapter."""
-    from ..finetuning.adapting import LoraOptions, run
-    from ..finetuning.options import ClassifyOptions
-    from ..gpt import find_ops
-    from ..training import folder, start
-
-    own = {field.name for field in dataclasses.fields(ClassifyOptions)} - _shared()
-    _refuse(args, own, "expected options of an adapter")
-    given = _given(args, [field.name for field in dataclasses.fields(LoraOptions)])
-    if args.resume:
-        extra = {"model", *given} - {"out", "data", "steps", "lora"}
-        _refuse(args, extra, "expected only --out (and --data, --steps) with --resume")
-        options = folder.resume_options(args.out, args.data, args.steps, LoraOptions)
-    elif not args.data:
-        raise InputError("finetune: expected --data FILE, got none; name one or more files")
-    elif args.lora is None:
-        raise InputError("--task instructions: expected --lora R, got none; add --lora 8")
-    else:
-        base = args.model or MODEL
-        shape = start.shape_of(base) | {"init": base, "pairs": args.task == "instructions"}
-        options = LoraOptions(**shape | given)
-    done = run(options, find_ops(options.ops), resume=args.resume)
-    return 0 if done.is_finished else training.STOPPED
-
-
 def _finetune_classifier(args):
     from ..finetuning import run
     from ..finetuning.options import ClassifyOptions
     from ..gpt import find_ops
 
     _refuse(args, TEXT_ONLY, "expected options of --task classify, which has --epochs instead")
+    _refuse(args, LORA, "expected options of --task classify")
     names = [field.name for field in dataclasses.fields(ClassifyOptions)]
     if args.resume:
         _refuse(args, set(names) - {"out", "data"}, "expected only --out (and --data) with --resume")
@@ -165,6 +147,36 @@ def _finetune_classifier(args):
         options = ClassifyOptions(**_given(args, names))
     done = run.make_classifier(options, find_ops(options.ops), resume=args.resume)
     return 0 if done.is_finished else training.STOPPED
+
+
+def _finetune_lora(args):
+    """A run that leaves an adapter."""
+    from ..finetuning.adapting import LoraOptions, run
+    from ..gpt import find_ops
+    from ..training import folder, start
+
+    given = {name: getattr(args, name) for name in (*TRAINED, *LORA) if getattr(args, name) is not None}
+    if args.resume:
+        _check_resumed(args, given)
+        options = folder.resume_options(args.out, args.data, args.steps, LoraOptions)
+    else:
+        if not args.data:
+            raise InputError("finetune: expected --data FILE, got none; name one or more files")
+        if args.lora is None:
+            raise InputError("--task instructions: expected --lora R, got none; add --lora 8")
+        base = args.model or MODEL
+        shape = start.shape_of(base) | {"init": base, "pairs": args.task == "instructions"}
+        options = LoraOptions(**shape | given)
+    done = run(options, find_ops(options.ops), resume=args.resume)
+    return 0 if done.is_finished else training.STOPPED
+
+
+def _check_resumed(args, given):
+    """InputError where a run that goes on is asked for something else than it began with."""
+    extra = given.keys() - {"out", "data", "steps", "lora"} | ({"model"} if args.model else set())
+    if extra:
+        flag = "--" + min(extra).replace("_", "-")
+        raise InputError(f"--resume: expected only --out (and --data, --steps), got {flag}; a run keeps its options")
 
 
 def add_classify(commands):

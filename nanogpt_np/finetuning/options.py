@@ -33,7 +33,7 @@ class ClassifyOptions:
     epochs: int = option(3, "times that every text is read")
     batch_size: int = option(16, "texts of a step")
     lr: float = option(3e-4, "highest learning rate")
-    warmup: float = option(0.1, "share of the steps in which the learning rate rises")
+    warmup_share: float = option(0.1, "share of the steps in which the learning rate rises")
     weight_decay: float = option(0.1, "decay of matrices per unit of learning rate")
     dropout: float = option(0.1, "share of values dropped in training")
     clip: float = option(1.0, "longest gradient; longer ones are shortened")
@@ -66,7 +66,7 @@ class ClassifyOptions:
         yield "layer_decay", "a factor above 0, at most 1", 0.0 < self.layer_decay <= 1.0
         yield "class_weights", " or ".join(WEIGHTS), self.class_weights in WEIGHTS
         yield "lr", "a positive number", 0.0 < self.lr < math.inf
-        yield "warmup", "a share from 0 to 1", 0.0 <= self.warmup <= 1.0
+        yield "warmup_share", "a share from 0 to 1", 0.0 <= self.warmup_share <= 1.0
         yield "weight_decay", "a number of at least 0", 0.0 <= self.weight_decay < math.inf
         yield "dropout", "a share from 0 to below 1", 0.0 <= self.dropout < 1.0
         yield "clip", "a positive number", self.clip > 0.0

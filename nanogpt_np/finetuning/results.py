@@ -4,8 +4,10 @@ Enter: Measured by name, and the labels. Leave: results.json and results.png, ea
 lines. Next: finetuning/run.py.
 """
 
+import numpy as np
+
 from .. import files
-from . import pictures
+from . import measures, pictures
 
 JSON, PNG = "results.json", "results.png"
 
@@ -25,6 +27,14 @@ def to_dict(measured):
     for name in ("confidence", "correct"):
         found[name] = [None if value != value else value for value in found[name].tolist()]
     return found | {"confusion": measured.confusion.tolist(), "counts": measured.counts.tolist()}
+
+
+def from_dict(stored):
+    """The Measured of which to_dict() made this."""
+    arrays = {name: np.array([np.nan if value is None else value for value in stored[name]], np.float64)
+              for name in ("confidence", "correct")}  # fmt: skip
+    counts = {name: np.array(stored[name], np.int64) for name in ("confusion", "counts")}
+    return measures.Measured(**{**stored, **arrays, **counts})
 
 
 def table(measured):

@@ -208,7 +208,7 @@ class Run:
         norm = optim.clip_(grads, o.clip, made.ops)
         if not (np.isfinite(loss) and np.isfinite(norm)):
             raise InputError(f"step {self.step + 1}: expected a finite loss, got {loss}; begin anew, --lr smaller")
-        lr = optim.warmup_cosine(self.step, self.n_steps, o.lr, 0.0, round(o.warmup * self.n_steps))
+        lr = optim.warmup_cosine(self.step, self.n_steps, o.lr, 0.0, round(o.warmup_share * self.n_steps))
         self.optimizer.step(made.params, grads, lr, made.ops)
         self.step += 1
         return loss

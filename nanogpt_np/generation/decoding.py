@@ -12,6 +12,7 @@ from ..kv_cache import KVCache
 
 PIECE = 256  # tokens of all texts that are read together: more are no faster, and need memory for each
 PIECE_OF_INT8 = 128  # the same, where activations are most of the memory
+ENOUGH = 32  # of these are no slower by the token; where as many are together, the next text to begin waits for no one
 SCORES = 1_600_000  # of a piece's attention in one block: 6 MiB, at any length of text
 
 
@@ -25,28 +26,40 @@ def new_cache(n_batch, n_ctx, params, config, ops):
 def read(ids, params, config, ops, cache, mask=None):  # [n_batch, n_seq] -> [n_batch, 1, n_vocab]
     """Read texts of any length, which continue the cache -> the logits behind their last tokens.
 
-    `mask`: the same shape as `ids`, 0 at padding. Memory is that of one piece: model.trunk reads all but the last, and
-    makes no logits; in the last block only the last token goes all the way.
+    `mask`: the same shape as `ids`, False at padding, which stands at the left; the longest text comes first. Texts
+    that have not begun are not read. Memory is that of one piece: model.trunk reads all but the last, and makes no
+    logits; in the last block only the last token goes all the way.
     """
-    start = 0
+    start, begun = 0, _begun(ids, mask)
     with np.errstate(all="ignore"):  # what overflows shows in the logits, where sampling says so in one line
-        while (n := _piece(len(ids), cache.length, config, ops)) < ids.shape[1] - start:
-            part, of_mask = _columns(start, start + n, ids, mask)
-            model.trunk(part, params, config, ops, mask=of_mask, cache=cache, last_only=True)
+        while (n := _piece(begun[start:], cache.length, config, ops)) < ids.shape[1] - start:
+            n_rows = begun[start + n - 1]
+            part, of_mask = _columns(slice(n_rows), slice(start, start + n), ids, mask)
+            model.trunk(part, params, config, ops, mask=of_mask, cache=cache.first(n_rows), last_only=True)
+            cache.pass_over(n, n_rows)
             start += n
-        part, of_mask = _columns(start, None, ids, mask)
+        part, of_mask = _columns(slice(None), slice(start, None), ids, mask)
         return model.forward(part, params, config, ops, mask=of_mask, cache=cache, last_only=True)[0]
 
 
-def _columns(start, end, ids, mask):
-    return ids[:, start:end], None if mask is None else mask[:, start:end]
+def _columns(rows, columns, ids, mask):
+    return ids[rows, columns], None if mask is None else mask[rows, columns]
 
 
-def _piece(n_batch, n_before, config, ops):
+def _begun(ids, mask):  # -> [n_seq], int
+    """How many of the texts have begun at each column: the longest comes first, so that these are the first rows."""
+    return np.full(ids.shape[1], len(ids)) if mask is None else np.count_nonzero(mask, axis=0)
+
+
+def _piece(begun, n_before, config, ops):  # [n_seq] -> how many columns
     """How many tokens of each text to read at once, behind so many that were read before."""
-    most = (PIECE_OF_INT8 if hasattr(ops, "quantize") else PIECE) // n_batch
-    seen = n_batch * config.n_head * (n_before + most)
-    return max(min(most, SCORES // max(seen, 1)), 1)
+    length = np.arange(1, len(begun) + 1)
+    scores = begun * config.n_head * (n_before + length) * length
+    limit = PIECE_OF_INT8 if hasattr(ops, "quantize") else PIECE
+    most = max(np.count_nonzero((begun * length <= limit) & (scores <= SCORES)), 1)
+    ends = np.flatnonzero(np.diff(begun[:most])) + 1  # behind so many columns another text begins
+    worth_it = ends[begun[ends - 1] * ends >= ENOUGH]
+    return worth_it[0] if len(worth_it) else most
 
 
 def decode(ids, params, config, ops, cache):  # [n_batch, n_new] -> [n_batch, n_new, n_vocab]

@@ -147,13 +147,15 @@ def begin(prompts, params, config, ops, max_new, kept):
 
 def prefill(texts, params, config, ops, max_new):
     """Read the texts, padded on the left to one length -> logits of the last position [n_batch, 1, n_vocab], cache."""
-    longest = max(map(len, texts))
-    ids = np.array([[0] * (longest - len(text)) + text for text in texts])
-    mask = np.array([[False] * (longest - len(text)) + [True] * len(text) for text in texts])
+    order = np.argsort([-len(text) for text in texts], kind="stable")  # the longest first, as decoding.read() wants it
+    longest = len(texts[order[0]])
+    ids = np.array([[0] * (longest - len(texts[row])) + texts[row] for row in order])
+    mask = np.array([[False] * (longest - len(texts[row])) + [True] * len(texts[row]) for row in order])
     n_ctx = min(config.n_ctx, longest + max_new)
     cache = decoding.new_cache(len(texts), n_ctx, params, config, ops)
     logits = decoding.read(ids, params, config, ops, cache, mask)
-    return logits, cache
+    back = np.argsort(order)
+    return (logits, cache) if np.array_equal(order, np.arange(len(order))) else (logits[back], cache.select(back))
 
 
 def spread(logits, cache, n):

@@ -132,15 +132,28 @@ def multiply_fours(x, scales, weights, bias, first, end, out):
     small, offsets = _as_bytes(x)
     sums = np.empty((ROWS, PANEL), np.float32)
     for panel in range(first, end):
-        row = 0
+        start, stop = panel * PANEL, min(n_out, (panel + 1) * PANEL)
+        at, row = panel * offsets.shape[1] * BLOCK, 0
         while row < n_rows:
             n = ROWS if row + ROWS <= n_rows else 1
-            _multiply_panel(small, scales, offsets, weights, panel, row, sums[:n])
+            if n == ROWS:
+                add_rows(weights, at, small, row, offsets, scales, sums)
+            else:
+                add_one(weights, at, small, row, offsets, scales, sums[:1])
             for number in range(n):
-                for column in range(panel * PANEL, min(n_out, (panel + 1) * PANEL)):
-                    added = bias[column] if bias.size else ZERO
-                    out[row + number, column] = sums[number, column - panel * PANEL] + added
+                _finish(sums[number], bias[start:stop], out[row + number, start:stop])
             row += n
+
+
+@inner
+def _finish(sums, bias, out):
+    """out = sums + bias; there may be no bias."""
+    if bias.size:
+        for column in range(out.size):
+            out[column] = sums[column] + bias[column]
+    else:
+        for column in range(out.size):
+            out[column] = sums[column] + ZERO
 
 
 @inner
@@ -157,56 +170,62 @@ def _as_bytes(x):
     return small, offsets
 
 
-@inner
-def _multiply_panel(x, scales, offsets, weights, panel, row, sums):
-    n_groups = offsets.shape[1]
-    sums[:] = ZERO
-    for group in range(n_groups):
-        at = (panel * n_groups + group) * BLOCK
-        if len(sums) == ROWS:
-            add_rows(weights, at, x, row, group * FEW, offsets, scales, group, sums)
-        else:
-            add_one(weights, at, x, row, group * FEW, offsets, scales, group, sums)
-
-
 # ---------------------------------------------------------------- instructions
 
 
-def _make_group(recipe, n_rows):
+def _make_panel(recipe, n_rows):
     n_columns = recipe.strip if n_rows > 1 else 4
 
     @intrinsic
-    def add_group(typingctx, weights, at, x, row, k, offsets, scales, group, sums):
-        """sums[:n_rows] += scales of x and of weights * (offsets + x[row : row + n_rows, k : k + FEW] @ nibbles)."""
+    def add_panel(typingctx, weights, at, x, row, offsets, scales, sums):
+        """sums[:n_rows] = the panel's part of x[row : row + n_rows] @ weights, group by group.
 
-        def write(w: Writer, weights, at, x, row, k, offsets, scales, group, sums):
-            block, rows = w.address(0, at, of=BYTE), w.rows(2, n_rows, row, k, of=BYTE)
-            begin = [w.broadcast(one, 0, recipe.lanes) for one in w.rows(5, n_rows, row, group, of=INT32)]
-            of_x = w.builder.sdiv(group, integer(GROUP // FEW))
-            factors = [w.broadcast(one, 0, recipe.lanes) for one in w.rows(6, n_rows, row, of_x)]
-            targets = w.rows(8, n_rows, integer(0), integer(0))
+        Of a group that is (offsets + x @ nibbles) * scales of weights and of x. `weights` from `at` on: blocks.
+        """
+
+        def write(w: Writer, weights, at, x, row, offsets, scales, sums):
+            panel, rows = w.address(0, at, of=BYTE), w.rows(2, n_rows, row, integer(0), of=BYTE)
+            of_rows = rows, w.rows(4, n_rows, row, integer(0), of=INT32), w.rows(5, n_rows, row, integer(0))
+            targets = w.rows(6, n_rows, integer(0), integer(0))
+            n_groups = w.builder.extract_value(w.array(4).shape, 1)
+            nothing = ir.Constant(ir.VectorType(FLOAT, recipe.lanes), [0.0] * recipe.lanes)
 
             def strip(first, _):
-                of_strip = w.builder.gep(block, [w.builder.mul(first, integer(FEW // 2))])
-                if n_rows == 1:
-                    for line in range(0, n_columns * recipe.lanes * FEW // 2, LINE):
-                        w.prefetch(of_strip, integer(AHEAD + line))
-                totals = _multiply_strip(w, recipe, of_strip, rows, begin, n_columns)
-                for v in range(n_columns):
-                    place = w.builder.add(first, integer(v * recipe.lanes))
-                    scale = _scales(w, block, place, recipe.lanes)
-                    for number, (factor, target) in enumerate(zip(factors, targets, strict=True)):
-                        exact = w.builder.sitofp(totals[number * n_columns + v], scale.type)
-                        one = w.fma(exact, w.builder.fmul(scale, factor), w.load(target, place, recipe.lanes))
-                        w.store(one, target, place)
+                def add_group(group, before):
+                    return _add_strip(w, recipe, panel, first, of_rows, group, n_columns, before)
+
+                whole = w.loop(n_groups, 1, [nothing] * (n_rows * n_columns), add_group)
+                for place, one in enumerate(whole):
+                    column = w.builder.add(first, integer(place % n_columns * recipe.lanes))
+                    w.store(one, targets[place // n_columns], column)
                 return []
 
             w.loop(integer(PANEL), n_columns * recipe.lanes, [], strip)
 
         n = types.intp
-        return compiled(types.void(weights, n, x, n, n, offsets, scales, n, sums), write)
+        return compiled(types.void(weights, n, x, n, offsets, scales, sums), write)
 
-    return add_group
+    return add_panel
+
+
+def _add_strip(w, recipe, panel, first, of_rows, group, n_columns, before):
+    """What one group adds, in the columns of a strip, to the sums of each row."""
+    builder, (rows, offsets, factors) = w.builder, of_rows
+    block = builder.gep(panel, [builder.mul(group, integer(BLOCK))])
+    strip = builder.gep(block, [builder.mul(first, integer(FEW // 2))])
+    for line in range(0, n_columns * recipe.lanes * FEW // 2, LINE) if len(rows) == 1 else ():
+        w.prefetch(strip, integer(AHEAD + line))
+    rows = [builder.gep(row, [builder.mul(group, integer(FEW))]) for row in rows]
+    begin = [w.broadcast(one, group, recipe.lanes) for one in offsets]
+    totals = _multiply_strip(w, recipe, strip, rows, begin, n_columns)
+    of_x = builder.sdiv(group, integer(GROUP // FEW))
+    factors = [w.broadcast(one, of_x, recipe.lanes) for one in factors]
+    scales = [
+        _scales(w, block, builder.add(first, integer(v * recipe.lanes)), recipe.lanes) for v in range(n_columns)
+    ]
+    both = [builder.fmul(scale, factor) for factor in factors for scale in scales]
+    exact = [builder.sitofp(total, scales[0].type) for total in totals]
+    return [w.fma(*three) for three in zip(exact, both, before, strict=True)]
 
 
 def _multiply_strip(w, recipe, strip, rows, begin, n_columns):
@@ -216,14 +235,13 @@ def _multiply_strip(w, recipe, strip, rows, begin, n_columns):
     zero = ir.Constant(ir.VectorType(INT16, recipe.lanes * 2), [0] * recipe.lanes * 2)
     totals = [zero if pairs else one for one in begin for _ in range(n_columns)]
     for quad in range(QUADS):
-        low, high = _nibbles(w, strip, size, quad, n_columns)
+        addresses = [builder.gep(strip, [integer((v * QUADS + quad) * size)]) for v in range(n_columns)]
+        nibbles = [_nibbles(w, one, size) for one in addresses]  # all of a quad first: one row is 8 % faster by that
         for number, row in enumerate(rows):
-            for columns, at in ((low, quad * 8), (high, quad * 8 + 4)):
-                four = builder.bitcast(builder.gep(row, [integer(at)]), INT32.as_pointer())
-                value = w.broadcast(four, 0, recipe.lanes)
-                for v, column in enumerate(columns):
+            for half, value in enumerate(_values(w, recipe, row, quad)):
+                for v in range(n_columns):
                     place = number * n_columns + v
-                    totals[place] = _add(w, recipe, totals[place], column, value)
+                    totals[place] = _add(w, recipe, totals[place], nibbles[v][half], value)
     if not pairs:
         return totals
     ones = ir.Constant(zero.type, [1] * recipe.lanes * 2)
@@ -231,17 +249,18 @@ def _multiply_strip(w, recipe, strip, rows, begin, n_columns):
     return [builder.add(one, begin[at // n_columns]) for at, one in enumerate(whole)]
 
 
-def _nibbles(w, strip, size, quad, n_columns):
-    """The lower and the upper halves of the bytes of a quad, one register for each of the columns."""
+def _values(w, recipe, row, quad):
+    """Eight activations of a row: the first four in every lane of one register, the others in another."""
+    addresses = [w.builder.gep(row, [integer(quad * 8 + at)]) for at in (0, 4)]
+    return [w.broadcast(w.builder.bitcast(one, INT32.as_pointer()), 0, recipe.lanes) for one in addresses]
+
+
+def _nibbles(w, address, size):
+    """The lower and the upper halves of the bytes that lie there."""
     kind = ir.VectorType(BYTE, size)
-    low, high = [], []
-    for v in range(n_columns):
-        address = w.builder.gep(strip, [integer((v * QUADS + quad) * size)])
-        both = w.builder.load(w.builder.bitcast(address, kind.as_pointer()))
-        both.align = 1
-        low.append(w.builder.and_(both, ir.Constant(kind, [15] * size)))
-        high.append(w.builder.lshr(both, ir.Constant(kind, [4] * size)))
-    return low, high
+    both = w.builder.load(w.builder.bitcast(address, kind.as_pointer()))
+    both.align = 1
+    return w.builder.and_(both, ir.Constant(kind, [15] * size)), w.builder.lshr(both, ir.Constant(kind, [4] * size))
 
 
 def _add(w, recipe, total, weights, value):
@@ -273,22 +292,25 @@ def _scales(w, block, first, lanes):
 
 
 @inner
-def _add_group(weights, at, x, row, k, offsets, scales, group, sums):
+def _add_panel(weights, at, x, row, offsets, scales, sums):
     """The same in plain loops, for any CPU."""
-    for column in range(PANEL):
-        place = at + PANEL * FEW // 2 + 2 * column
-        bits = np.int32(weights[place]) | np.int32(weights[place + 1]) << 8
-        size = size_of_bits((bits & np.int32(0x7FFF)) << 13) * HALF_TO_FLOAT
-        scale = -size if bits & np.int32(0x8000) else size
-        first = at + column // LANES * LANES * FEW // 2 + column % LANES * 4
-        for number in range(len(sums)):
-            total = offsets[row + number, group]
-            for n in range(FEW // 2):
-                both = np.int32(weights[first + n // 4 * LANES * 4 + n % 4])
-                j = k + n // 4 * 8 + n % 4
-                total += (both & 15) * np.int32(x[row + number, j]) + (both >> 4) * np.int32(x[row + number, j + 4])
-            factor = scale * scales[row + number, group // (GROUP // FEW)]
-            sums[number, column] = fma(np.float32(total), factor, sums[number, column])
+    sums[:] = ZERO
+    for group in range(offsets.shape[1]):
+        block = at + group * BLOCK
+        for column in range(PANEL):
+            place = block + PANEL * FEW // 2 + 2 * column
+            bits = np.int32(weights[place]) | np.int32(weights[place + 1]) << 8
+            size = size_of_bits((bits & np.int32(0x7FFF)) << 13) * HALF_TO_FLOAT
+            scale = -size if bits & np.int32(0x8000) else size
+            first = block + column // LANES * LANES * FEW // 2 + column % LANES * 4
+            for number in range(len(sums)):
+                total = offsets[row + number, group]
+                for n in range(FEW // 2):
+                    both = np.int32(weights[first + n // 4 * LANES * 4 + n % 4])
+                    j = group * FEW + n // 4 * 8 + n % 4
+                    total += (both & 15) * np.int32(x[row + number, j]) + (both >> 4) * np.int32(x[row + number, j + 4])
+                factor = scale * scales[row + number, group // (GROUP // FEW)]
+                sums[number, column] = fma(np.float32(total), factor, sums[number, column])
 
 
-add_one, add_rows = (_add_group if RECIPE == PLAIN else _make_group(RECIPE, n_rows) for n_rows in (1, ROWS))
+add_one, add_rows = (_add_panel if RECIPE == PLAIN else _make_panel(RECIPE, n_rows) for n_rows in (1, ROWS))

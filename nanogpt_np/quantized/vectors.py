@@ -14,8 +14,9 @@ from numba import config, types
 from numba.extending import intrinsic
 
 from ..kernels.compile import cpu_has, inner
+from ..kernels.math import ZERO
 from ..kernels.vectors import fma
-from ..kernels.writer import BYTE, INT32, Writer, compiled, integer
+from ..kernels.writer import BYTE, FLOAT, INT32, Writer, compiled, integer
 
 GROUP = 64  # activations that share one scale: an outlier spoils only its neighbours (Dettmers et al. 2022 name them)
 PANEL = 64  # columns of the weights that are multiplied together
@@ -63,58 +64,79 @@ FLIP = np.int8(-128 if OFFSET else 0)  # w + 128 as an unsigned byte has the bit
 ACTIVATION = np.int16 if TOGETHER == 2 else np.int8  # how a rounded activation is kept
 
 
-def _make_group(recipe, n_rows):
+def _make_panel(recipe, n_rows):
     n_columns = recipe.strip
 
     @intrinsic
-    def add_group(typingctx, weights, at, x, row, k, starts, scales, group, sums):
-        """sums[:n_rows] += scales[row :, group] * (x[row : row + n_rows, k : k + GROUP] @ the panel's GROUP rows).
+    def add_panel(typingctx, weights, at, x, row, starts, scales, sums):
+        """sums[:n_rows] = the panel's part of x[row : row + n_rows] @ weights, group by group: whole sums times scales.
 
-        `weights` from `at` on: [PANEL / STRIP, GROUP / TOGETHER, STRIP, TOGETHER]; `starts`: what OFFSET adds, negated.
+        `weights` from `at` on: [n_groups, PANEL / STRIP, GROUP / TOGETHER, STRIP, TOGETHER]; `starts`: what OFFSET
+        adds, negated. Sums stay in registers, or near them, from the first group to the last.
         """
 
-        def write(w: Writer, weights, at, x, row, k, starts, scales, group, sums):
-            panel, rows = w.address(0, at, of=BYTE), w.rows(2, n_rows, row, k, of=BYTE)
-            offsets = [w.broadcast(one, 0, recipe.lanes) for one in w.rows(5, n_rows, row, group, of=INT32)]
-            begin = [offset for offset in offsets for _ in range(n_columns)]
-            factors = [w.broadcast(one, 0, recipe.lanes) for one in w.rows(6, n_rows, row, group)]
-            targets = w.rows(8, n_rows, integer(0), integer(0))
+        def write(w: Writer, weights, at, x, row, starts, scales, sums):
+            panel, rows = w.address(0, at, of=BYTE), w.rows(2, n_rows, row, integer(0), of=BYTE)
+            offsets, factors = w.rows(4, n_rows, row, integer(0), of=INT32), w.rows(5, n_rows, row, integer(0))
+            targets = w.rows(6, n_rows, integer(0), integer(0))
+            n_groups = w.builder.extract_value(w.array(5).shape, 1)
+            nothing = ir.Constant(ir.VectorType(FLOAT, recipe.lanes), [0.0] * recipe.lanes)
 
             def strip(first, _):
                 of_strip = w.builder.gep(panel, [w.builder.mul(first, integer(GROUP))])
-                totals = _multiply_strip(w, recipe, of_strip, rows, begin)
-                for number, (factor, target) in enumerate(zip(factors, targets, strict=True)):
-                    for v in range(n_columns):
-                        place = w.builder.add(first, integer(v * recipe.lanes))
-                        exact = w.builder.sitofp(totals[number * n_columns + v], factor.type)
-                        w.store(w.fma(exact, factor, w.load(target, place, recipe.lanes)), target, place)
+
+                def add_group(group, before):
+                    totals = _multiply_strip(w, recipe, of_strip, rows, offsets, group)
+                    scale = [w.broadcast(one, group, recipe.lanes) for one in factors for _ in range(n_columns)]
+                    exact = [w.builder.sitofp(total, nothing.type) for total in totals]
+                    return [w.fma(*three) for three in zip(exact, scale, before, strict=True)]
+
+                whole = w.loop(n_groups, 1, [nothing] * (n_rows * n_columns), add_group)
+                for place, one in enumerate(whole):
+                    column = w.builder.add(first, integer(place % n_columns * recipe.lanes))
+                    w.store(one, targets[place // n_columns], column)
                 return []
 
             w.loop(integer(PANEL), n_columns * recipe.lanes, [], strip)
 
         n = types.intp
-        return compiled(types.void(weights, n, x, n, n, starts, scales, n, sums), write)
+        return compiled(types.void(weights, n, x, n, starts, scales, sums), write)
 
-    return add_group
+    return add_panel
 
 
-def _multiply_strip(w, recipe, strip, rows, begin):
-    """Whole sums over a GROUP: of each row with the columns of a strip."""
+def _multiply_strip(w, recipe, strip, rows, offsets, group):
+    """Whole sums over one GROUP: of each row with the columns of a strip."""
     builder, size, n_columns = w.builder, recipe.lanes * recipe.together, recipe.strip
+    strip = builder.gep(strip, [builder.mul(group, integer(GROUP * PANEL))])
+    bytes_of_x = np.dtype(ACTIVATION).itemsize
+    of_rows = [builder.gep(row, [builder.mul(group, integer(GROUP * bytes_of_x))]) for row in rows]
+    begin = [w.broadcast(one, group, recipe.lanes) for one in offsets for _ in range(n_columns)]
+    n_chains = 2 if len(rows) == 1 else 1  # one row has few sums, each of which would wait for the one before it
 
     def step(i, totals):
         columns = builder.gep(strip, [builder.mul(i, integer(n_columns * recipe.lanes))])
         for line in range(0, n_columns * size, LINE) if len(rows) == 1 else ():
             w.prefetch(columns, integer(AHEAD + line))
-        columns = [_weights(w, recipe, builder.gep(columns, [integer(v * size)])) for v in range(n_columns)]
-        place = builder.mul(i, integer(np.dtype(ACTIVATION).itemsize))
-        values = [
-            w.broadcast(builder.bitcast(builder.gep(row, [place]), INT32.as_pointer()), 0, recipe.lanes) for row in rows
-        ]
-        pairs = [(value, column) for value in values for column in columns]
-        return [_add(w, recipe, one, *pair) for pair, one in zip(pairs, totals, strict=True)]
+        place = builder.mul(i, integer(bytes_of_x))
+        fours = [builder.bitcast(builder.gep(row, [place]), INT32.as_pointer()) for row in of_rows]
+        values, new = [w.broadcast(four, 0, recipe.lanes) for four in fours], list(totals)
+        for v in range(n_columns):  # one after the other, as they lie
+            weights = _weights(w, recipe, builder.gep(columns, [integer(v * size)]))
+            for number, value in enumerate(values):
+                at = number * n_columns + v
+                new[at] = _add(w, recipe, totals[at], value, weights)
+        return new
 
-    return w.loop(integer(GROUP), recipe.together, begin, step)
+    def steps(i, totals):
+        chains = [totals[chain::n_chains] for chain in range(n_chains)]
+        new = [step(builder.add(i, integer(at * recipe.together)), chain) for at, chain in enumerate(chains)]
+        return [total for of_all in zip(*new, strict=True) for total in of_all]
+
+    nothing = ir.Constant(begin[0].type, [0] * recipe.lanes)
+    start = [total for one in begin for total in [one, nothing][:n_chains]]
+    totals = w.loop(integer(GROUP), n_chains * recipe.together, start, steps)
+    return totals if n_chains == 1 else [builder.add(*pair) for pair in zip(totals[::2], totals[1::2], strict=True)]
 
 
 def _weights(w, recipe, address):
@@ -136,18 +158,23 @@ def _add(w, recipe, total, value, weights):
 
 
 @inner
-def _add_group(weights, at, x, row, k, starts, scales, group, sums):
+def _add_panel(weights, at, x, row, starts, scales, sums):
     """The same in plain loops, for any CPU."""
     totals = np.empty(PANEL, np.int32)
-    for number in range(len(sums)):
-        totals[:] = starts[row + number, group]
-        for i in range(0, GROUP, TOGETHER):
+    sums[:] = ZERO
+    for group in range(scales.shape[1]):
+        k = group * GROUP
+        for number in range(len(sums)):
+            totals[:] = starts[row + number, group]
+            for i in range(0, GROUP, TOGETHER):
+                for column in range(PANEL):
+                    place = at + k * PANEL + column // STRIP * STRIP * GROUP + i * STRIP + column % STRIP * TOGETHER
+                    for n in range(TOGETHER):
+                        totals[column] += np.int32(weights[place + n]) * np.int32(x[row + number, k + i + n])
             for column in range(PANEL):
-                place = at + column // STRIP * STRIP * GROUP + i * STRIP + column % STRIP * TOGETHER
-                for n in range(TOGETHER):
-                    totals[column] += np.int32(weights[place + n]) * np.int32(x[row + number, k + i + n])
-        for column in range(PANEL):
-            sums[number, column] = fma(np.float32(totals[column]), scales[row + number, group], sums[number, column])
+                sums[number, column] = fma(
+                    np.float32(totals[column]), scales[row + number, group], sums[number, column]
+                )
 
 
-add_one, add_rows = (_add_group if RECIPE == PLAIN else _make_group(RECIPE, n_rows) for n_rows in (1, ROWS))
+add_one, add_rows = (_add_panel if RECIPE == PLAIN else _make_panel(RECIPE, n_rows) for n_rows in (1, ROWS))

@@ -37,6 +37,7 @@ ELSEWHERE = {  # (a page, how a block of it begins) -> who runs or reads it
 TOO_LONG = {
     "train": "minutes; tests/training, and tests/test_readme.py, test_shakespeare_is_what_is_shown",
     "finetune": "minutes; tests/finetuning",
+    "classify": "needs the folder of a classifier; tests/finetuning/test_run.py, test_finetune_and_classify",
     "warmup": "a minute of compiling; tests/kernels",
     "bench": "minutes, and other people's engines; tests/bench",
     "download": "needs a network; tests/storage",

@@ -1,5 +1,6 @@
 """Accuracy with its interval, confusion, calibration; pictures of them."""
 
+import json
 import math
 
 import numpy as np
@@ -44,6 +45,8 @@ def test_as_json_and_as_lines(tmp_path):
     found = measures.measure(PROBABILITIES, LABELS)
     results.save(tmp_path, {"this": found, "another": found}, ("bad", "good"), "tiny")
     text = (tmp_path / "results.json").read_text()
+    again = results.from_dict(json.loads(text)["test"]["this"])
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(again, found, strict=True))
     assert '"accuracy": 0.6' in text and "NaN" not in text and (tmp_path / "results.png").stat().st_size > 5000
     assert results.table({"a": found})[0] == "a  accuracy 0.600 (0.231 to 0.882), loss 0.450"
 

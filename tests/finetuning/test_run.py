@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_files_and_another_one_others(options, tmp_
     assert a == b != c
 
 
-@pytest.mark.parametrize("step", [0, 5, 12])
+@pytest.mark.parametrize("step", [5, *(pytest.param(step, marks=pytest.mark.slow) for step in (0, 12, 35))])
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(options, tmp_path, monkeypatch, step, capfd):
     make(options("whole", class_weights="balanced", freeze=0, layer_decay=0.7))
     with monkeypatch.context() as patched:
@@ -156,7 +156,7 @@ def test_options_that_make_no_sense(options, tmp_path):
         ({"freeze": 1, "scratch": True}, "--freeze: expected none with --scratch"),
         ({"freeze": 3}, "freeze: expected a whole number from 0 to 2"), ({"patience": 0}, "--patience: expected"),
         ({"model": "nothing"}, "nothing"), ({"batch_size": 10**12}, "--batch-size: expected at most about"),
-        ({"text_column": "words"}, "expected one column 'words'"), ({"warmup": 2.0}, "--warmup: expected a share"),
+        ({"text_column": "words"}, "expected one column 'words'"), ({"warmup_share": 2.0}, "--warmup-share: expected"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             make(options(**changes))
@@ -202,8 +202,8 @@ def command(capsys):
 
 def test_finetune_and_classify(command, reviews, base, tmp_path):
     out = tmp_path / "run"
-    status, said, _ = command("finetune", "--task", "classify", "--data", reviews, "--model", base, "--out", out,
-                              "--epochs", 6, "--lr", 0.01, "--batch-size", 8, "--class-weights", "balanced")  # fmt: skip
+    how = ["--epochs", 6, "--lr", 0.01, "--batch-size", 8, "--class-weights", "balanced"]
+    status, said, _ = command("finetune", "--task", "classify", "--data", reviews, "--model", base, "--out", out, *how)
     assert status == 0 and "this classifier  accuracy" in said
     status, said, _ = command("classify", "so bad rain", "the joy", "--model", out)
     assert status == 0 and [line.split()[0] for line in said.splitlines()] == ["bad", "good"]

@@ -14,7 +14,7 @@ from nanogpt_np import GPT, model, ops
 from nanogpt_np import params as P
 from nanogpt_np.config import GPTConfig
 from nanogpt_np.errors import InputError
-from nanogpt_np.generation import decoding
+from nanogpt_np.generation import decoding, tokens
 from nanogpt_np.kernels.weights import MATRICES
 from nanogpt_np.kv_cache import KVCache
 from nanogpt_np.storage import checkpoint
@@ -91,12 +91,49 @@ def test_tokens_that_are_checked_together_have_the_bits_of_each_alone(n_new, by_
 def test_a_prompt_in_pieces(n_batch, piece, scores, twin, monkeypatch):
     monkeypatch.setattr(decoding, "PIECE", piece * n_batch)
     monkeypatch.setattr(decoding, "SCORES", scores)
-    params, ids, mask = make(), random_ids(n_batch, 13), padded(n_batch, 13)
+    params, ids, mask = make(), random_ids(n_batch, 13), padded(n_batch, 13)[::-1]
     whole, cut = KVCache(CONFIG, n_batch), KVCache(CONFIG, n_batch)
     expected, _ = model.forward(ids, params, CONFIG, ops, mask=mask, cache=whole, last_only=True)
     got = decoding.read(ids, params, CONFIG, twin, cut, mask)
     np.testing.assert_allclose(got, expected, atol=FLOAT32)
     assert cut.length == whole.length == 13
+
+
+RAGGED = (3, 13, 1, 5, 13, 8, 2)
+
+
+@pytest.mark.parametrize("ops_name", ["numpy", "numba", "int8"])
+@pytest.mark.parametrize("enough", [1, 12, 1000])
+def test_texts_of_many_lengths_are_read_as_each_alone(ops_name, enough, monkeypatch):
+    """Logits, and the cache they leave, whose memory held NaN before; only texts that have begun are read."""
+    n_read, as_it_is = [], model.trunk
+
+    def counted(ids, *args, **kwargs):
+        n_read.append(ids.size)
+        return as_it_is(ids, *args, **kwargs)
+
+    def dirty(*args):
+        cache = new_cache(*args)
+        for name in cache.STORED:
+            getattr(cache, name)[...] = np.nan if getattr(cache, name).dtype.kind == "f" else 127
+        return cache
+
+    new_cache = decoding.new_cache
+    monkeypatch.setattr(decoding, "new_cache", dirty)
+    monkeypatch.setattr(decoding, "ENOUGH", enough)
+    monkeypatch.setattr(model, "trunk", counted)
+    gpt = GPT(CONFIG, make(), None, ops=ops_name)
+    texts = [random_ids(1, n, seed=n)[0].tolist() for n in RAGGED]
+    logits, cache = tokens.prefill(texts, gpt.params, CONFIG, gpt.ops, 2)
+    expected = {1: sum(RAGGED), 12: sum(RAGGED) + 8, 1000: len(RAGGED) * max(RAGGED)}
+    assert sum(n_read) == expected[enough]
+    more = np.array([[1 + row] for row in range(len(RAGGED))])
+    then = decoding.decode(more, gpt.params, CONFIG, gpt.ops, cache)
+    for row, text in enumerate(texts):
+        alone, its_cache = tokens.prefill([text], gpt.params, CONFIG, gpt.ops, 2)
+        np.testing.assert_allclose(logits[row], alone[0], atol=FLOAT32)
+        behind = decoding.decode(more[row : row + 1], gpt.params, CONFIG, gpt.ops, its_cache)
+        np.testing.assert_allclose(then[row], behind[0], atol=FLOAT32)
 
 
 def test_what_compiled_decoding_is_not_for():
@@ -202,11 +239,12 @@ def test_weights_that_overflow_are_one_error_and_no_warnings(twin, how):
 
 def test_pieces_keep_within_their_memory():
     for n_batch, n_before in ((1, 0), (1, 256), (1, 768), (3, 1000), (200, 0), (300, 50)):
-        n = decoding._piece(n_batch, n_before, GPTConfig(), ops)
+        n = decoding._piece(np.full(1024, n_batch), n_before, GPTConfig(), ops)
         assert n >= 1 and n * n_batch <= max(decoding.PIECE, n_batch)
         scores = n_batch * GPTConfig().n_head * n * (n_before + n)
         assert n == 1 or scores <= decoding.SCORES
-    assert decoding._piece(1, 0, GPTConfig(), ops) == decoding._piece(1, 256, GPTConfig(), ops) == decoding.PIECE
+    one = np.ones(1024, int)
+    assert decoding._piece(one, 0, GPTConfig(), ops) == decoding._piece(one, 256, GPTConfig(), ops) == decoding.PIECE
 
 
 # ---------------------------------------------------------------- a model that was changed

@@ -196,7 +196,7 @@ THREADS = """
 from nanogpt_np import GPT
 for ops in ("numba", "int8", "int4"):
     gpt = GPT.from_pretrained("stories", ops=ops)
-    print(gpt.generate("Once upon a time", 40, seed=1), gpt.generate(["The cat", "One day Tom"], 20, seed=2))
+    print([gpt.generate("Once upon a time", 40, seed=1), gpt.generate(["The cat", "One day Tom"], 20, seed=2)])
     print(gpt([3, 1, 4]).sum(), gpt([[3, 1, 4, 1, 5, 9, 2, 6]] * 9).sum())
 """
 
