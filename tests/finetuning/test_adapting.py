@@ -136,8 +136,9 @@ def test_the_command(tmp_path, base, capsys):
 @pytest.mark.parametrize("words, said", [
     (["--lora-alpha", "4"], "--lora-alpha: expected --lora with it"),
     (["--lora", "0"], "--lora: expected a rank"),
-    (["--lora", "2", "--resume", "--lr", "1"], "--lr: expected only --out"),
+    (["--lora", "2", "--resume", "--lr", "1"], "--resume: expected only --out"),
     (["--task", "instructions"], "--lora R"),
+    (["--lora", "2", "--epochs", "2"], "--epochs: expected options of --task text"),
 ])  # fmt: skip
 def test_words_that_contradict_each_other(tmp_path, base, capsys, words, said):
     given = ["finetune", "--task", "text", "--data", write_stories(tmp_path / "s.txt"), "--out", str(tmp_path / "run")]
