@@ -20,7 +20,6 @@ LORA = (
     "lora", "lora_alpha", "target_modules", "rslora", "learn_prompts", "emphasis", "warmup", "min_lr", "held_out",
     "eval_every", "sample", "dtype",
 )  # fmt: skip
-TRAINED = ("data", "out", "steps", "batch_size", "lr", "seed", "ops", "patience", "freeze", "layer_decay")
 FINETUNE_NOTES = """\
 --task text: a run of `train`, so its folder is one of `train`, and `train --help` says what lies in it.
 --task classify: the CSV file is UTF-8; its first line names the columns, two of them `text` and `label`. 80 % of the
@@ -152,10 +151,13 @@ def _finetune_classifier(args):
 def _finetune_lora(args):
     """A run that leaves an adapter."""
     from ..finetuning.adapting import LoraOptions, run
+    from ..finetuning.options import ClassifyOptions
     from ..gpt import find_ops
     from ..training import folder, start
 
-    given = {name: getattr(args, name) for name in (*TRAINED, *LORA) if getattr(args, name) is not None}
+    own = {field.name for field in dataclasses.fields(ClassifyOptions)} - _shared()
+    _refuse(args, own, f"expected options of --task {args.task}")
+    given = _given(args, [field.name for field in dataclasses.fields(LoraOptions)])
     if args.resume:
         _check_resumed(args, given)
         options = folder.resume_options(args.out, args.data, args.steps, LoraOptions)

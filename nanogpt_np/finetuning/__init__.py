@@ -7,7 +7,8 @@ classifier, options, results, run; lora (small corrections that learn), instruct
 completion), adapting (a run of these).
 """
 
+from .adapting import LoraOptions
 from .classifier import Answer, Classifier
 from .options import ClassifyOptions
 
-__all__ = ["Answer", "Classifier", "ClassifyOptions"]
+__all__ = ["Answer", "Classifier", "ClassifyOptions", "LoraOptions"]

@@ -138,6 +138,7 @@ def test_the_command(tmp_path, base, capsys):
     (["--lora", "0"], "--lora: expected a rank"),
     (["--lora", "2", "--resume", "--lr", "1"], "--resume: expected only --out"),
     (["--task", "instructions"], "--lora R"),
+    (["--lora", "2", "--epochs", "2"], "--epochs: expected options of --task text"),
 ])  # fmt: skip
 def test_words_that_contradict_each_other(tmp_path, base, capsys, words, said):
     given = ["finetune", "--task", "text", "--data", write_stories(tmp_path / "s.txt"), "--out", str(tmp_path / "run")]

@@ -14,7 +14,7 @@ from nanogpt_np.cli import entry as cli
 from nanogpt_np.errors import InputError
 from nanogpt_np.finetuning import Classifier, ClassifyOptions, results
 from nanogpt_np.finetuning import run as runs
-from nanogpt_np.training import parts, report
+from nanogpt_np.training import parts, picture, report
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(options, tmp_path, monkeypat
     assert all(whole[name] == in_parts[name] for name in whole if name != "training.json")
     logs = [report.Log.load(tmp_path / out / report.LOG, 10**6).rows for out in ("whole", "parts")]
     kept = [[(row["step"], row["train_loss"], row["held_out_loss"]) for row in rows] for rows in logs]
-    assert kept[0] == kept[1] and len(kept[0]) == 6
+    assert kept[0] == kept[1] and len(kept[0]) == 7  # after every 6 of 39 steps, and the last
 
 
 def test_it_stops_early_and_keeps_the_best(options, tmp_path, capsys):
@@ -223,10 +223,12 @@ def test_finetune_and_classify(command, reviews, base, tmp_path):
 
 
 def test_finetune_a_text_is_a_run_of_training(command, base, tmp_path, monkeypatch):
+    monkeypatch.setattr(picture, "save", lambda *_: None)
     text = tmp_path / "text.txt"
-    text.write_text("the cat sat on the mat. " * 200)
+    text.write_text("the cat sat on the mat. " * 50)
     words = ["finetune", "--task", "text", "--data", text, "--out", tmp_path / "run", "--model", base]
-    status, said, _ = command(*words, "--steps", 4, "--freeze", 1, "--layer-decay", 0.5, "--patience", 3)
+    how = ["--steps", 4, "--batch-size", 1, "--freeze", 1, "--layer-decay", 0.5, "--patience", 3]
+    status, said, _ = command(*words, *how)
     assert status == 0 and "plan: 4 steps" in said
     options = json.loads((tmp_path / "run" / "training.json").read_text())["options"]
     assert (options["init"], options["freeze"], options["layer_decay"], options["patience"]) == (base, 1, 0.5, 3)
