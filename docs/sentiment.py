@@ -57,13 +57,13 @@ def draw(found):
     whole = {name: results.from_dict(one) for name, one in found["whole"].items()}
     figure = pictures.draw_measured(whole["this classifier"], tuple(LABELS), MADE)
     figure.savefig(HERE / "sentiment.png")
-    sizes = [*SIZES, found["n_train"]]
-    by_size = [found[f"whole-{n}"] for n in SIZES] + [found["whole"]]
+    by_size = {n: found[f"whole-{n}"] for n in SIZES if f"whole-{n}" in found} | {found["n_train"]: found["whole"]}
     names = {"fine-tuned": "this classifier", "bag of words": "bag of words", "frozen features": "frozen features"}
-    curves = [pictures.Curve(shown, sizes, [results.from_dict(one[name]) for one in by_size])
+    curves = [pictures.Curve(shown, list(by_size), [results.from_dict(one[name]) for one in by_size.values()])
               for shown, name in names.items()]  # fmt: skip
-    scratch = results.from_dict(found["scratch"]["this classifier"])
-    curves.append(pictures.Curve("from scratch", [found["n_train"]], [scratch]))
+    if "scratch" in found:
+        scratch = results.from_dict(found["scratch"]["this classifier"])
+        curves.append(pictures.Curve("from scratch", [found["n_train"]], [scratch]))
     pictures.draw_curves(curves, MADE).savefig(HERE / "sentiment_curve.png")
 
 
@@ -80,6 +80,8 @@ def table(found):
     """The table of docs/finetuning.md, from what docs/sentiment.json holds."""
     lines = ["| | accuracy | 95 % interval | loss, nats | calibration error |", "|---|---|---|---|---|"]
     for shown, (run, name) in SHOWN.items():
+        if run not in found:
+            continue
         one = results.from_dict(found[run][name])
         lines.append(f"| {shown} | {one.accuracy:.3f} | {one.low:.3f} to {one.high:.3f} | {one.loss:.3f} | "
                      f"{one.calibration_error:.3f} |")  # fmt: skip
@@ -99,17 +101,20 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("archive", help="sentence_polarity.zip")
     p.add_argument("--out", default="runs/sentiment", help="where the runs go (default runs/sentiment)")
+    p.add_argument("--only", nargs="+", choices=tuple(RUNS), default=list(RUNS), metavar="RUN",
+                   help=f"some of {', '.join(RUNS)}; whole must be among them (default: all)")
     args = p.parse_args()
     out = Path(args.out)
     files.make_folder(out)
     write_csv(args.archive, out / "polarity.csv")
-    found = {name: measured(out / name, str(out / "polarity.csv"), how) for name, how in RUNS.items()}
-    learned = runs.examples.split(runs.examples.read([out / "polarity.csv"]))["train"]
+    data = str(out / "polarity.csv")
+    found = {name: measured(out / name, data, how) for name, how in RUNS.items() if name in args.only}
+    learned = runs.examples.split(runs.examples.read([data]))["train"]
     found["n_train"] = len(learned.texts)
     files.write_json(HERE / "sentiment.json", found)
     draw(found)
     files.write_text(PAGE, with_table(PAGE.read_text("utf-8"), found))
-    for name in RUNS:
+    for name in args.only:
         lines = results.table({shown: results.from_dict(one) for shown, one in found[name].items()})
         print(f"{name}:", *lines, sep="\n  ")
 

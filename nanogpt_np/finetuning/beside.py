@@ -22,7 +22,7 @@ def majority(split):
 
 
 def words_of(text):
-    """The different words and signs of a text: sorted(words_of("Good, good film")) -> [",", "film", "good"]"""
+    """The different words and signs of a text: words_of("Good, good film") -> {",", "film", "good"}"""
     return set(re.findall(r"\w+|[^\w\s]", text.lower()))
 
 

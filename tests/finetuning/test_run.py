@@ -14,7 +14,7 @@ from nanogpt_np.cli import entry as cli
 from nanogpt_np.errors import InputError
 from nanogpt_np.finetuning import Classifier, ClassifyOptions, results
 from nanogpt_np.finetuning import run as runs
-from nanogpt_np.training import parts
+from nanogpt_np.training import parts, picture, report
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +73,9 @@ def test_it_learns_what_can_be_learned(options, tmp_path, capsys):
 
 
 def test_the_same_seed_gives_the_same_files_and_another_one_others(options, tmp_path):
-    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
-        make(options(out, epochs=1, seed=seed))
+    done = [make(options(out, epochs=1, seed=seed)) for out, seed in (("a", 1), ("b", 1), ("c", 2))]
+    states = [one.rng.bit_generator.state for one in done]  # of dropout
+    assert states[0] == states[1] != states[2]
     a, b, c = ((tmp_path / out / "model.safetensors").read_bytes() for out in "abc")
     assert a == b != c
 
@@ -89,6 +90,9 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(options, tmp_path, monkeypat
     whole, in_parts = files_of(tmp_path / "whole"), files_of(tmp_path / "parts")
     assert whole.keys() == in_parts.keys() >= {"model.safetensors", "results.json", "training_state.safetensors"}
     assert all(whole[name] == in_parts[name] for name in whole if name != "training.json")
+    logs = [report.Log.load(tmp_path / out / report.LOG, 10**6).rows for out in ("whole", "parts")]
+    kept = [[(row["step"], row["train_loss"], row["held_out_loss"]) for row in rows] for rows in logs]
+    assert kept[0] == kept[1] and len(kept[0]) == 7  # after every 6 of 39 steps, and the last
 
 
 def test_it_stops_early_and_keeps_the_best(options, tmp_path, capsys):
@@ -219,10 +223,12 @@ def test_finetune_and_classify(command, reviews, base, tmp_path):
 
 
 def test_finetune_a_text_is_a_run_of_training(command, base, tmp_path, monkeypatch):
+    monkeypatch.setattr(picture, "save", lambda *_: None)
     text = tmp_path / "text.txt"
-    text.write_text("the cat sat on the mat. " * 200)
+    text.write_text("the cat sat on the mat. " * 50)
     words = ["finetune", "--task", "text", "--data", text, "--out", tmp_path / "run", "--model", base]
-    status, said, _ = command(*words, "--steps", 4, "--freeze", 1, "--layer-decay", 0.5, "--patience", 3)
+    how = ["--steps", 4, "--batch-size", 1, "--freeze", 1, "--layer-decay", 0.5, "--patience", 3]
+    status, said, _ = command(*words, *how)
     assert status == 0 and "plan: 4 steps" in said
     options = json.loads((tmp_path / "run" / "training.json").read_text())["options"]
     assert (options["init"], options["freeze"], options["layer_decay"], options["patience"]) == (base, 1, 0.5, 3)

@@ -56,13 +56,15 @@ def test_a_text_run_leaves_what_is_frozen(tmp_path, no_picture, make_gpt):
     shape = {"n_vocab": 300, "n_ctx": 24, "n_embd": 16, "n_layer": 2, "n_head": 2}
     how = dict(init=str(tmp_path / "base"), steps=3, batch_size=2, warmup=1, held_out=0.1, freeze=1, layer_decay=0.5)
     loop.train(TrainOptions([data], str(tmp_path / "run"), **shape, **how), ops)
-    before, after = (dict(P.walk(GPT.from_pretrained(tmp_path / name, ops="numpy").params)) for name in ("base", "run"))
+    opened = (GPT.from_pretrained(tmp_path / name, ops="numpy") for name in ("base", "run"))
+    before, after = (dict(P.walk(gpt.params)) for gpt in opened)
     for name in before:
         assert np.array_equal(before[name], after[name]) == (parts.stage(name, 2) < 2), name
 
 
 @pytest.mark.parametrize("changes, message", [
-    ({"freeze": 1}, "--freeze: expected none without --init"), ({"freeze": -1, "init": "stories"}, "--freeze: expected"),
+    ({"freeze": 1}, "--freeze: expected none without --init"),
+    ({"freeze": -1, "init": "stories"}, "--freeze: expected a whole number from 0 to 6"),
     ({"freeze": 7, "init": "stories"}, "--freeze: expected a whole number from 0 to 6"),
     ({"layer_decay": 0.0}, "--layer-decay: expected a factor above 0"), ({"patience": 0}, "--patience: expected"),
     ({"patience": 1, "held_out": 0.0}, "--patience: expected none where --held-out is 0"),
