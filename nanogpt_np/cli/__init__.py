@@ -1,7 +1,12 @@
 """The command line: one room per family of commands; argparse only, no logic.
 
 Enter: words. Leave: an exit status; what is printed comes from the rooms that are called.
+<<<<<<< HEAD
 To read: options, generating, tokenizing, training, finetuning, models, converting, looking, machine, entry.
+=======
+To read: options, generating, tokenizing, training, evaluating, measuring, asking, models, converting, looking, machine,
+llm_plugin (for another program), entry.
+>>>>>>> main
 """
 
 from .entry import main
