@@ -25,11 +25,19 @@ def main(argv=None):
 def parser():
     """The whole command line."""
     from .. import __version__
-<<<<<<< HEAD
-    from . import converting, finetuning, generating, looking, machine, models, tokenizing, training
-=======
-    from . import asking, converting, evaluating, generating, looking, machine, measuring, models, tokenizing, training
->>>>>>> main
+    from . import (
+        asking,
+        converting,
+        evaluating,
+        finetuning,
+        generating,
+        looking,
+        machine,
+        measuring,
+        models,
+        tokenizing,
+        training,
+    )
     from .options import Parser
 
     top = Parser(prog="nanogpt-np", description="GPT-2 in plain NumPy: generate, train, look inside.")
@@ -39,14 +47,10 @@ def parser():
     generating.add_chat(commands)
     tokenizing.add_tokenize(commands)
     training.add_train(commands)
-<<<<<<< HEAD
-    training.add_eval(commands)
     finetuning.add_finetune(commands)
     finetuning.add_classify(commands)
-=======
     measuring.add_measures(evaluating.add_eval(commands))
     asking.add_task_command(commands)
->>>>>>> main
     models.add_models(commands)
     models.add_info(commands)
     converting.add_convert(commands)

@@ -1,6 +1,6 @@
 """`nanogpt-np finetune` and `nanogpt-np classify`.
 
-Next: cli/models.py.
+Next: cli/evaluating.py.
 """
 
 import dataclasses

@@ -1,10 +1,6 @@
 """`nanogpt-np train`.
 
-<<<<<<< HEAD
 Next: cli/finetuning.py.
-=======
-Next: cli/evaluating.py.
->>>>>>> main
 """
 
 import argparse

@@ -31,14 +31,9 @@ def convert(source, out, to, kind=None, adapter=None):
     out = files.as_path(out, "out")
     _check_free(out, to)
     place = resolve(files.as_path(source, "model"))
-<<<<<<< HEAD
     folder = None if adapter is None else resolve_adapter(files.as_path(adapter, "adapter"))
     config, params, tokenizer = formats.load(place, adapter=folder)
-    trained = formats.trained_with(place)
-=======
-    config, params, tokenizer = formats.load(place)
     trained, generation = formats.trained_with(place), _generation(place)
->>>>>>> main
     if to == "hf":
         dtype = {"f32": "float32", "f16": "float16"}[kind]
         checkpoint.save(out, config, params, tokenizer, dtype, trained, generation)
