@@ -25,7 +25,19 @@ def main(argv=None):
 def parser():
     """The whole command line."""
     from .. import __version__
-    from . import converting, finetuning, generating, looking, machine, models, tokenizing, training
+    from . import (
+        asking,
+        converting,
+        evaluating,
+        finetuning,
+        generating,
+        looking,
+        machine,
+        measuring,
+        models,
+        tokenizing,
+        training,
+    )
     from .options import Parser
 
     top = Parser(prog="nanogpt-np", description="GPT-2 in plain NumPy: generate, train, look inside.")
@@ -35,7 +47,8 @@ def parser():
     generating.add_chat(commands)
     tokenizing.add_tokenize(commands)
     training.add_train(commands)
-    training.add_eval(commands)
+    measuring.add_measures(evaluating.add_eval(commands))
+    asking.add_task_command(commands)
     finetuning.add_finetune(commands)
     finetuning.add_classify(commands)
     models.add_models(commands)

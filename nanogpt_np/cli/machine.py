@@ -1,6 +1,6 @@
 """`nanogpt-np warmup`, `bench` and `download`: what concerns this machine.
 
-Next: cli/entry.py.
+Next: cli/llm_plugin.py.
 """
 
 from .options import command

@@ -55,7 +55,7 @@ def add_verify(commands):
     """`verify` and its options."""
     p = command(commands, "verify", verify, "compare a model with what was published of it: hashes, then values; "
                 "exit status 1 where one differs", "nanogpt-np verify gpt2")
-    p.add_argument("model", help="a model's name or directory")
+    p.add_argument("model", help="a model's name, directory or file")
     p.add_argument("--as", dest="name", metavar="NAME", help="the model that it should be (default: the registered one "
                    "that lies there, else the published one of the same shape)")
     p.add_argument("--json", action="store_true", help="print one object for each comparison, with whole hashes")

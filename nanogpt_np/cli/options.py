@@ -122,11 +122,14 @@ SAMPLING = (
 )  # fmt: skip
 
 
+USUAL = {"temperature": 0.8, "top_p": 0.95}  # of a model that does not say how it likes to be sampled
+
+
 def sampling_settings(args, gpt):
     """The keyword arguments of GPT.generate that were typed, over the model's defaults, or else the command line's."""
     given = {name: getattr(args, name) for name in SAMPLING if getattr(args, name) is not None}
     searches = (getattr(args, "num_beams", None) or 1) > 1 or getattr(args, "penalty_alpha", None) is not None
-    return given if searches or gpt.defaults else {"temperature": 0.8, "top_p": 0.95} | given
+    return given if searches or gpt.defaults else USUAL | given
 
 
 def open_model(gpt_class, args):

@@ -1,13 +1,13 @@
-"""`nanogpt-np train` and `nanogpt-np eval`.
+"""`nanogpt-np train`.
 
-Next: cli/finetuning.py.
+Next: cli/evaluating.py.
 """
 
 import argparse
 import dataclasses
 
 from ..errors import InputError
-from .options import command, open_model, ops_options
+from .options import command
 
 STOPPED = 3  # exit status
 TRAIN_NOTES = """\
@@ -105,23 +105,3 @@ def _train_option(p, field, by_preset):
     else:
         kind = next((kind for kind in (int, float) if field.type in (kind, kind | None)), str)
         p.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=help)
-
-
-def add_eval(commands):
-    """`eval` and its options."""
-    p = command(commands, "eval", evaluate, "measure how well a model predicts a text",
-                "nanogpt-np eval --model stories --data stories.txt --held-out 0.02")
-    p.add_argument("--model", default="stories", metavar="NAME", help="a model's name or directory (default stories)")
-    p.add_argument("--data", nargs="+", required=True, metavar="FILE", help="UTF-8 text, as for train")
-    ops_options(p)
-    p.add_argument("--held-out", type=float, default=None, metavar="SHARE",
-                   help="measure only the part that train --held-out SHARE sets aside (default: all of the text)")
-
-
-def evaluate(args):
-    """`nanogpt-np eval`"""
-    from ..gpt import GPT
-    from ..training.evaluation import evaluate_files
-
-    result = evaluate_files(open_model(GPT, args), args.data, args.held_out)
-    print(f"{result} ({result.n_tokens:,} tokens, {result.n_bytes:,} bytes)")

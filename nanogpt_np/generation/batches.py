@@ -70,28 +70,42 @@ def done_before(path, prompts, n_each, asked):
 
     0 where there is no file.
     """
+
+    def belongs(i, row):
+        prompt = prompts[i // n_each]
+        return (row["line"], row["prompt"], row["asked"]) == (prompt.line, prompt.text, asked)
+
+    return len(rows_before(path, belongs, n_each * len(prompts), n_each, "prompts")) // n_each
+
+
+def rows_before(path, belongs, n_all, n_together, what):
+    """The objects of a file of results, a line each, but for those of a group that is not whole: they are cut off.
+
+    `belongs(i, row)`: is that what stands in line i of this run? FileError where it is not. `n_all`: lines of a run
+    that is done; `n_together`: of a group, of which the last one may be smaller. [] where there is no file.
+    """
     if not path.exists():
-        return 0
+        return []
     data = files.read_bytes(path, MOST_RESULTS)
     whole = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
-    for i, line in enumerate(whole):
-        _check_line(path, i, line, prompts[i // n_each] if i // n_each < len(prompts) else None, asked)
-    n_done = len(whole) // n_each
-    keep = sum(len(line) + 1 for line in whole[: n_done * n_each])
+    rows = [_row(path, i, line, belongs if i < n_all else None, what) for i, line in enumerate(whole)]
+    n_kept = len(rows) if len(rows) == n_all else len(rows) - len(rows) % n_together
+    keep = sum(len(line) + 1 for line in whole[:n_kept])
     if keep < len(data):
         files.cut(path, keep)
-    return n_done
+    return rows[:n_kept]
 
 
-def _check_line(path, i, line, prompt, asked):
+def _row(path, i, line, belongs, what):
     try:
         row = json.loads(line)
-        is_ours = prompt is not None and (row["line"], row["prompt"], row["asked"]) == (prompt.line, prompt.text, asked)
+        is_ours = belongs is not None and belongs(i, row)
     except (ValueError, KeyError, TypeError, RecursionError):
         is_ours = False
     if not is_ours:
-        expected = "results of these prompts with this model and these options"
+        expected = f"results of these {what} with this model and these options"
         raise FileError(f"{files.short(path)}: expected {expected}, got others in line {i + 1}; choose another file")
+    return row
 
 
 def as_line(prompt: Prompt, completion: Any, asked: str) -> str:

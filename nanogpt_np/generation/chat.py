@@ -98,6 +98,18 @@ def in_view(text, tokenizer, n_ctx):
     return text if over <= 0 else tokenizer.decode(ids[-(-over // quarter) * quarter :]).lstrip("\ufffd")
 
 
+def one_text(turns):
+    """The whole of a conversation as the text that the model goes on with.
+
+    Turns are pairs of who and what; what an "assistant" said goes on as it stands, what others said as a line typed
+    in the chat: one_text([("user", "One"), ("assistant", " day"), ("user", "Tom")]) -> "One day Tom"
+    """
+    text = ""
+    for who, said in turns:
+        text = text + said if who == "assistant" else join(text, said)
+    return text
+
+
 def join(text, line):
     """Add a line to the text; a space where two words would otherwise touch: join("One", "day") -> "One day" """
     if not text or not line or text[-1].isspace() or line[0].isspace() or line[0] in ",.;:!?)":

@@ -53,14 +53,13 @@ def complete(prompts, params, config, ops, tokenizer, request, n_top=0, kept=Non
     n_rows = len(prompts) * request.num_return_sequences
     rows = [{"piece": "", "ids": [], "log_probs": [], "top": []} for _ in range(n_rows)]
     reasons, all_log_probs = [None] * n_rows, None
-    for i, token, piece, step in text.events(prompts, params, config, ops, tokenizer, request, kept):
+    for i, token, piece, step in text.events(prompts, params, config, ops, tokenizer, request, kept, reasons):
         first, row = first or time.perf_counter(), rows[i]
         row["piece"] += piece
         if token is None:
             continue
         if step is not last:
-            last, reasons = step, step.reasons
-            all_log_probs = _of_step(last)
+            last, all_log_probs = step, _of_step(step)
         row["ids"].append(token)
         row["log_probs"].append(float(all_log_probs[i][token]))
         if n_top:

@@ -56,7 +56,7 @@ def stream_steps(prompts, params, config, ops, request, rows, max_new, k):
         final = final.reshape(len(prompts), k, -1)
         best = rank(probs, unit(final), hidden[:, :n_seen], visible[:, :n_seen], request.penalty_alpha)
         ids = rows.add(np.take_along_axis(candidates, best[:, None], axis=1)[rows.live, 0])
-        if rows.any_said:
+        if rows.any_said or n_new == 0:
             yield Step(ids, logits, rows.reasons)
         if not rows.live:
             return

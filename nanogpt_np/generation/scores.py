@@ -34,14 +34,20 @@ def hidden(ids, params, config, ops):  # n_seq ids -> [n_seq, n_embd]
 
 def log_probs(ids, params, config, ops):  # n_seq ids -> float64 [n_seq]
     """The log-probability of each token behind those before it, in nats; NaN for the first, which nothing precedes."""
-    final, found = hidden(ids, params, config, ops), np.full(len(ids), np.nan)
-    said = np.array(ids[1:], np.int64)
-    for start in range(0, len(said), ROWS):
-        logits = ops.unembed(final[start : min(start + ROWS, len(said))], unembedding(params))
-        greedy(logits)  # InputError where there are no numbers
-        part = said[start : start + ROWS, None]
-        found[start + 1 : start + 1 + len(part)] = np.take_along_axis(log_softmax(logits), part, axis=-1)[:, 0]
-    return found
+    final = hidden(ids, params, config, ops)
+    return np.concatenate([[np.nan], chosen(final[:-1], ids[1:], params, ops)[0]])
+
+
+def chosen(final, ids, params, ops):  # [n, n_embd], n ids -> float64 [n], bool [n]
+    """The log-probability of each id behind the vector before it, in nats; and is it the likeliest of all?"""
+    found, is_likeliest = np.empty(len(ids)), np.empty(len(ids), bool)
+    ids = np.array(ids, np.int64)
+    for start in range(0, len(ids), ROWS):
+        part = slice(start, min(start + ROWS, len(ids)))
+        logits = ops.unembed(final[part], unembedding(params))
+        is_likeliest[part] = greedy(logits) == ids[part]  # InputError where there are no numbers
+        found[part] = np.take_along_axis(log_softmax(logits), ids[part, None], axis=-1)[:, 0]
+    return found, is_likeliest
 
 
 def next_tokens(ids, k, params, config, ops, tokenizer):

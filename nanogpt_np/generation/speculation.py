@@ -67,8 +67,12 @@ def stream_steps(prompts, params, config, ops, request, max_new, kept=None):
         for row, prompt in enumerate(prompts)
         for i in range(n)
     ]
+    has_said = False
     for said in zip_longest(*each, fillvalue=(None, None)):
+        has_said = True
         yield Step([token for token, _ in said], [logits for _, logits in said], reasons)
+    if not has_said and max_new:  # as elsewhere, the first step says why
+        yield Step([None] * len(each), [None] * len(each), reasons)
     reasons[:] = [reason or LENGTH for reason in reasons]
 
 

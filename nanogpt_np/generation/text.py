@@ -41,11 +41,12 @@ class TextStream:
         return certain
 
 
-def events(prompts, params, config, ops, tokenizer, request, kept=None):
+def events(prompts, params, config, ops, tokenizer, request, kept=None, reasons=None):
     """Yield (row, id, piece, step) as each sequence grows; `piece` is the text that became certain, "" while it waits.
 
     `id` is None for the id that completes a stop string, and for what the end of a sequence sets free; `step`: the
-    request.Step that it came of, None at the end. `kept`: as for tokens.stream_steps.
+    request.Step that it came of, None at the end. `kept`: as for tokens.stream_steps. `reasons`: a list for those of
+    the steps; what it says may be read at the end.
     InputError, at once, where prompts or request cannot be used.
     """
     if request.stop_strings() and tokenizer is None:
@@ -53,12 +54,12 @@ def events(prompts, params, config, ops, tokenizer, request, kept=None):
     encoded = [encode_prompt(prompt, config, tokenizer) for prompt in prompts]
     request, guide = request.spelled(config, tokenizer), request.guide(config, tokenizer)
     steps = stream_steps(encoded, params, config, ops, request, guide, kept)
-    return _spell(steps, len(prompts) * request.num_return_sequences, tokenizer, request)
+    return _spell(steps, len(prompts) * request.num_return_sequences, tokenizer, request, reasons)
 
 
-def _spell(steps, n_rows, tokenizer, request):
+def _spell(steps, n_rows, tokenizer, request, reasons):
     texts = [TextStream(tokenizer, request.stop_strings()) for _ in range(n_rows)] if tokenizer else []
-    ended = [False] * n_rows
+    ended, step = [False] * n_rows, None
     for step in steps:
         for row, token in enumerate(step.ids):
             if token is None or ended[row]:
@@ -70,6 +71,8 @@ def _spell(steps, n_rows, tokenizer, request):
             yield row, token, piece, step
         if all(ended):
             break
+    if reasons is not None and step is not None:
+        reasons[:] = step.reasons
     for row, text in enumerate(texts):
         yield row, None, text.flush(), None
 

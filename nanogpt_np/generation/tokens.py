@@ -58,7 +58,7 @@ def _steps(prompts, params, config, ops, request, max_new, guide, kept):
             kept.hold(rows.seen[0], cache)
         logits = logits[:, -1]
         ids = rows.say(logits, n_new)
-        if rows.any_said:
+        if rows.any_said or n_new == 0:  # the first says why, where nothing is said at all
             yield Step(ids, logits, rows.reasons)
         if not rows.live:
             return

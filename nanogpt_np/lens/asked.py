@@ -1,7 +1,7 @@
 """What `nanogpt-np inspect` can show: a name -> a view and its picture.
 
 Enter: a GPT, a text, a name of WHATS, perhaps a layer, a head, a place, another text. Leave: the NamedTuple of arrays,
-a Figure, or the arrays as what JSON can hold. Next: finetuning/head.py.
+a Figure, or the arrays as what JSON can hold. Next: evaluation/likelihood.py.
 """
 
 import math

@@ -33,16 +33,22 @@ def convert(source, out, to, kind=None, adapter=None):
     place = resolve(files.as_path(source, "model"))
     folder = None if adapter is None else resolve_adapter(files.as_path(adapter, "adapter"))
     config, params, tokenizer = formats.load(place, adapter=folder)
-    trained = formats.trained_with(place)
+    trained, generation = formats.trained_with(place), _generation(place)
     if to == "hf":
         dtype = {"f32": "float32", "f16": "float16"}[kind]
-        checkpoint.save(out, config, params, tokenizer, dtype, trained)
+        checkpoint.save(out, config, params, tokenizer, dtype, trained, generation)
         return []
     if to == "gguf":
         save_gguf(out, config, params, tokenizer, kind.upper())
     else:
         save_llmc(out, config, params, tokenizer)
-    return list(_lost(config, tokenizer, trained, to))
+    return list(_lost(config, tokenizer, trained, generation, to))
+
+
+def _generation(place):
+    """How the model likes to be sampled, as its directory says it; {} where it does not, as no file can."""
+    path = place / checkpoint.GENERATION
+    return files.read_json(path, checkpoint.MAX_CONFIG) if place.is_dir() and path.exists() else {}
 
 
 def _check_free(out, to):
@@ -53,7 +59,7 @@ def _check_free(out, to):
         raise FileError(f"{files.short(out)}: expected {what} there, got something; choose another name, or remove it")
 
 
-def _lost(config, tokenizer, trained, to):
+def _lost(config, tokenizer, trained, generation, to):
     """What a file of GGUF or llm.c has no place for, a line each."""
     file = {"gguf": "a GGUF file", "llmc": "llm.c's file"}[to]
     if to == "gguf" and tokenizer is None:
@@ -68,5 +74,7 @@ def _lost(config, tokenizer, trained, to):
         yield f"{file} knows learned positions only; the sinusoidal table stands in their place"
     if config.dropout:
         yield f"{file} does not say that the model was trained with dropout {config.dropout}"
+    if generation:
+        yield f"{file} does not say what {checkpoint.GENERATION} does: how to sample, and what ends a text"
     if trained is not None:
         yield f"the model was trained with the ops of {printable(trained)}, which {file} does not say"

@@ -13,9 +13,9 @@ from ..errors import FileError, InputError, check_choice
 from ..params import check, shapes, walk
 from .checkpoint import position_table
 from .contents import STORED, is_linear
-from .gguf_header import KINDS, broken, read_gguf_header
+from .gguf_header import KINDS, broken, one_value, read_gguf_header
 from .gguf_vocabulary import add_vocabulary, read_vocabulary
-from .mapped import float_dtype, map_file, take_all, to_array
+from .mapped import bytes_of, float_dtype, map_file, take_all, to_array
 
 NAMES = {  # ours, and llama.cpp's
     "wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm", "lm_head": "output",
@@ -86,15 +86,15 @@ def _open(path):  # -> header, config
 
 
 def _config(header):
-    keys, path = header.keys, header.path
-    if (architecture := keys.get("general.architecture")) != "gpt2":
+    path = header.path
+    if (architecture := one_value(header, "general.architecture")) != "gpt2":
         raise broken(path, "general.architecture", "'gpt2'", architecture, _ADVICE)
-    if keys.get("split.count", 1) != 1:
-        raise broken(path, "split.count", "1", keys["split.count"], "join the parts, with llama-gguf-split --merge")
+    if (n_parts := one_value(header, "split.count", 1)) != 1:
+        raise broken(path, "split.count", "1", n_parts, "join the parts, with llama-gguf-split --merge")
     if "token_embd.weight" not in header.tensors:
         raise broken(path, "token_embd.weight", "the tensor", "none", _ADVICE)
     n_embd, n_inner = (_number(header, key) for key in ("embedding_length", "feed_forward_length"))
-    eos_id = keys.get("tokenizer.ggml.eos_token_id")
+    eos_id = one_value(header, "tokenizer.ggml.eos_token_id")
     try:
         return GPTConfig(
             n_vocab=header.tensors["token_embd.weight"].shape[0],
@@ -153,7 +153,7 @@ def _read_tensor(mapped, info, dtype, copy):
     if info.dtype in STORED:
         return to_array(mapped, info, dtype, copy)
     gguf = gguf_library(f"weights of {info.dtype}")
-    rows = np.asarray(mapped[info.start : info.end]).reshape(*info.shape[:-1], -1)
+    rows = bytes_of(mapped, info).reshape(*info.shape[:-1], -1)
     with np.errstate(all="ignore"):  # a scale that is no number; logits say so
         return gguf.quants.dequantize(rows, gguf.GGMLQuantizationType[info.dtype]).astype(dtype, copy=False)
 

@@ -189,6 +189,17 @@ def _places(path, lines, start, alignment, n_bytes):
     return found
 
 
+def one_value(header, name, default=None):
+    """The number or the text under a key, `default` where there is none; FileError for a list or an array.
+
+    Which NumPy would compare element by element, as if they might be equal in part.
+    """
+    value = header.keys.get(name, default)
+    if isinstance(value, (list, np.ndarray)):
+        raise broken(header.path, name, "one number or text", f"a list of {len(value):,}")
+    return value
+
+
 def broken(path, what, expected, got, advice=_ADVICE):
     """The FileError for what a file says of itself that cannot be."""
     return FileError(f"{files.short(path)}: {printable(what)}: expected {expected}, got {printable(got)}; {advice}")

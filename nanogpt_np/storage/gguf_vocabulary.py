@@ -7,9 +7,9 @@ for each row of the embedding: rows without one are called [PAD300] and marked a
 import numpy as np
 
 from .. import files
-from ..errors import FileError, InputError, TokenizerError
+from ..errors import FileError, InputError, TokenizerError, printable
 from ..tokenizer.bpe import Tokenizer
-from .gguf_header import broken
+from .gguf_header import broken, one_value
 
 NORMAL, CONTROL, UNUSED = 1, 3, 5  # kinds of tokens
 NOTHING = "no_vocab"  # what llama.cpp calls the vocabulary of a model without one
@@ -23,18 +23,18 @@ def read_vocabulary(header, n_vocab):
 
     FileError where it is not GPT-2's byte-level BPE, or has more tokens than n_vocab.
     """
-    keys, path = header.keys, header.path
-    model = keys.get(f"{_KEYS}.model", NOTHING)
+    path = header.path
+    model = one_value(header, f"{_KEYS}.model", NOTHING)
     if model == NOTHING:
         return None
     if model != "gpt2":
         raise broken(path, f"{_KEYS}.model", "'gpt2'", model, _ADVICE)
-    if (pre := keys.get(f"{_KEYS}.pre", "gpt-2")) != "gpt-2":  # older converters did not say
+    if (pre := one_value(header, f"{_KEYS}.pre", "gpt-2")) != "gpt-2":  # older converters did not say
         raise broken(path, f"{_KEYS}.pre", "'gpt-2'", pre, _ADVICE)
     tokens, merges = (_texts(header, name) for name in ("tokens", "merges"))
     if len(tokens) > n_vocab:
         raise broken(path, f"{_KEYS}.tokens", f"at most n_vocab = {n_vocab:,}", f"{len(tokens):,}", _ADVICE)
-    types = keys.get(f"{_KEYS}.token_type")
+    types = header.keys.get(f"{_KEYS}.token_type")
     types = types if isinstance(types, np.ndarray) and len(types) == len(tokens) else None
     tokens = tokens[: _n_used(tokens, types)]
     vocab = {token: i for i, token in enumerate(tokens)}
@@ -60,8 +60,9 @@ def _texts(header, name):
 def _check_made(header, tokenizer, types):
     """A token marked as an ordinary one is made by a merge; older converters marked the end of a text so too."""
     for token, i in tokenizer.special_tokens.items():
-        if types is not None and types[i] == NORMAL and i != header.keys.get(f"{_KEYS}.eos_token_id"):
-            raise broken(header.path, f"{_KEYS}.merges", f"one that makes '{token}' (token {i:,})", "none", _ADVICE)
+        if types is not None and types[i] == NORMAL and i != one_value(header, f"{_KEYS}.eos_token_id"):
+            expected = f"one that makes '{printable(token, 40)}' (token {i:,})"
+            raise broken(header.path, f"{_KEYS}.merges", expected, "none", _ADVICE)
 
 
 def _n_used(tokens, types):

@@ -8,7 +8,8 @@ import mmap
 
 import numpy as np
 
-from ..errors import InputError, printable
+from .. import files
+from ..errors import FileError, InputError, printable
 from ..params import nest
 from .contents import STORED
 
@@ -22,14 +23,29 @@ def float_dtype(dtype):
 
 
 def map_file(path):
-    """All bytes of a file as uint8 [n_bytes], copy-on-write; who reads them brings them into memory."""
-    return np.memmap(path, np.uint8, mode="c")
+    """All bytes of a file as uint8 [n_bytes], copy-on-write; who reads them brings them into memory.
+
+    FileError where that cannot be, as where the file has become another since its table of contents was read.
+    """
+    try:
+        return np.memmap(path, np.uint8, mode="c")
+    except (OSError, ValueError) as error:  # ValueError: nothing stands in it
+        raise files.cannot_read(path, error) from error
+
+
+def bytes_of(mapped, info):
+    """The bytes of a tensor, uint8 [n_bytes]; FileError where the file ends before, as it did not a moment ago."""
+    part = mapped[info.start : info.end]
+    if len(part) != info.end - info.start:
+        where, got = files.short(getattr(mapped, "filename", "the file")), f"{len(mapped):,}"
+        raise FileError(f"{where}: expected at least {info.end:,} bytes, got {got}; it was changed while it was opened")
+    return np.asarray(part)
 
 
 def to_array(mapped, info, dtype, copy):
     """One tensor of a mapped file as `dtype`: the mapped bytes themselves where they are that, unless `copy`."""
     shape = info.shape[::-1] if info.transposed else info.shape
-    view = np.asarray(mapped[info.start : info.end]).view(STORED[info.dtype]).reshape(shape)
+    view = bytes_of(mapped, info).view(STORED[info.dtype]).reshape(shape)
     view = view.T if info.transposed else view
     if info.dtype == "BF16":
         view = (view.astype("<u4") << 16).view("<f4")

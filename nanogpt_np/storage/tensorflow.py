@@ -67,6 +67,8 @@ def read_index(directory):
         if n_shards is None:
             n_shards = _n_shards(key, value)
         elif name := _our_name(key):
+            if name in found:  # ln_1/g and ln_1/w
+                raise _wrong(path, key, f"one tensor for {name}", "another as well")
             found[name] = _tensor(path, key, value, n_shards)
     if not found:
         where = files.short(path)

@@ -1,8 +1,8 @@
 """Is this the model that it says it is? Hashes of files and tensors, then every value that others published of it.
 
-Enter: a directory and the GPT that was opened from it. Leave: rows, each a published value, what was got, and whether
-the two agree. What was published lies in published/: values.json, for each model its shape and what was measured, each
-with its source; NAME_tensors.tsv, a hash for each tensor. Next: training/backward.py.
+Enter: a directory, or one file, and the GPT that was opened from it. Leave: rows, each a published value, what was got,
+and whether the two agree. What was published lies in published/: values.json, for each model its shape and what was
+measured, each with its source; NAME_tensors.tsv, a hash for each tensor. Next: training/backward.py.
 """
 
 import hashlib
@@ -92,8 +92,10 @@ def _file_rows(directory, hashes, deeper):
 
 
 def _files_of(directory):
-    """The files that make the model: weights, what lists them, config and vocabulary."""
+    """The files that make the model: weights, what lists them, config and vocabulary; or the one that has it all."""
     directory = Path(directory)
+    if directory.is_file():
+        return [directory]
     names = [checkpoint.CONFIG, tensorflow.HPARAMS, checkpoint.INDEX, *present(directory)]
     paths = {path for path, _ in checkpoint.find_tensors(directory)[0].values()} | set(directory.glob("*.index"))
     return sorted(paths | {directory / name for name in names if (directory / name).is_file()})

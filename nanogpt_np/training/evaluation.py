@@ -65,8 +65,8 @@ def evaluate_files(gpt, paths, held_out=None):
     """
     if gpt.tokenizer is None:
         raise InputError("eval: expected a model with vocabulary files, got one without; add vocab.json and merges.txt")
-    if held_out is not None and not (is_number(held_out) and 0.0 < held_out <= 0.5):
-        raise InputError(f"held_out: expected a share above 0, at most 0.5, got {shown(held_out)}")
+    if held_out is not None:
+        check_share(held_out)
     documents = data.read_documents(paths)
     if held_out is not None:
         _, documents = data.split_held_out(documents, held_out)
@@ -77,6 +77,12 @@ def evaluate_files(gpt, paths, held_out=None):
     if not math.isfinite(result.nats):
         raise InputError(f"expected a finite loss, got {result.nats}; the weights are broken")
     return result
+
+
+def check_share(held_out):
+    """InputError for what no training sets aside."""
+    if not (is_number(held_out) and 0.0 < held_out <= 0.5):
+        raise InputError(f"held_out: expected a share above 0, at most 0.5, got {shown(held_out)}")
 
 
 def count_bytes(documents):

@@ -30,6 +30,7 @@ ELSEWHERE = {  # (a page, how a block of it begins) -> who runs or reads it
     ("README.md", "python3 -m venv "): "word for word, by .ci/run",
     ("README.zh.md", "python3 -m venv "): "the same words: .ci/run",
     ("README.md", "from nanogpt_np import GPT\n"): "tests/test_readme.py, test_what_is_typed_in_python_runs",
+    ("docs/evaluation.md", "import lm_eval\n"): "needs lm_eval: tests/evaluation/test_judge.py",
     ("docs/architecture.md", "nanogpt_np/\n"): "a list of files: tests/test_layering.py",
     ("docs/finetuning.md", "nanogpt-np finetune --task text "): "tests/finetuning/test_adapting.py, test_the_command",
     ("docs/stepping.md", "(Pdb) "): "typed in pdb: tests/test_stepping.py",
@@ -41,7 +42,12 @@ TOO_LONG = {
     "warmup": "a minute of compiling; tests/kernels",
     "bench": "minutes, and other people's engines; tests/bench",
     "download": "needs a network; tests/storage",
+    "eval bias": "a quarter of a minute; tests/evaluation/test_bias.py",
+    "eval memorization": "a minute, and the training text; tests/evaluation/test_memorization.py",
+    "eval prompts": "a quarter of a minute; tests/evaluation/test_tasks.py",
+    "eval similarity": "needs stories; tests/evaluation/test_similarity.py",
 }
+ITEMS = '{"text": "The cat sat", "context": "The cat", "choices": ["sat", "is"], "label": 0, "answer": "sat"}\n'
 TEXT = "Once upon a time there was a cat. It sat on a mat, and it was happy. The end.\n" * 10
 
 
@@ -105,8 +111,9 @@ def said(words, brought):
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(out):
         try:
             os.chdir(folder)
-            for file in getattr(args, "data", None) or ():
-                Path(file).write_text(TEXT, encoding="utf-8")
+            data = getattr(args, "data", None) or []
+            for file in [data] if isinstance(data, str) else data:
+                Path(file).write_text(ITEMS if file.endswith(".jsonl") else TEXT, encoding="utf-8")
             if getattr(args, "file", None):
                 Path(args.file).write_text("The cat sat\nA dog\n", encoding="utf-8")
             return main(list(words)), out.getvalue()
@@ -117,7 +124,7 @@ def said(words, brought):
 
 def run_ours(words, brought, shown):
     args = parser().parse_args(words)  # ends the test where a word is unknown
-    if args.command in TOO_LONG or "gpt2" in words:  # whose files are not at hand
+    if args.command in TOO_LONG or " ".join(words[:2]) in TOO_LONG or "gpt2" in words:  # whose files are not at hand
         return
     status, output = said(tuple(words), brought)
     assert status == 0
@@ -177,7 +184,8 @@ def test_every_exception_is_still_needed():
         assert any(block.page == page and block.text.startswith(start) for block in BLOCKS), (page, start)
     in_a_shell = [block for block in BLOCKS if block.kind != "python" and not elsewhere(block)]
     lines = [line for block in in_a_shell for line, _ in typed(block.text)]
-    commands = {words[1] for line in lines for words, _ in programs(line) if words[0] == "nanogpt-np"}
+    ours = [words for line in lines for words, _ in programs(line) if words[0] == "nanogpt-np"]
+    commands = {" ".join(words[1:n]) for words in ours for n in (2, 3)}
     assert set(TOO_LONG) <= commands
 
 

@@ -47,6 +47,16 @@ def test_hidden_states_are_transformers():
         np.testing.assert_allclose(gpt.hidden(ids), expected, rtol=0, atol=measure.EXACT)
 
 
+@pytest.mark.parametrize("how", [{}, {"speculate": 3}, {"penalty_alpha": 0.5, "top_k": 1}])
+@pytest.mark.parametrize("n", [1, 2])
+def test_why_where_the_first_token_ends_it(gpt, how, n):
+    prompts = [[5, 6, 7]] * n
+    how = how if "penalty_alpha" in how else {"temperature": 0, **how}
+    first = gpt.generate(prompts, 1, **how)[0][0]
+    found = gpt.complete(prompts, 4, stop=[first], **how)
+    assert [(one.reason, one.ids) for one in found] == [("stop", [])] * n
+
+
 @pytest.mark.parametrize("settings", [
     {"temperature": 0}, {"seed": 1}, {"seed": 2, "top_k": 4, "temperature": 0.5, "repetition_penalty": 1.3},
     {"temperature": 0, "speculate": 4}, {"num_beams": 3}, {"penalty_alpha": 0.6, "top_k": 3}, {"seed": 3, "stop": "a"},

@@ -1,5 +1,6 @@
 """generate.py against a loop that reads the whole text again for every token, and against models with a script."""
 
+import inspect
 import itertools
 
 import numpy as np
@@ -546,3 +547,25 @@ def test_the_tokenizer_of_these_tests_splits_characters(tokenizer):
     """Else the tests above would show little."""
     assert isinstance(tokenizer, Tokenizer)
     assert len(tokenizer.encode("月")) > 1 and len(tokenizer.encode("🌖")) > 1 and len(tokenizer.encode("the")) == 1
+
+
+@pytest.mark.parametrize("method", ["generate", "stream", "complete"])
+def test_no_argument_is_lost_on_the_way(make_gpt, monkeypatch, method):
+    """The methods list their arguments by hand; each must arrive, and under its own name."""
+    seen, gpt = {}, make_gpt()
+
+    class Reached(Exception):
+        pass
+
+    def ask(self, said):
+        seen.update(said)
+        raise Reached
+
+    monkeypatch.setattr(GPT, "_ask", ask)
+    names = list(inspect.signature(getattr(GPT, method)).parameters)[2:]  # without self and prompt
+    sent = {name: object() for name in names}
+    with pytest.raises(Reached):
+        getattr(gpt, method)("the cat", **sent)
+    own = {"stream": {"num_beams": 1}}.get(method, {})
+    here = {"top_logprobs"}  # asked of the model's answer, not of the generation
+    assert len(names) >= 20 and seen == {name: sent[name] for name in names if name not in here} | own

@@ -153,3 +153,46 @@ def digest(array):
     """Three numbers about a whole array, summed in float64: [sum, sum of magnitudes, Euclidean norm]."""
     flat = np.asarray(array, dtype=np.float64).ravel()
     return np.array([flat.sum(), np.abs(flat).sum(), np.sqrt(flat @ flat)])
+
+
+# what the wing evaluation/ is asked: passages with a last word, questions with choices; for the model "stories"
+PASSAGES = [
+    "Lily had a red ball. She threw the ball to Tom. Tom was very happy and he threw back the ball",
+    "One day, a little boy named Tim went to the park with his mom. He saw a big dog. Tim wanted to pet the dog",
+    "Once upon a time",
+    "The bird sat in the tree and sang a song. All the animals came to hear the bird sing its lovely song",
+    "Mom made a cake.\n\n\"It is for you,\" she said to Ben. Ben said, \"Thank you, mom",
+    "It was raining, so Sara took her umbrella",
+    "The king lived in a castle with his daughter, the princess. The king loved to eat strawberries",
+    "Tim was sad because he lost his toy car. He looked under the bed. He found it under the table",
+]  # fmt: skip
+QUESTIONS = [
+    ("Once upon a time, there was a little girl named", ["Lily.", "table and chairs.", "ran to the", "a"], 0),
+    ("Tom was hungry. He went to the kitchen and ate", ["the moon.", "an apple.", "quickly because", "his shoes"], 1),
+    ("The dog barked and", ["read a book about the sea.", "ran after the ball.", "sky."], 1),
+    ("Sue was very tired, so she went to", ["bed.", "the top of a tall mountain far away.", "blue.", "eat a car."], 0),
+    ("Ben and Mia saw a big slide at the park. They", ["cried.", "wanted to go down the slide.", "é 床"], 1),
+]  # fmt: skip
+N_PAIRS, LONGEST = 12, 33  # random texts for the tiny model; its context of 32 and what is said last
+ROW_STRIDES = (32, 20, 7, 1)  # for a row of ids that is longer than its context
+STORY_STRIDES = (256, 100)
+
+
+def pairs(sizes, seed):
+    """Random ids before and behind, some with one beginning in common: lists of (before, said)."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    found = []
+    for i in range(N_PAIRS):
+        ids = rng.integers(0, sizes.n_vocab, rng.integers(4, LONGEST + 1) if found else LONGEST).tolist()
+        n_said = int(rng.integers(1, min(len(ids), 6)))
+        same = found and i % 3  # two of three go on from what stood before the last one
+        before = found[-1][0] if same else ids[:-n_said]
+        found.append((before, ids[-n_said:][: LONGEST - len(before)]))
+    return found
+
+
+def story():
+    """A text of more than two contexts of the model "stories": sentences of the passages in a seeded order."""
+    sentences = [part for text in PASSAGES for part in text.split(". ")]
+    order = np.random.Generator(np.random.PCG64(41)).integers(0, len(sentences), 60)
+    return ". ".join(sentences[i] for i in order)

@@ -209,7 +209,9 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-def test_what_is_too_slow_is_left(server, fetch, folder, impatient, kind):
+def test_what_is_too_slow_is_left(server, fetch, folder, impatient, monkeypatch, kind):
+    monkeypatch.setattr(connection, "ANSWER_WITHIN", 0.1)  # no good answer comes that might take longer
+    monkeypatch.setattr(connection, "WINDOW", 0.1)
     server.acts = [ENDLESS[kind]]
     with pytest.raises(FileError, match=r"the transfer broke off \((no answer within|more than 10 times)") as caught:
         fetch()

@@ -12,7 +12,7 @@ from nanogpt_np import GPT, GPTConfig, Tokenizer
 from nanogpt_np import params as P
 from nanogpt_np.cli import entry as cli
 from nanogpt_np.errors import FileError, InputError
-from nanogpt_np.storage import about, checkpoint, formats
+from nanogpt_np.storage import about, checkpoint, formats, gguf, llmc
 from nanogpt_np.storage.conversion import KINDS, convert
 
 TEXT = "the cat sat on the mat, the cat sat"
@@ -111,6 +111,12 @@ def test_what_a_format_cannot_hold_is_said(tmp_path, tokenizer):
     assert len(said) == 1 and "no vocabulary, without which llama.cpp says nothing" in said[0]
 
 
+def test_how_a_model_likes_to_be_sampled_stays_with_it(tmp_path):
+    said = convert("poems", tmp_path / "poems", "hf"), convert("poems", tmp_path / "poems.bin", "llmc")
+    assert not said[0] and sum("does not say what generation_config.json does" in line for line in said[1]) == 1
+    assert GPT.from_pretrained(tmp_path / "poems").defaults == GPT.from_pretrained("poems").defaults != {}
+
+
 def test_a_registered_name_and_a_file_are_sources_too(tmp_path):
     convert("poems", tmp_path / "poems.bin", "llmc")
     gpt = GPT.from_pretrained(tmp_path / "poems.bin", ops="numpy")
@@ -161,6 +167,25 @@ def test_a_broken_source_writes_nothing(tmp_path, model, to):
     with pytest.raises(FileError, match="the whole file"):
         convert(tmp_path / "cut.bin", tmp_path / "out", to)
     assert sorted(os.listdir(tmp_path)) == ["cut.bin", "model"]
+
+
+@pytest.mark.parametrize("length, what", [(0, "cannot be read"), (3000, "got 3,000; it was changed while it was op")])
+@pytest.mark.parametrize("room, to", [(checkpoint, "hf"), (gguf, "gguf"), (llmc, "llmc")])
+def test_a_file_that_shrinks_while_it_is_opened(tmp_path, model, monkeypatch, room, to, length, what):
+    """Between the look at its table of contents and the weights; a test of one moment, as no test can hit it."""
+    if to == "gguf":
+        pytest.importorskip("gguf")
+    convert(model, tmp_path / "out", to)
+    whole = room.map_file
+
+    def cut(path):
+        os.truncate(path, length)
+        return whole(path)
+
+    monkeypatch.setattr(room, "map_file", cut)
+    with pytest.raises(FileError, match=what) as error:
+        formats.load(tmp_path / "out")
+    one_line(error)
 
 
 # ---------------------------------------------------------------- what a file is

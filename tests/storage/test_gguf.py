@@ -304,6 +304,10 @@ KEYS = {
     "expected 'gpt2', got llama": {"general__architecture": "llama"},
     "general.architecture: expected 'gpt2', got None": {"general__architecture": None},
     "split.count: expected 1, got 3; join the parts": {"split__count": 3},
+    "general.architecture: expected one number or text, got a list of 2": {"general__architecture": [1, 2]},
+    "split.count: expected one number or text, got a list of 2": {"split__count": [1, 1]},
+    "eos_token_id: expected one number or text, got a list of 2": {"tokenizer__ggml__eos_token_id": [1, 2]},
+    "tokenizer.ggml.model: expected one number or text, got a list of 0": {"tokenizer__ggml__model": huge(4, 0)},
     "gpt2.block_count: expected a whole number, got none": {"gpt2__block_count": None},
     "gpt2.block_count: expected a whole number, got many": {"gpt2__block_count": "many"},
     "expected 2,000,000,000 blocks as gpt2.block_count says, got 1": {"gpt2__block_count": 2_000_000_000},
@@ -409,6 +413,7 @@ def vocabulary(**changes):
 WORDS = {
     "tokenizer.ggml.model: expected 'gpt2', got llama": {"model": lambda _: "llama"},
     "tokenizer.ggml.pre: expected 'gpt-2', got llama-bpe": {"pre": lambda _: "llama-bpe"},
+    "tokenizer.ggml.pre: expected one number or text, got a list of 2": {"pre": lambda _: [3, 4]},
     "tokenizer.ggml.tokens: expected a list of texts, got none": {"tokens": lambda _: None},
     "tokenizer.ggml.merges: expected a list of texts, got 3": {"merges": lambda _: 3},
     "expected every token once, got '!' twice": {"tokens": lambda t: [*t[:-1], "!"]},
@@ -418,6 +423,8 @@ WORDS = {
     "is no byte, and no earlier merge makes it": {"merges": lambda m: m[::-1]},
     "merges: expected one that makes 'he' (token 257), got none": {
         "merges": lambda m: m[:1], "token_type": lambda _: [1] * 259 + [3]},
+    r"merges: expected one that makes '\x1b[2J\nhe' (token 259), got none": {
+        "tokens": lambda t: [*t[:259], "\x1b[2J\nhe"], "token_type": lambda _: [1] * 260},
     "has been made by an earlier merge": {"merges": lambda m: [*m, m[0]]},
     "expected all 256 bytes, got 255": {"tokens": lambda t: ["<|first|>", *t[1:]]},
 }

@@ -294,6 +294,9 @@ def test_a_table_that_lies(folder):
         "wte.weight: expected bytes 24 to .* to hold it, got 0 to 24": build(
             [[HEADER, (b"model/wpe", entry()), (b"model/wte", entry())]]
         ),
+        "model/h0/ln_1/w: expected one tensor for h.0.ln_1.weight, got another as well": build(
+            [[HEADER, (b"model/h0/ln_1/g", entry()), (b"model/h0/ln_1/w", entry(start=24))]]
+        ),
         "a block's restarts of at most": closed(
             sealed(struct.pack("<I", 2**31)), block([(b"z", varint(0) + varint(4))])
         ),

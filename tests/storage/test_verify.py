@@ -17,6 +17,7 @@ from nanogpt_np import params as P
 from nanogpt_np.cli import main
 from nanogpt_np.config import PRESETS
 from nanogpt_np.storage import registry, verify
+from nanogpt_np.storage.conversion import convert
 from nanogpt_np.storage.measured import KINDS, value_of
 from nanogpt_np.tokenizer.bpe import Tokenizer
 
@@ -111,6 +112,14 @@ def test_a_rounded_copy_is_not_the_published_model(standin, tmp_path):
 def test_a_copy_in_another_file_is_the_published_model(standin, tmp_path):
     GPT.from_pretrained(standin).save(tmp_path / "copy")
     assert not failed(tmp_path / "copy")
+
+
+def test_a_copy_in_one_file_is_the_published_model(standin, tmp_path, capsys):
+    convert(standin, tmp_path / "copy.bin", "llmc")
+    assert not failed(tmp_path / "copy.bin")
+    assert main(["verify", str(tmp_path / "copy.bin")]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[-1] == "standin: 31 compared, all agree" and "file copy.bin" in out[1]
 
 
 def test_the_same_tensors_as_openai_laid_them():
