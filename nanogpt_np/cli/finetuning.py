@@ -1,6 +1,6 @@
 """`nanogpt-np finetune` and `nanogpt-np classify`.
 
-Next: cli/evaluating.py.
+Next: cli/models.py.
 """
 
 import dataclasses

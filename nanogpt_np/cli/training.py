@@ -1,6 +1,6 @@
 """`nanogpt-np train`.
 
-Next: cli/finetuning.py.
+Next: cli/evaluating.py.
 """
 
 import argparse
