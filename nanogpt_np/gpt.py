@@ -53,8 +53,9 @@ class GPT(Writer):
 
     @classmethod
     def from_pretrained(
-        cls, name_or_directory: str | os.PathLike[str], ops: str | ModuleType = "auto", copy: bool = False
-    ) -> GPT:
+        cls, name_or_directory: str | os.PathLike[str], ops: str | ModuleType = "auto", copy: bool = False,
+        adapter: str | os.PathLike[str] | None = None,
+    ) -> GPT:  # fmt: skip
         """Open a registered model ("stories", "gpt2", …), any directory in the layout of `transformers`, or one file.
 
         The file is GGUF (llama.cpp's gpt2; weights of fewer than 16 bits need the library gguf) or llm.c's .bin.
@@ -65,6 +66,8 @@ class GPT(Writer):
         is not it.
         `copy`: weights are read into memory of their own, for files that others may overwrite while the model runs;
         else they may be mapped, and a file that is cut short under a running process ends it.
+        `adapter`: a folder with a LoRA adapter for this model, PEFT's or `nanogpt-np finetune --lora`'s, or the name of
+        one that ships; it is merged into the weights as they are read. FileError where it was made for another model.
         """
         check_truth("copy", copy)
         is_auto = isinstance(ops, str) and ops == "auto"
@@ -73,7 +76,8 @@ class GPT(Writer):
         if is_auto:
             twin, _ = choose_ops(P.size(formats.read_config(place)))
         keep = getattr(twin, "keep_one", None)  # one matrix at a time: never all of them twice
-        config, params, tokenizer = formats.load(place, keep=keep, copy=copy)
+        folder = None if adapter is None else registry.resolve_adapter(files.as_path(adapter, "adapter"))
+        config, params, tokenizer = formats.load(place, keep=keep, copy=copy, adapter=folder)
         trained = formats.trained_with(place)
         if trained not in (None, checkpoint.own_ops(twin)):
             warnings.warn(

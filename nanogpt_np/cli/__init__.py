@@ -1,8 +1,8 @@
 """The command line: one room per family of commands; argparse only, no logic.
 
 Enter: words. Leave: an exit status; what is printed comes from the rooms that are called.
-To read: options, generating, tokenizing, training, evaluating, measuring, asking, models, converting, looking, machine,
-llm_plugin (for another program), entry.
+To read: options, generating, tokenizing, training, evaluating, measuring, asking, finetuning, models, converting,
+looking, machine, llm_plugin (for another program), entry.
 """
 
 from .entry import main

@@ -1,6 +1,6 @@
 """`nanogpt-np task`.
 
-Next: cli/models.py.
+Next: cli/finetuning.py.
 """
 
 from .options import command, open_model, ops_options, read_stdin

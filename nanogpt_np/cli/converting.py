@@ -21,6 +21,7 @@ def _options(p):
                    help="hf: a directory as transformers has it; gguf: llama.cpp's file; llmc: llm.c's file")
     kinds = "; ".join(f"{name}: {', '.join(kinds)}" for name, kinds in KINDS.items())
     p.add_argument("--type", dest="kind", metavar="NAME", help=f"of the weights, f32 unless said ({kinds})")
+    p.add_argument("--adapter", metavar="DIR", help="merge this LoRA adapter into the weights, for good")
 
 
 def convert(args):
@@ -31,7 +32,7 @@ def convert(args):
     from .. import files
     from ..storage.conversion import convert as write
 
-    for line in write(args.model, args.out, args.to, args.kind):
+    for line in write(args.model, args.out, args.to, args.kind, args.adapter):
         print(f"nanogpt-np: {line}", file=sys.stderr)
     out = Path(args.out)
     n_bytes = sum(path.stat().st_size for path in (out.iterdir() if out.is_dir() else [out]))

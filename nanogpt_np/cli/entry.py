@@ -25,7 +25,19 @@ def main(argv=None):
 def parser():
     """The whole command line."""
     from .. import __version__
-    from . import asking, converting, evaluating, generating, looking, machine, measuring, models, tokenizing, training
+    from . import (
+        asking,
+        converting,
+        evaluating,
+        finetuning,
+        generating,
+        looking,
+        machine,
+        measuring,
+        models,
+        tokenizing,
+        training,
+    )
     from .options import Parser
 
     top = Parser(prog="nanogpt-np", description="GPT-2 in plain NumPy: generate, train, look inside.")
@@ -37,6 +49,8 @@ def parser():
     training.add_train(commands)
     measuring.add_measures(evaluating.add_eval(commands))
     asking.add_task_command(commands)
+    finetuning.add_finetune(commands)
+    finetuning.add_classify(commands)
     models.add_models(commands)
     models.add_info(commands)
     converting.add_convert(commands)

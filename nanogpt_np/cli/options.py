@@ -111,6 +111,7 @@ def ops_options(p):
     """Who does the arithmetic, where a model is opened."""
     p.add_argument("--ops", default="auto", metavar="NAME",
                    help="who does the arithmetic: numpy, numba, int8, int4 or auto (default auto)")
+    p.add_argument("--adapter", metavar="DIR", help="a LoRA adapter for this model, PEFT's or finetune's: it is merged")
     p.add_argument("--verbose", action="store_true", help="say on standard error who does the arithmetic, and why")
 
 
@@ -135,7 +136,7 @@ def open_model(gpt_class, args):
     """The model that --model and --ops name; what opening it warns of is said on standard error."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
-        gpt = gpt_class.from_pretrained(args.model, ops=args.ops)
+        gpt = gpt_class.from_pretrained(args.model, ops=args.ops, adapter=args.adapter)
     for warning in said:
         print(f"nanogpt-np: {warning.message}", file=sys.stderr)
     if args.verbose:

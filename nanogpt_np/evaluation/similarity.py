@@ -3,7 +3,7 @@
 Enter: a GPT, texts, perhaps a layer. Leave: a vector for each, the mean of its tokens' hidden states, and cosines; and
 a measure that needs no judges: is the second half of a story nearest to its own first half, among many? Counted words
 (Salton and Buckley 1988) are asked the same, as a model of vectors that no bag of words falls short of is worth little.
-Next: memory.py.
+Next: finetuning/head.py.
 """
 
 import collections

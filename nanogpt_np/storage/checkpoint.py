@@ -8,6 +8,7 @@ memory. The way back writes what `transformers` opens. No pickle is ever loaded.
 import re
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
@@ -19,8 +20,8 @@ from ..errors import FileError, InputError, printable
 from ..params import STD, check, shapes, walk
 from ..tokenizer.bpe import Tokenizer
 from ..tokenizer.reading import ADDED, MERGES, VOCAB, WHOLE, pair_of, present
-from . import nanogpt, pickled, tensorflow
-from .contents import CONFIG, check_tensors
+from . import adapter, nanogpt, pickled, tensorflow
+from .contents import CONFIG, STORED, check_tensors
 from .header import read_header, sort_metadata
 from .mapped import float_dtype, map_file, take_all, to_array
 from .together import replacing_together
@@ -40,26 +41,36 @@ _STAMPED = ("n_head", "activation", "positions", "layer_norm_eps", "tie_word_emb
 _TWINS = ("nanogpt_np.ops", "nanogpt_np.kernels", "nanogpt_np.quantized", "nanogpt_np.quantized.int4")
 
 
+class Beside(NamedTuple):
+    """What a model for a task carries beside GPT-2's own: tensors by name, and entries of config.json."""
+
+    tensors: dict
+    config: dict
+
+
 def own_ops(ops):
     """The name of a module of ops from outside the package; None for the package's own, which compute the same."""
     name = getattr(ops, "__name__", type(ops).__name__)
     return None if name in _TWINS else name
 
 
-def save(directory, config, params, tokenizer=None, dtype="float32", trained_with=None, generation=None):
+def save(
+    directory, config, params, tokenizer=None, dtype="float32", trained_with=None, generation=None, beside=None
+):  # fmt: skip
     """Write a model directory that load() and `transformers` open: float32 or float16 weights [n_in, n_out].
 
     `trained_with`: own_ops() of the module that the weights were trained with; a name is written into the file.
     `generation`: what generation_config.json is to say; of an earlier model's nothing is left where it says nothing.
+    `beside`: a Beside, of a model for a task.
     Every file is written whole or not at all, and all of them change as one: whenever the machine stops, the
     directory then opens as the old model, as the new one, or is refused for its missing config.json.
     Raises InputError where params, tokenizer and config do not fit together, FileError where the disk refuses.
     """
     directory = Path(directory)
     _check_saveable(directory, config, params, tokenizer, dtype)
-    tensors = _named_tensors(config, params, dtype)
+    tensors = _named_tensors(config, params, dtype, beside.tensors if beside else {})
     metadata = {"format": "pt", **_stamp(config)}  # "pt": `transformers` refuses files that do not say so
-    texts = {CONFIG: files.to_json({**config.to_dict(), "torch_dtype": dtype})}
+    texts = {CONFIG: files.to_json({**config.to_dict(), **(beside.config if beside else {}), "torch_dtype": dtype})}
     if tokenizer is not None:
         metadata["tokenizer_fingerprint"] = tokenizer.fingerprint
         texts |= tokenizer.to_files()
@@ -95,14 +106,14 @@ def _check_saveable(directory, config, params, tokenizer, dtype):
         )
 
 
-def _named_tensors(config, params, dtype):
-    """The arrays under the names of GPT2LMHeadModel: everything but the head stands under "transformer."."""
-    named = dict(walk(params))
+def _named_tensors(config, params, dtype, beside):
+    """The arrays under the names of GPT2LMHeadModel: everything but a head stands under "transformer."."""
+    named = {**dict(walk(params)), **beside}
     if config.positions == "sinusoidal":  # no parameters here; `transformers` needs them as a table
         named["wpe.weight"] = position_table(config)
     found = {}
     for name, array in named.items():
-        prefix = "" if name == "lm_head.weight" else "transformer."
+        prefix = "" if name == "lm_head.weight" or name in beside else "transformer."
         with np.errstate(over="ignore"):  # looked at below, by name
             found[prefix + name] = stored = np.ascontiguousarray(array, dtype)
         if dtype == "float16" and np.isinf(stored).any():
@@ -123,7 +134,7 @@ def _stamp(config):
     return {name: str(getattr(config, name)) for name in _STAMPED}
 
 
-def load(directory, dtype=np.float32, keep=None, copy=False):
+def load(directory, dtype=np.float32, keep=None, copy=False, beside=()):
     """Open a model directory: (GPTConfig, params as a nested dict of `dtype` arrays, Tokenizer or None).
 
     The layout is that of `transformers`, also with minGPT's and nanoGPT's linear layers, or OpenAI's of TensorFlow.
@@ -133,11 +144,13 @@ def load(directory, dtype=np.float32, keep=None, copy=False):
     by one. `keep(name, array, config, give_back)` may return something else to keep of each tensor, and call
     give_back() on the way, which frees the memory behind what has been read. A model with sinusoidal positions from
     when sines were not scaled opens with that table as learned positions, and so computes what it did.
+    `beside`: names of tensors that may stand there too, see read_beside().
     Raises FileError, naming file and tensor, where anything is missing, broken or does not fit together.
     """
     dtype, directory = float_dtype(dtype), Path(directory)
     config = read_config(directory)
     tensors, metadata = find_tensors(directory)
+    tensors = {name: place for name, place in tensors.items() if name not in beside}
     tensors = nanogpt.as_published(config, tensors)
     _check_stamp(directory, config, metadata)
     tokenizer = _read_tokenizer(directory, config, metadata)
@@ -159,6 +172,16 @@ def load(directory, dtype=np.float32, keep=None, copy=False):
     return config, take_all(expected, read, config, keep, maps.values()), tokenizer
 
 
+def read_beside(directory, name, shape):
+    """A tensor that stands beside GPT-2's own, float32 of that shape; FileError where it is missing, or another."""
+    tensors, _ = find_tensors(directory)
+    path, info = tensors.get(name, (Path(directory), None))
+    got = "none" if info is None else f"{info.dtype} {list(info.shape)}"
+    if info is None or info.shape != shape or info.dtype not in STORED:
+        raise FileError(f"{files.short(path)}: {name}: expected floats {list(shape)}, got {got}; copy the files again")
+    return to_array(map_file(path), info, np.dtype(np.float32), False)
+
+
 def read_config(directory):
     """The GPTConfig of a model directory; FileError where there is none, or a broken one."""
     directory = Path(directory)
@@ -171,6 +194,9 @@ def read_config(directory):
         return tensorflow.read_hparams(directory)
     path = directory / CONFIG
     if not path.exists():
+        if (directory / adapter.CONFIG).exists():
+            where = files.short(directory)
+            raise FileError(f"{where}: expected a model, got a LoRA adapter; open its base with --adapter {where}")
         raise pickled.refusal(directory) or FileError(
             f"{files.short(directory)}: expected {CONFIG} in it, found none; this is not a model directory, or saving "
             "a model in it broke off: save it again"

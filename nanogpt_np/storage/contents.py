@@ -20,7 +20,7 @@ _MASK = re.compile(r"h\.\d+\.attn\.(masked_)?bias")
 
 # tensors by which `transformers` tells a model that gives something else than texts
 _OTHER_HEADS = {
-    "score.weight": "a classifier of texts (GPT2ForSequenceClassification)",
+    "score.weight": "a classifier of texts (GPT2ForSequenceClassification), which nanogpt-np classify opens",
     "classifier.weight": "a classifier of tokens (GPT2ForTokenClassification)",
     "qa_outputs.weight": "a model that marks answers (GPT2ForQuestionAnswering)",
     "multiple_choice_head.summary.weight": "a model that chooses among texts (GPT2DoubleHeadsModel)",

@@ -12,15 +12,16 @@ from ..errors import FileError, InputError, check_choice, printable
 from . import checkpoint, formats
 from .gguf import save_gguf
 from .llmc import N_VOCAB, save_llmc
-from .registry import resolve
+from .registry import resolve, resolve_adapter
 
 KINDS = {"hf": ("f32", "f16"), "gguf": ("f32", "f16", "q8_0"), "llmc": ("f32",)}  # the first is the default
 
 
-def convert(source, out, to, kind=None):
+def convert(source, out, to, kind=None, adapter=None):
     """Write the model `source` to `out` -> a list of lines about what the format cannot hold.
 
-    `to`: "hf", "gguf" or "llmc"; `kind` of weights: see KINDS. InputError where the format has no place for the model,
+    `to`: "hf", "gguf" or "llmc"; `kind` of weights: see KINDS. `adapter`: a LoRA adapter's
+    folder or name, merged into the weights. InputError where the format has no place for the model,
     FileError where something stands at `out` already, or the model does not open; then nothing has been written.
     """
     check_choice("to", to, tuple(KINDS))
@@ -30,7 +31,8 @@ def convert(source, out, to, kind=None):
     out = files.as_path(out, "out")
     _check_free(out, to)
     place = resolve(files.as_path(source, "model"))
-    config, params, tokenizer = formats.load(place)
+    folder = None if adapter is None else resolve_adapter(files.as_path(adapter, "adapter"))
+    config, params, tokenizer = formats.load(place, adapter=folder)
     trained, generation = formats.trained_with(place), _generation(place)
     if to == "hf":
         dtype = {"f32": "float32", "f16": "float16"}[kind]

@@ -12,6 +12,7 @@ from .. import files
 from ..errors import FileError, printable
 from ..tokenizer.bpe import Tokenizer
 from ..tokenizer.reading import WHOLE, pair_of, present
+from . import adapter as adapters
 from . import checkpoint, gguf, llmc
 from .gguf_header import MAGIC
 
@@ -51,9 +52,18 @@ def read_config(path):
     return room_of(path).read_config(path)
 
 
-def load(path, dtype=np.float32, keep=None, copy=False):
-    """Open a model in any format: (GPTConfig, params, Tokenizer or None); see checkpoint.load."""
-    return room_of(path).load(path, dtype, keep, copy)
+def load(path, dtype=np.float32, keep=None, copy=False, adapter=None):
+    """Open a model in any format: (GPTConfig, params, Tokenizer or None); see checkpoint.load.
+
+    `adapter`: the folder of a LoRA adapter, merged into each weight as it is read; FileError where it was made for
+    another model.
+    """
+    if adapter is None:
+        return room_of(path).load(path, dtype, keep, copy)
+    found, made_for = adapters.load(adapter, read_config(path))
+    config, params, tokenizer = room_of(path).load(path, dtype, adapters.merging(found, keep), copy)
+    adapters.check_base(adapter, made_for, params)
+    return config, params, tokenizer
 
 
 def trained_with(path):

@@ -1,7 +1,7 @@
 """Weights as PyTorch pickles them, which are never loaded: reading a pickle runs whatever it says.
 
 Enter: a directory without other weights. Leave: a line with the one command that converts what lies there, to be run by
-who trusts the file; it needs the library that wrote it. Next: storage/checkpoint.py.
+who trusts the file; it needs the library that wrote it. Next: storage/adapter.py.
 """
 
 from pathlib import Path

@@ -15,6 +15,7 @@ import platformdirs
 
 from .. import files
 from ..errors import FileError, InputError, printable
+from . import adapter
 from .checkpoint import CONFIG, WEIGHTS
 from .header import MAX_HEADER
 from .transfer import check_file, fetch
@@ -140,6 +141,21 @@ def resolve(name_or_path, registry=None, home=None):
     if os.path.isdir(path) or os.path.isfile(path):
         return path  # formats.load says what it lacks
     raise _unknown(name_or_path, models)
+
+
+def resolve_adapter(name_or_path):
+    """The folder of an adapter: one that is there, or one that ships with us ("stories-asked").
+
+    FileError where there is none, with the names of those that ship.
+    """
+    shipped = {path.parent.name: path.parent for path in sorted(weights_dir().glob(f"*/{adapter.CONFIG}"))}
+    if os.path.isfile(Path(name_or_path) / adapter.CONFIG):
+        return Path(name_or_path)
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    known = "".join(f" or {name!r}" for name in shipped)
+    expected = f"a folder with {adapter.CONFIG}{known}"
+    raise FileError(f"adapter: expected {expected}, got {printable(repr(str(name_or_path)))}; check the name")
 
 
 def _check_name(name):

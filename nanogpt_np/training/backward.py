@@ -13,12 +13,12 @@ from ..params import Named
 KEPT_LOGITS = 1 << 25  # numbers; more are made twice, as they would fill the memory (128 MiB in float32)
 
 
-def loss_and_grads(ids, targets, params, config, ops, *, n_counted=None, dropout=None):
+def loss_and_grads(ids, targets, params, config, ops, *, n_counted=None, dropout=None, n_idle=0):
     """-> mean cross-entropy (nats per token, a float) and its gradient for every parameter, nested like `params`.
 
     `ids`, `targets`: [n_batch, n_seq]; a target of ops.IGNORE (-100) does not count. `n_counted` is what the sum is
     divided by: by default the targets that count here; for accumulation pass the number over all micro-batches,
-    then losses and gradients of the parts add up to those of the whole.
+    then losses and gradients of the parts add up to those of the whole. `n_idle`: see trunk_backward.
     """
     final, acts = model.trunk(ids, params, config, ops, keep_acts=True, dropout=dropout)
     rows, targets = final.reshape(-1, config.n_embd), targets.reshape(-1)
@@ -29,24 +29,28 @@ def loss_and_grads(ids, targets, params, config, ops, *, n_counted=None, dropout
     n_counted = n_counted or max(int((targets != ops.IGNORE).sum()), 1)
     dlosses = np.full(len(rows), 1.0 / n_counted, rows.dtype)
     dfinal, dunembedding = ops.cross_entropy_backward(dlosses, rows, weight, targets, log_z, logits=logits)
-    grads = trunk_backward(dfinal.reshape(final.shape), acts, params, config, ops, dropout)
+    grads = trunk_backward(dfinal.reshape(final.shape), acts, params, config, ops, dropout, n_idle)
     if "lm_head" in params:
         grads["lm_head"] = {"weight": dunembedding}
-    else:
+    elif "wte" in grads:
         grads["wte"]["weight"] += dunembedding  # tied: the same matrix was used twice
     return float(losses.sum(dtype=np.float64)) / n_counted, Named(grads)
 
 
-def trunk_backward(dfinal, acts, params, config, ops, dropout=None):
+def trunk_backward(dfinal, acts, params, config, ops, dropout=None, n_idle=0):
     """-> the gradients of all parameters but `lm_head`; dfinal: [n_batch, n_seq, n_embd].
 
-    Uses `acts.blocks` up: the list is empty afterwards.
+    `n_idle` lowest stages are not gone through, as nothing in them learns: 1 is the embeddings, 2 the first block too,
+    n_layer + 1 all but ln_f (see parts.n_idle). Uses `acts.blocks` up: the list is empty afterwards.
     """
     dx, dweight, dbias = ops.layer_norm_backward(dfinal, acts.x, **params["ln_f"], eps=config.layer_norm_eps)
     grads = {"h": [None] * config.n_layer, "ln_f": {"weight": dweight, "bias": dbias}}
-    for layer in reversed(range(config.n_layer)):
+    for layer in reversed(range(max(n_idle - 1, 0), config.n_layer)):
         block_acts = acts.blocks.pop()  # read for the last time: its arrays are freed while the next block works
         dx, grads["h"][layer] = block_backward(dx, block_acts, params["h"][layer], config, ops, dropout)
+    if n_idle:
+        acts.blocks.clear()
+        return grads
     dx = drop_backward(dx, acts.embedded_keep, dropout, ops)
     return grads | embed_backward(dx, acts, params, config, ops)
 

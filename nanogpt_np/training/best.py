@@ -27,13 +27,13 @@ class Best:
         if (self.folder / NOTE).exists():
             self.step, self.loss = _read_note(self.folder / NOTE)
 
-    def offer(self, step, evaluation, config, params, tokenizer, dtype, trained_with):
-        """Keep the weights if they are the best so far -> were they?"""
+    def offer(self, step, evaluation, *model, save=checkpoint.save):
+        """Keep the weights if they are the best so far -> were they? `model`: what `save` takes behind the folder."""
         if not evaluation.loss < self.loss:
             return False
         first = not self.folder.exists()
         folder = self.out / UNFINISHED if first else self.folder
-        checkpoint.save(folder, config, params, tokenizer, dtype, trained_with)
+        save(folder, *model)
         # After the weights: a note older than they are is corrected when a resumed run measures this step again.
         note = {"step": step, "held_out_loss": evaluation.loss, "held_out_bits_per_byte": evaluation.bits_per_byte}
         files.write_json(folder / NOTE, note)

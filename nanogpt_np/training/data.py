@@ -94,6 +94,11 @@ class Windows:
         self.n_windows = max((len(ids) - 1) // n_ctx - 1, 1)
         self._order = (None, None)
 
+    @property
+    def n_tokens(self):
+        """How many ids there are in all."""
+        return len(self.ids)
+
     def batch(self, first, n_batch):
         """-> ids, targets [n_batch, n_ctx]: the `n_batch` windows from number `first` on, over all epochs."""
         starts = np.fromiter((self._start(first + i) for i in range(n_batch)), np.int64, n_batch)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .. import __version__, files
 from ..errors import FileError, InputError, printable
-from ..storage import checkpoint
+from ..storage import adapter, checkpoint
 from . import best, kept, picture, report, samples, state
 from .options import TrainOptions
 
@@ -26,7 +26,7 @@ LOCK = "training.lock"  # never replaced: whoever locks a file that is replaced 
 # what a run writes into its folder; what was not finished when it was killed is called after these
 FILES = (
     *(NAME, state.NAME, report.LOG, picture.NAME, samples.NAME, best.NOTE),
-    *(checkpoint.WEIGHTS, checkpoint.CONFIG, *checkpoint.VOCABULARY),
+    *(checkpoint.WEIGHTS, checkpoint.CONFIG, *checkpoint.VOCABULARY, adapter.WEIGHTS, adapter.CONFIG),
 )
 _PART = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.\w{{8}}\.part")  # as files.replacing names them
 
@@ -119,16 +119,16 @@ def _digest(about):
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode("ascii")).hexdigest()
 
 
-def resume_options(out, data_paths=None, steps=None):
+def resume_options(out, data_paths=None, steps=None, kind=TrainOptions):
     """The options of the run in `out`, to go on with it; `data_paths` where the same files lie elsewhere now.
 
-    `steps`: another number of steps in all than was planned (see change_steps).
+    `steps`: another number of steps in all than was planned (see change_steps). `kind`: the class of the options.
     InputError where `out` holds no run, or a damaged one.
     """
     _check_resumable(Path(out))
     stored = read(out)["options"]
     try:
-        options = TrainOptions(**stored)
+        options = kind(**stored)
     except (TypeError, InputError) as error:
         got = printable(str(error), 200)
         raise FileError(f"{Path(out) / NAME}: expected the options of a run, got: {got}; {_ADVICE}") from error

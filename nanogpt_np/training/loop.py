@@ -21,9 +21,25 @@ from ..errors import InputError
 from ..model import Dropout
 from ..storage import checkpoint
 from ..tokenizer.bpe import Tokenizer
-from . import backward, data, evaluation, folder, kept, limits, optim, picture, plan, report, samples, start, state
+from . import (
+    backward,
+    data,
+    evaluation,
+    folder,
+    kept,
+    limits,
+    optim,
+    parts,
+    picture,
+    plan,
+    report,
+    samples,
+    start,
+    state,
+)
 from .best import Best
 from .progress import Progress, on_terminal
+from .stopping import Stopping
 
 KEPT_BYTES = 1 << 30  # of a freed array: every step needs the same arrays again
 
@@ -96,16 +112,18 @@ class Run:
         self.windows, self.held_out, self.n_bytes, self.ops = windows, held_out, n_bytes, ops
         self.rng = np.random.default_rng(options.seed)
         self.params = params or P.init(config, self.rng)
+        self.learned, rates = self.what_learns()
         betas = (options.beta1, options.beta2)
-        self.optimizer = optim.AdamW(self.params, betas=betas, weight_decay=options.weight_decay)
-        self.step, self.evaluation = 0, None
+        self.optimizer = optim.AdamW(self.learned, betas=betas, weight_decay=options.weight_decay, rates=rates)
+        self.step, self.evaluation, self.stopping = 0, None, Stopping(options.patience)
         if state.exists(out):
-            about = state.load(out, self.params, self.optimizer, self.rng)
+            about = state.load(out, self.learned, self.optimizer, self.rng)
             if about["tokenizer"] != tokenizer.fingerprint:
                 raise InputError(f"{out}: the weights were trained with another vocabulary; start a new run")
             if config.positions == "sinusoidal" and about.get("sines") != P.STD:
                 raise InputError(f"{out}: began when sines were added at another size; start a new run")
             self.step = about["step"]
+            self.stopping.put_back(about.get("stopping", self.stopping.to_dict()))
         else:
             tokenizer.save(out)
             if params is not None:  # so that the model it began with is not needed again
@@ -144,8 +162,8 @@ class Run:
 
     @property
     def is_finished(self):
-        """Were all steps done, or was the run stopped before?"""
-        return self.step >= self.options.steps
+        """Were all steps done, or has its patience run out? Else it was stopped before."""
+        return self.step >= self.options.steps or self.stopping.is_over
 
     def is_due(self, every):
         """Is it this step's turn? The last step's always."""
@@ -156,7 +174,7 @@ class Run:
         o = self.options
         first = self.step * o.batch_size * o.accumulate
         batches = [self.windows.batch(first + i * o.batch_size, o.batch_size) for i in range(o.accumulate)]
-        loss, grads = accumulated(batches, self.params, self.config, self.ops, self.dropout())
+        loss, grads = self.gradients(batches)
         norm = optim.clip_(grads, o.clip, self.ops)
         for what, number in (("loss", loss), ("gradient", norm)):  # before the weights are touched, or saved
             if not np.isfinite(number):
@@ -165,9 +183,23 @@ class Run:
                     "a run keeps its options, so start a new one with a smaller --lr in another --out"
                 )
         lr = plan.learning_rate(o, self.step)
-        self.optimizer.step(self.params, grads, lr, self.ops)
+        self.optimizer.step(self.learned, grads, lr, self.ops)
         self.step += 1
         return loss, norm, lr
+
+    def what_learns(self):
+        """What the optimizer changes, and the rate of each part (see parts.rates)."""
+        return self.params, parts.rates(self.params, self.config.n_layer, self.options.freeze, self.options.layer_decay)
+
+    def gradients(self, batches):
+        """The loss of some micro-batches, and the gradients of what learns."""
+        n_idle = parts.n_idle(self.optimizer.rates, self.config.n_layer)
+        loss, grads = accumulated(batches, self.params, self.config, self.ops, self.dropout(), n_idle)
+        return loss, parts.learned(grads, self.optimizer.rates)
+
+    def current(self):
+        """The params of the whole model as they are now."""
+        return self.params
 
     def dropout(self):
         """How this run drops, or None."""
@@ -177,11 +209,11 @@ class Run:
         """The loss on the held-out text now; None where there is none."""
         if self.held_out is None:
             return None
-        return evaluation.evaluate(self.held_out, self.n_bytes, self.params, self.config, self.ops)
+        return evaluation.evaluate(self.held_out, self.n_bytes, self.current(), self.config, self.ops)
 
     def report(self, loss, norm, lr, evaluation, shown):
         """One row of log.csv, and the numbers beside the progress bar."""
-        tokens = self.step * plan.tokens_per_step(self.options, self.config)
+        tokens = self.step * plan.tokens_per_step(self.options, self.windows)
         seconds = time.perf_counter() - self.began
         row = {"step": self.step, "tokens": tokens, "lr": lr, "train_loss": loss, "grad_norm": norm, "seconds": seconds}
         if evaluation:
@@ -197,8 +229,9 @@ class Run:
         measured = f"training loss {loss:.4f}"
         if self.evaluation:
             measured = f"held-out loss {self.evaluation.loss:.4f}"
-            self.best.offer(self.step, self.evaluation, *self.model())
-        if new := self.samples.add(self.step, measured, self.params):
+            self.best.offer(self.step, self.evaluation, *self.model(), save=self.save_to)
+            self.stopping.offer(self.step, self.evaluation.loss)
+        if new := self.samples.add(self.step, measured, self.current()):
             shown.say(new)
 
     def keep_on_the_way(self):
@@ -206,20 +239,22 @@ class Run:
         if self.options.keep_every and self.step % self.options.keep_every == 0:
             kept.keep(self.out, self.step, *self.model())
 
+    save_to = staticmethod(checkpoint.save)  # how a model is written into a folder: by what model() gives
+
     def model(self):
         """What checkpoint.save and best.offer take."""
         return self.config, self.params, self.tokenizer, self.options.dtype, checkpoint.own_ops(self.ops)
 
     def save_state(self):
         """What it takes to go on from this step."""
-        about = {"tokenizer": self.tokenizer.fingerprint, "sines": P.STD}
-        state.save(self.out, self.params, self.optimizer, self.rng, self.step, about)
+        about = {"tokenizer": self.tokenizer.fingerprint, "sines": P.STD, "stopping": self.stopping.to_dict()}
+        state.save(self.out, self.learned, self.optimizer, self.rng, self.step, about)
 
     def save(self):
         """The state to go on from, then the model to generate with, then the picture."""
         self.save_state()
-        checkpoint.save(self.out, *self.model())
-        title = f"{self.out.name}: {P.count(self.params):,} parameters"
+        self.save_to(self.out, *self.model())
+        title = f"{self.out.name}: {P.count(self.learned):,} parameters"
         picture.save(self.log, self.out / picture.NAME, title, plan.tokens_per_epoch(self.windows))
         self.saved_at = time.perf_counter()
 
@@ -235,8 +270,11 @@ class Run:
         """Where the run stands and what to type next."""
         if self.is_finished and self.evaluation:
             shown.say(f"held-out: {self.evaluation}")
+        if self.stopping.is_over and self.step < self.options.steps:
+            shown.say(f"stopped early: no lower held-out loss in {self.stopping.n_worse} measurements")
+        n_steps = self.step if self.is_finished else self.options.steps
         last_loss = self.evaluation.loss if self.evaluation and self.is_due(self.options.eval_every) else None
-        for line in plan.closing(self.out, self.step, self.options.steps, last_loss, self.best, prompt):
+        for line in plan.closing(self.out, self.step, n_steps, last_loss, self.best, prompt):
             shown.say(line)
 
 
@@ -245,12 +283,14 @@ def held_out_words(evaluation):
     return f", held-out {evaluation}" if evaluation else ""
 
 
-def accumulated(batches, params, config, ops, dropout=None):
+def accumulated(batches, params, config, ops, dropout=None, n_idle=0):
     """The loss and gradients of several micro-batches as if they were one: every token weighs the same."""
     n_counted = sum(int((targets != ops.IGNORE).sum()) for _, targets in batches)
     loss, grads = 0.0, None
     for ids, targets in batches:
-        part, more = backward.loss_and_grads(ids, targets, params, config, ops, n_counted=n_counted, dropout=dropout)
+        part, more = backward.loss_and_grads(
+            ids, targets, params, config, ops, n_counted=n_counted, dropout=dropout, n_idle=n_idle
+        )
         loss += part
         if grads is None:
             grads = more

@@ -1,6 +1,6 @@
 """From gradients to the next weights: clipping, the learning-rate schedule, AdamW.
 
-Enter: params and grads, nested alike. Leave: params changed in place. Next: training/evaluation.py.
+Enter: params and grads, nested alike. Leave: params changed in place. Next: training/parts.py.
 """
 
 import math
@@ -45,12 +45,15 @@ class AdamW:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2); only matrices decay.
 
     `m`, `v`: running means of the gradient and of its square, by parameter name. `n_steps`: steps taken.
+    `rates`: {name: factor of the learning rate} of what learns (see parts.rates), by default everything by 1; what is
+    not in it stays as it is, and costs no memory here.
     """
 
-    def __init__(self, params, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1):
+    def __init__(self, params, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1, rates=None):
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
-        self.m = {name: np.zeros_like(array) for name, array in P.walk(params)}
-        self.v = {name: np.zeros_like(array) for name, array in P.walk(params)}
+        self.rates = {name: 1.0 for name, _ in P.walk(params)} if rates is None else rates
+        self.m = {name: np.zeros_like(array) for name, array in P.walk(params) if name in self.rates}
+        self.v = {name: np.zeros_like(array) for name, array in P.walk(params) if name in self.rates}
         self.n_steps = 0
 
     def step(self, params, grads, lr, ops=ops):
@@ -58,5 +61,7 @@ class AdamW:
         self.n_steps += 1
         grads = dict(P.walk(grads))
         for name, p in P.walk(params):
-            decay = self.weight_decay if p.ndim >= 2 else 0.0
-            ops.adam_step_(p, grads[name], self.m[name], self.v[name], lr, self.betas, self.eps, self.n_steps, decay)
+            if name in self.rates:
+                decay, rate = self.weight_decay if p.ndim >= 2 else 0.0, lr * self.rates[name]
+                m, v = self.m[name], self.v[name]
+                ops.adam_step_(p, grads[name], m, v, rate, self.betas, self.eps, self.n_steps, decay)

@@ -20,7 +20,8 @@ MOST = 2**63 - 1  # of whole numbers; larger ones are no float any more
 LEAST_VOCAB = 257  # 256 bytes and <|endoftext|>
 
 
-def _option(default, help):
+def option(default, help):
+    """A field that says of itself what --help shows."""
     return dataclasses.field(default=default, metadata={"help": help})
 
 
@@ -33,48 +34,51 @@ class TrainOptions:
 
     data: list[str]
     out: str
-    init: str | None = _option(None, "begin with the weights, shape and vocabulary of this model (name or directory)")
-    tokenizer: str | None = _option(None, "a directory with a vocabulary, or gpt2 (default: train one on the text)")
-    n_vocab: int = _option(4096, "tokens in the vocabulary to train")
-    n_ctx: int = _option(256, "positions: how far back the model can look")
-    n_embd: int = _option(256, "width of the residual stream")
-    n_layer: int = _option(6, "blocks")
-    n_head: int = _option(8, "attention heads per block")
-    positions: str = _option("learned", "learned or sinusoidal")
-    activation: str = _option("gelu_new", "gelu_new (GPT-2's), gelu (exact) or relu")
-    tie_word_embeddings: bool = _option(True, "use the token embedding again to make logits")
-    dropout: float = _option(0.0, "share of values dropped in training")
-    steps: int = _option(2000, "optimizer steps")
-    batch_size: int = _option(8, "windows of n_ctx tokens read at once")
-    accumulate: int = _option(1, "batches per step, when memory is short")
-    lr: float = _option(1e-3, "highest learning rate, reached after --warmup steps")
-    min_lr: float | None = _option(None, "learning rate at the end of the cosine (default: a tenth of --lr)")
-    warmup: int = _option(100, "steps to reach --lr")
-    weight_decay: float = _option(0.1, "decay of matrices per unit of learning rate")
-    beta1: float = _option(0.9, "AdamW: memory of the gradient")
-    beta2: float = _option(0.99, "AdamW: memory of its square")
-    clip: float = _option(1.0, "longest gradient; longer ones are shortened")
-    seed: int = _option(0, "decides weights, order of the data and dropout")
-    held_out: float = _option(0.02, "share of the documents that is only measured, never learned")
-    eval_every: int = _option(250, "steps between measurements on the held-out text")
-    log_every: int = _option(10, "steps between rows of log.csv")
-    keep_every: int | None = _option(None, "steps between models that are kept in kept/, to play the run back")
-    checkpoint_minutes: float = _option(5.0, "minutes between checkpoints")
-    ops: str = _option("numpy", "who does the arithmetic: numpy, or numba (compiled, faster)")
+    init: str | None = option(None, "begin with the weights, shape and vocabulary of this model (name or directory)")
+    tokenizer: str | None = option(None, "a directory with a vocabulary, or gpt2 (default: train one on the text)")
+    n_vocab: int = option(4096, "tokens in the vocabulary to train")
+    n_ctx: int = option(256, "positions: how far back the model can look")
+    n_embd: int = option(256, "width of the residual stream")
+    n_layer: int = option(6, "blocks")
+    n_head: int = option(8, "attention heads per block")
+    positions: str = option("learned", "learned or sinusoidal")
+    activation: str = option("gelu_new", "gelu_new (GPT-2's), gelu (exact) or relu")
+    tie_word_embeddings: bool = option(True, "use the token embedding again to make logits")
+    dropout: float = option(0.0, "share of values dropped in training")
+    steps: int = option(2000, "optimizer steps")
+    batch_size: int = option(8, "windows of n_ctx tokens read at once")
+    accumulate: int = option(1, "batches per step, when memory is short")
+    lr: float = option(1e-3, "highest learning rate, reached after --warmup steps")
+    min_lr: float | None = option(None, "learning rate at the end of the cosine (default: a tenth of --lr)")
+    warmup: int = option(100, "steps to reach --lr")
+    weight_decay: float = option(0.1, "decay of matrices per unit of learning rate")
+    beta1: float = option(0.9, "AdamW: memory of the gradient")
+    beta2: float = option(0.99, "AdamW: memory of its square")
+    clip: float = option(1.0, "longest gradient; longer ones are shortened")
+    freeze: int | None = option(None, "with --init: the embeddings and so many of the lowest blocks stay as they are")
+    layer_decay: float = option(1.0, "each block learns at this times the rate of the one above it")
+    patience: int | None = option(None, "stop after so many measurements in a row without a lower held-out loss")
+    seed: int = option(0, "decides weights, order of the data and dropout")
+    held_out: float = option(0.02, "share of the documents that is only measured, never learned")
+    eval_every: int = option(250, "steps between measurements on the held-out text")
+    log_every: int = option(10, "steps between rows of log.csv")
+    keep_every: int | None = option(None, "steps between models that are kept in kept/, to play the run back")
+    checkpoint_minutes: float = option(5.0, "minutes between checkpoints")
+    ops: str = option("numpy", "who does the arithmetic: numpy, or numba (compiled, faster)")
     sample: list[str] = dataclasses.field(
         default_factory=list,
         metadata={"help": "a beginning; the model's continuation goes to samples.txt at each measurement; "
                   "may be repeated"},
     )  # fmt: skip
-    dtype: str = _option("float32", "how the weights are stored: float32 or float16")
+    dtype: str = option("float32", "how the weights are stored: float32 or float16")
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            setattr(self, field.name, _typed(_flag(field.name), field.type, getattr(self, field.name)))
+            setattr(self, field.name, typed(flag_of(field.name), field.type, getattr(self, field.name)))
         for name, expected, holds in (*self._rules(), *self._rules_of_learning()):
             if not holds:
                 advice = "" if name in ("data", "out") else "; leave it out for the usual one"
-                raise InputError(f"{_flag(name)}: expected {expected}, got {shown(getattr(self, name))}{advice}")
+                raise InputError(f"{flag_of(name)}: expected {expected}, got {shown(getattr(self, name))}{advice}")
         try:
             self.shape(self.n_vocab)
         except InputError as error:  # the same words, but the options as they are typed
@@ -105,6 +109,12 @@ class TrainOptions:
         yield "beta1", "a number from 0 to below 1", 0.0 <= self.beta1 < 1.0
         yield "beta2", "a number from 0 to below 1", 0.0 <= self.beta2 < 1.0
         yield "clip", "a positive number", self.clip > 0.0
+        within = self.freeze is None or 0 <= self.freeze <= self.n_layer
+        yield "freeze", f"a whole number from 0 to {self.n_layer}, the model's blocks", within
+        yield "freeze", "none without --init, as nothing is learned yet", self.freeze is None or self.init is not None
+        yield "layer_decay", "a factor above 0, at most 1", 0.0 < self.layer_decay <= 1.0
+        yield "patience", "at least 1", self.patience is None or self.patience >= 1
+        yield "patience", "none where --held-out is 0, as nothing is measured", self.patience is None or self.held_out
 
     @property
     def trains_vocabulary(self):
@@ -140,14 +150,14 @@ _KINDS = {
 }
 
 
-def _typed(flag, kind, value):
-    """`value` as what a field's type says; InputError for another type. _typed("--lr", float, 1) -> 1.0"""
+def typed(flag, kind, value):
+    """`value` as what a field's type says; InputError for another type. typed("--lr", float, 1) -> 1.0"""
     if NoneType in get_args(kind):
-        return None if value is None else _typed(flag, get_args(kind)[0], value)
+        return None if value is None else typed(flag, get_args(kind)[0], value)
     if get_origin(kind) is list:
         if not isinstance(value, (list, tuple)):
             raise InputError(f"{flag}: expected a list of texts, got {shown(value)}")
-        return [_typed(flag, str, item) for item in value]
+        return [typed(flag, str, item) for item in value]
     accepted, expected = _KINDS[kind]
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise InputError(f"{flag}: expected {expected}, got {shown(value)}")
@@ -164,9 +174,10 @@ def _text(flag, value):
     return value
 
 
-def _flag(name):
+def flag_of(name):
+    """How an option is typed: flag_of("batch_size") -> "--batch-size" """
     return "--" + name.replace("_", "-")
 
 
 def _as_typed(found):
-    return _flag(found[0])
+    return flag_of(found[0])

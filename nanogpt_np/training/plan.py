@@ -17,9 +17,9 @@ LONGEST_HINT = 24  # characters
 
 def lines(options, config, n_parameters, windows, n_held_out_bytes, step):
     """The lines said before the first step; `step` are done already, `windows`: data.Windows."""
-    c, per_step = config, tokens_per_step(options, config)
+    c, per_step = config, tokens_per_step(options, windows)
     shape = f"{c.n_layer} blocks, {c.n_head} heads, {c.n_embd} wide, {c.n_ctx} positions, {c.n_vocab:,} tokens"
-    todo, n_tokens = options.steps * per_step, len(windows.ids)
+    todo, n_tokens = options.steps * per_step, windows.n_tokens
     seen = f"{todo:,} tokens in all, {todo / tokens_per_epoch(windows):.3g} epochs of the {n_tokens:,} to train on"
     held_out = f"{n_held_out_bytes:,} bytes are held out" if n_held_out_bytes else "nothing is held out, so no best/"
     lines = [
@@ -50,9 +50,9 @@ def new_schedule(options, planned, step):
     return line
 
 
-def tokens_per_step(options, config):
+def tokens_per_step(options, windows):
     """How many tokens one step learns from."""
-    return options.batch_size * options.accumulate * config.n_ctx
+    return options.batch_size * options.accumulate * windows.n_ctx
 
 
 def tokens_per_epoch(windows):

@@ -18,7 +18,8 @@ from nanogpt_np.tokenizer import bpe
 from nanogpt_np.tokenizer.display import format_explanation
 from nanogpt_np.training.evaluation import evaluate_files
 
-COMMANDS = ["generate", "chat", "tokenize", "train", "eval", "models", "info", "convert", "bench", "download", "warmup"]
+COMMANDS = ["generate", "chat", "tokenize", "train", "finetune", "classify", "eval", "models", "info", "convert"]
+COMMANDS += ["bench", "download", "warmup"]
 TEXT = "the cat sat on the mat.<|endoftext|>the hat sat on the cat. 床前明月光 🌕"
 SIZES = "--n-vocab 280 --n-ctx 16 --n-embd 16 --n-layer 1 --n-head 2 --batch-size 2 --warmup 1 --held-out 0.2".split()
 

@@ -32,10 +32,13 @@ ELSEWHERE = {  # (a page, how a block of it begins) -> who runs or reads it
     ("README.md", "from nanogpt_np import GPT\n"): "tests/test_readme.py, test_what_is_typed_in_python_runs",
     ("docs/evaluation.md", "import lm_eval\n"): "needs lm_eval: tests/evaluation/test_judge.py",
     ("docs/architecture.md", "nanogpt_np/\n"): "a list of files: tests/test_layering.py",
+    ("docs/finetuning.md", "nanogpt-np finetune --task text "): "tests/finetuning/test_adapting.py, test_the_command",
     ("docs/stepping.md", "(Pdb) "): "typed in pdb: tests/test_stepping.py",
 }
 TOO_LONG = {
     "train": "minutes; tests/training, and tests/test_readme.py, test_shakespeare_is_what_is_shown",
+    "finetune": "minutes; tests/finetuning",
+    "classify": "needs the folder of a classifier; tests/finetuning/test_run.py, test_finetune_and_classify",
     "warmup": "a minute of compiling; tests/kernels",
     "bench": "minutes, and other people's engines; tests/bench",
     "download": "needs a network; tests/storage",

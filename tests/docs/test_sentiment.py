@@ -1,0 +1,31 @@
+"""docs/finetuning.md shows what docs/sentiment.py has measured (docs/sentiment.json), and nothing else."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from nanogpt_np.finetuning import results
+
+DOCS = Path(__file__).parents[2] / "docs"
+spec = importlib.util.spec_from_file_location("sentiment", DOCS / "sentiment.py")
+sentiment = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sentiment)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return json.loads((DOCS / "sentiment.json").read_text("utf-8"))
+
+
+def test_the_table_is_what_was_measured(found):
+    page = (DOCS / "finetuning.md").read_text("utf-8")
+    assert sentiment.with_table(page, found) == page
+
+
+def test_accuracies_follow_from_the_confusion_matrices(found):
+    for run in sentiment.RUNS.keys() & found.keys():
+        for one in map(results.from_dict, found[run].values()):
+            assert one.confusion.sum() == one.n == one.counts.sum()
+            assert one.confusion.trace() == round(one.accuracy * one.n) and one.low < one.accuracy < one.high
