@@ -96,6 +96,7 @@ def fit(vectors, labels, n_label, strength=1.0):
     """The Fit of vectors (Dense or Ones) and labels, whole numbers [n].
 
     `strength`: as `C` of scikit-learn's LogisticRegression, one over the decay of the weights; the minimum is the same.
+    For two labels that library keeps one row of weights, the difference of ours, so there it is its C = 2 * strength.
     """
     decay, weight = 1.0 / strength, np.zeros((vectors.n_feature + 1, n_label))
     loss, gradient = loss_and_gradient(weight, vectors, labels, decay)

@@ -24,6 +24,16 @@ def test_the_table_is_what_was_measured(found):
     assert sentiment.with_table(page, found) == page
 
 
+def test_what_the_page_says_of_the_numbers(found):
+    words, tuned, frozen, majority = (
+        results.from_dict(found["whole"][name])
+        for name in ("bag of words", "this classifier", "frozen features", "majority")
+    )
+    assert words.low > tuned.high and tuned.accuracy > frozen.accuracy and frozen.low > majority.high
+    full = tuned.counts > 0
+    assert (tuned.correct[full] < tuned.confidence[full]).all()  # too sure, in every bin
+
+
 def test_accuracies_follow_from_the_confusion_matrices(found):
     for run in sentiment.RUNS.keys() & found.keys():
         for one in map(results.from_dict, found[run].values()):

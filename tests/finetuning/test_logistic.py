@@ -56,6 +56,10 @@ def test_scikit_learn_finds_the_same(strength):
     theirs = linear.LogisticRegression(C=strength, tol=1e-8, max_iter=10_000).fit(ONES, LABELS)
     ours = logistic.fit(sparse(ONES), LABELS, 3, strength).probabilities(sparse(ONES))
     assert np.abs(ours - theirs.predict_proba(ONES)).max() < 1e-4
+    two = LABELS > 0  # one row of weights there, two here, whose difference it is
+    theirs = linear.LogisticRegression(C=2 * strength, tol=1e-8, max_iter=10_000).fit(ONES, two)
+    ours = logistic.fit(sparse(ONES), two.astype(np.int64), 2, strength).probabilities(sparse(ONES))
+    assert np.abs(ours - theirs.predict_proba(ONES)).max() < 1e-4
 
 
 def split_of(texts, labels):
