@@ -30,6 +30,7 @@ def test_what_the_page_says_of_the_numbers(found):
         for name in ("bag of words", "this classifier", "frozen features", "majority")
     )
     assert words.low > tuned.high and tuned.accuracy > frozen.accuracy and frozen.low > majority.high
+    assert tuned.low > results.from_dict(found["scratch"]["this classifier"]).high
     full = tuned.counts > 0
     assert (tuned.correct[full] < tuned.confidence[full]).all()  # too sure, in every bin
 
