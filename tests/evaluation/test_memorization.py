@@ -106,10 +106,16 @@ def test_both_pages_state_it():
         assert len(rows) >= 3 and len(losses) == 1
 
 
+def holds(interval, stated, rounding=0.0):
+    """Is a figure within 1.7 times a 95 % interval, one of 99.9 %? A dozen of 95 % would miss every other time."""
+    below, above = interval.value - interval.low, interval.high - interval.value
+    return interval.value - 1.7 * below - rounding <= stated <= interval.value + 1.7 * above + rounding
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not STORIES.exists(), reason=f"needs the stories' text, {STORIES.name}")
 def test_stories_is_as_stated(monkeypatch):
-    """Of 20 texts and the losses of 40, for the time: their intervals hold what was measured on more.
+    """Of 20 texts and the losses of 40, for the time: what was measured on more lies as near as chance allows.
 
     The first 20 of the 100 are the same ones.
     """
@@ -119,6 +125,5 @@ def test_stories_is_as_stated(monkeypatch):
     assert set(rows) == set(found.shares)
     for n, (own, usual) in rows.items():
         for share, percent in ((found.shares[n], own), (found.usual[n], usual)):
-            assert 100 * share.low - 0.05 <= percent <= 100 * share.high + 0.05  # stated to a digit
-    assert found.loss_train.low < train < found.loss_train.high
-    assert found.loss_held_out.low < held_out < found.loss_held_out.high
+            assert holds(share, percent / 100, 0.0005)  # stated to a digit
+    assert holds(found.loss_train, train) and holds(found.loss_held_out, held_out)
