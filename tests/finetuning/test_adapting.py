@@ -63,6 +63,8 @@ def test_stopped_and_resumed_it_is_the_same_bit_for_bit(tmp_path, base, kind, mo
     assert run(resumed, resume=True).is_finished
     whole, parts = files_of(tmp_path / "whole", *WRITTEN), files_of(tmp_path / "parts", *WRITTEN)
     assert whole[A.WEIGHTS] == parts[A.WEIGHTS] and whole[A.CONFIG] == parts[A.CONFIG]
+    written = {path.name for path in (tmp_path / "whole").rglob("*") if path.is_file()}
+    assert {A.WEIGHTS, A.CONFIG} <= written <= {folder.LOCK, *folder.FILES}
     assert (tmp_path / "whole" / "best" / A.WEIGHTS).read_bytes() == (tmp_path / "parts/best" / A.WEIGHTS).read_bytes()
 
 
