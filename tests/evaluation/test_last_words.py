@@ -12,7 +12,7 @@ from nanogpt_np import GPT, FileError, Tokenizer
 from nanogpt_np.evaluation import last_words
 
 GOLDEN = 1e-4  # measured: 4e-6: float32 on both sides, summed in another order
-LAMBADA = Path("/work/shared/data/eval/lambada_test.jsonl")
+LAMBADA = Path(__file__).parents[3] / "shared" / "data" / "eval" / "lambada_test.jsonl"  # beside the project
 
 
 @pytest.fixture(scope="module")
