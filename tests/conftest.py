@@ -31,6 +31,14 @@ def make_gpt(tokenizer):
     return make
 
 
+@pytest.fixture(scope="module")
+def directory(gpt, tmp_path_factory):
+    """The folder of a test file's own `gpt`."""
+    path = tmp_path_factory.mktemp("model")
+    gpt.save(path)
+    return str(path)
+
+
 @pytest.fixture(scope="session")
 def make_parrot(tokenizer):
     """make_parrot(ids): a model that has learned one text by heart: after a prompt of one token it says `ids`.

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import memory
 from .. import params as P
-from ..errors import FileError, InputError, printable
+from ..errors import InputError, printable
 from ..model import Dropout
 from ..storage import checkpoint, registry
 from ..training import data, folder, limits, optim, parts, report, start, state
@@ -56,15 +56,7 @@ def resume_options(out, data_paths=None):
 
     FileError where it holds no run, or none that makes a classifier.
     """
-    folder.check(Path(out), resume=True)
-    stored = folder.read(out)["options"]
-    try:
-        options = ClassifyOptions(**stored)
-    except (TypeError, InputError) as error:
-        got = printable(str(error), 200)
-        raise FileError(f"{Path(out) / folder.NAME}: expected the options of a classifier, got: {got}") from error
-    options.out, options.data = str(out), [str(name) for name in data_paths or options.data]
-    return options
+    return folder.stored_options(out, ClassifyOptions, "a classifier", data_paths)
 
 
 def _prepare(options, ops, resume):

@@ -125,19 +125,28 @@ def resume_options(out, data_paths=None, steps=None, kind=TrainOptions):
     `steps`: another number of steps in all than was planned (see change_steps). `kind`: the class of the options.
     InputError where `out` holds no run, or a damaged one.
     """
-    _check_resumable(Path(out))
-    stored = read(out)["options"]
-    try:
-        options = kind(**stored)
-    except (TypeError, InputError) as error:
-        got = printable(str(error), 200)
-        raise FileError(f"{Path(out) / NAME}: expected the options of a run, got: {got}; {_ADVICE}") from error
-    options.out, options.data = str(out), [str(name) for name in data_paths or options.data]
+    options = stored_options(out, kind, "a run", data_paths, f"; {_ADVICE}")
     for name in options.data:
         if not os.path.exists(name):  # as what came from a pipe is gone
             found = "expected the text this run began with, found none"
             raise FileError(f"{files.short(name)}: {found}; name it by --data")
     return options if steps is None else dataclasses.replace(options, steps=steps)
+
+
+def stored_options(out, kind, of_what, data_paths=None, advice=""):
+    """What a run's training.json keeps, as a `kind` of options that are at home in `out`; FileError where it is none.
+
+    `of_what`: whose options are expected, and `advice`: what to do, for that error.
+    """
+    check(Path(out), resume=True)
+    stored = read(out)["options"]
+    try:
+        options = kind(**stored)
+    except (TypeError, InputError) as error:
+        got = printable(str(error), 200)
+        raise FileError(f"{Path(out) / NAME}: expected the options of {of_what}, got: {got}{advice}") from error
+    options.out, options.data = str(out), [str(name) for name in data_paths or options.data]
+    return options
 
 
 def change_steps(options, step):

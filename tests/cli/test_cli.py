@@ -29,13 +29,6 @@ def gpt(make_gpt):
     return make_gpt(n_ctx=64, eos_id=None)
 
 
-@pytest.fixture(scope="module")
-def directory(gpt, tmp_path_factory):
-    path = tmp_path_factory.mktemp("model")
-    gpt.save(path)
-    return str(path)
-
-
 @pytest.fixture
 def run(capsys):
     """run("generate", …) -> what stands on the screen; the command must succeed and write nothing to stderr."""

@@ -19,13 +19,6 @@ def gpt(make_gpt):
     return make_gpt(n_ctx=64, eos_id=None)
 
 
-@pytest.fixture(scope="module")
-def directory(gpt, tmp_path_factory):
-    path = tmp_path_factory.mktemp("model")
-    gpt.save(path)
-    return str(path)
-
-
 @pytest.fixture
 def call(capsys):
     """call("generate", …) -> exit status, standard output, standard error."""

@@ -15,13 +15,6 @@ def gpt(make_gpt):
     return make_gpt(n_ctx=96)
 
 
-@pytest.fixture(scope="module")
-def directory(gpt, tmp_path_factory):
-    path = tmp_path_factory.mktemp("model")
-    gpt.save(path)
-    return str(path)
-
-
 @pytest.fixture
 def data(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
