@@ -22,7 +22,7 @@ from ..kernels.vectors import fma
 from ..kernels.writer import BYTE, FLOAT, INT32, Writer, compiled, integer
 from . import fours
 from .products import SMALL, part_of_panels, quantize_part, room_for
-from .vectors import GROUP, INT16, LINE, PANEL, first_of
+from .vectors import GROUP, INT16, LINE, PANEL, first_of, sum_panel
 
 FEW, QUADS = fours.FEW, fours.FEW // 8  # a byte holds number n of a group and number n + 4
 BLOCK = PANEL * FEW // 2 + PANEL * 2  # bytes of a panel's group: nibbles, then scales
@@ -188,19 +188,11 @@ def _make_panel(recipe, n_rows):
             of_rows = rows, w.rows(4, n_rows, row, integer(0), of=INT32), w.rows(5, n_rows, row, integer(0))
             targets = w.rows(6, n_rows, integer(0), integer(0))
             n_groups = w.builder.extract_value(w.array(4).shape, 1)
-            nothing = ir.Constant(ir.VectorType(FLOAT, recipe.lanes), [0.0] * recipe.lanes)
 
-            def strip(first, _):
-                def add_group(group, before):
-                    return _add_strip(w, recipe, panel, first, of_rows, group, n_columns, before)
+            def add_group(first, group, before):
+                return _add_strip(w, recipe, panel, first, of_rows, group, n_columns, before)
 
-                whole = w.loop(n_groups, 1, [nothing] * (n_rows * n_columns), add_group)
-                for place, one in enumerate(whole):
-                    column = w.builder.add(first, integer(place % n_columns * recipe.lanes))
-                    w.store(one, targets[place // n_columns], column)
-                return []
-
-            w.loop(integer(PANEL), n_columns * recipe.lanes, [], strip)
+            sum_panel(w, targets, n_columns, recipe.lanes, n_groups, add_group)
 
         n = types.intp
         return compiled(types.void(weights, n, x, n, offsets, scales, sums), write)

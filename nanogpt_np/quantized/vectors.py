@@ -80,29 +80,39 @@ def _make_panel(recipe, n_rows):
             offsets, factors = w.rows(4, n_rows, row, integer(0), of=INT32), w.rows(5, n_rows, row, integer(0))
             targets = w.rows(6, n_rows, integer(0), integer(0))
             n_groups = w.builder.extract_value(w.array(5).shape, 1)
-            nothing = ir.Constant(ir.VectorType(FLOAT, recipe.lanes), [0.0] * recipe.lanes)
 
-            def strip(first, _):
+            def add_group(first, group, before):
                 of_strip = w.builder.gep(panel, [w.builder.mul(first, integer(GROUP))])
+                totals = _multiply_strip(w, recipe, of_strip, rows, offsets, group)
+                scale = [w.broadcast(one, group, recipe.lanes) for one in factors for _ in range(n_columns)]
+                exact = [w.builder.sitofp(total, one.type) for total, one in zip(totals, before, strict=True)]
+                return [w.fma(*three) for three in zip(exact, scale, before, strict=True)]
 
-                def add_group(group, before):
-                    totals = _multiply_strip(w, recipe, of_strip, rows, offsets, group)
-                    scale = [w.broadcast(one, group, recipe.lanes) for one in factors for _ in range(n_columns)]
-                    exact = [w.builder.sitofp(total, nothing.type) for total in totals]
-                    return [w.fma(*three) for three in zip(exact, scale, before, strict=True)]
-
-                whole = w.loop(n_groups, 1, [nothing] * (n_rows * n_columns), add_group)
-                for place, one in enumerate(whole):
-                    column = w.builder.add(first, integer(place % n_columns * recipe.lanes))
-                    w.store(one, targets[place // n_columns], column)
-                return []
-
-            w.loop(integer(PANEL), n_columns * recipe.lanes, [], strip)
+            sum_panel(w, targets, n_columns, recipe.lanes, n_groups, add_group)
 
         n = types.intp
         return compiled(types.void(weights, n, x, n, starts, scales, sums), write)
 
     return add_panel
+
+
+def sum_panel(w, targets, n_columns, lanes, n_groups, add_group):
+    """Write the sums of a panel, strip by strip: in registers, or near them, from the first group to the last.
+
+    add_group(first column of the strip, group, sums so far) -> the sums with that group, of each target row n_columns
+    registers.
+    """
+    nothing = ir.Constant(ir.VectorType(FLOAT, lanes), [0.0] * lanes)
+
+    def strip(first, _):
+        start = [nothing] * (len(targets) * n_columns)
+        whole = w.loop(n_groups, 1, start, lambda group, before: add_group(first, group, before))
+        for place, one in enumerate(whole):
+            column = w.builder.add(first, integer(place % n_columns * lanes))
+            w.store(one, targets[place // n_columns], column)
+        return []
+
+    w.loop(integer(PANEL), n_columns * lanes, [], strip)
 
 
 def _multiply_strip(w, recipe, strip, rows, offsets, group):
