@@ -10,7 +10,7 @@ from numba import float32, int8, intp, void
 from ..kernels.compile import inner, kernel, read
 from ..kernels.cores import spread
 from ..kv_cache import KVCache
-from .products import round_to_int8
+from .rounding import round_to_int8
 
 STACKS, SMALL, FACTORS = read(float32[:, :, :, :]), int8[:, :, :, ::1], float32[:, :, ::1]
 

@@ -18,7 +18,8 @@ from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
 from .nibbles import BLOCK, FEW, multiply_fours
-from .products import multiply_panels, part_of_panels, quantize, quantize_group, room_for, round_to_int8
+from .products import multiply_panels, part_of_panels, room_for
+from .rounding import quantize, quantize_group, round_to_int8
 from .vectors import GROUP, PANEL
 
 MOST_ROWS = 64  # of all texts together; with more, arithmetic counts, not how often something is called
