@@ -58,7 +58,7 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
 
 
 def masks_of(visible, n_batch, n_new, config, cache):
-    """What may be seen of all keys, and of the near ones, for compiled code; in a model without bands the same twice."""
+    """What may be seen of all keys, and of the near ones, for compiled code; without bands the same twice."""
     n_key = cache.length + n_new
     mask = masks(visible, (n_batch, config.n_head, n_new, n_key))
     if cache.window is None:

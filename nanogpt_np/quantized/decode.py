@@ -13,9 +13,7 @@ from ..kernels.addresses import address, bytes_at, floats_at, nibbles_at, table_
 from ..kernels.attention import softmax_row
 from ..kernels.compile import inner, kernel, n_threads, read
 from ..kernels.cores import spread
-from ..kernels.decode import (
-    STORED, add, arrays_of, belongs, masks_of, n_hidden_of, normalize, own_queries, shapes_of,
-)  # fmt: skip
+from ..kernels.decode import STORED, add, arrays_of, belongs, masks_of, n_hidden_of, normalize, own_queries, shapes_of
 from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
