@@ -20,6 +20,7 @@ from .math import gelu_new_in_place, layer_norm_row
 from .products import FEW_ROWS, add_bias, dots, pad_rows, stream
 
 STORED = float32[:, :, :, :, ::1]
+STARTS = read(int64[::1])  # where each text goes on
 PAIR = itemgetter("weight", "bias")
 
 
@@ -44,13 +45,14 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
     rows = pad_rows(x.reshape(-1, n_embd)).astype(np.float32)  # a copy, in which the kernel works
-    start = cache.length
-    mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
+    whole, starts = cache.whole, cache.starts()
+    mask = masks(visible, (n_batch, config.n_head, n_new, cache.length + n_new))
     logits = np.empty((len(rows), len(arrays[-1])), np.float32)
     eps = np.float32(config.layer_norm_eps)
     by_output, n_hidden = bool(table[-1, -1]), n_hidden_of(arrays)
     _decode_kernel(
-        rows, table, by_output, n_hidden, cache.keys, cache.values, start, mask, eps, n_threads(), logits
+        rows, table, by_output, n_hidden, whole.keys, whole.values, cache.first_row, starts, mask, eps, n_threads(),
+        logits,
     )  # fmt: skip
     return logits[: n_batch * n_new].reshape(n_batch, n_new, -1)
 
@@ -96,12 +98,12 @@ def _table(arrays):
 
 
 @kernel(void(
-    float32[:, ::1], read(int64[:, ::1]), boolean, intp, STORED, STORED, intp, read(boolean[:, :, ::1]), float32, intp,
-    float32[:, ::1],
+    float32[:, ::1], read(int64[:, ::1]), boolean, intp, STORED, STORED, intp, STARTS, read(boolean[:, :, ::1]), float32,
+    intp, float32[:, ::1],
 ))  # fmt: skip
-def _decode_kernel(x, table, by_output, n_hidden, keys, values, start, visible, eps, n_parts, logits):
+def _decode_kernel(x, table, by_output, n_hidden, keys, values, first_text, starts, visible, eps, n_parts, logits):
     n_rows, n_embd = x.shape
-    n_batch, n_heads = keys.shape[1:3]
+    n_batch, n_heads = len(starts), keys.shape[2]
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.zeros((n_rows, n_embd), np.float32)
     qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
 
@@ -109,7 +111,7 @@ def _decode_kernel(x, table, by_output, n_hidden, keys, values, start, visible, 
         block = table[layer]
         normalize(x, block[0], block[1], eps, normed)
         spread(n_parts, multiply, (normed, block[2], block[3], by_output, n_parts, qkv))
-        spread(n_batch * n_heads, attend, (qkv, keys[layer], values[layer], start, visible, merged))
+        spread(n_batch * n_heads, attend, (qkv, keys[layer], values[layer], first_text, starts, visible, merged))
         spread(n_parts, multiply, (merged, block[4], block[5], by_output, n_parts, normed))
         add(normed, x)
 
@@ -186,24 +188,26 @@ def own_queries(queries):
 
 
 @inner
-def attend(stack, qkv, keys, values, start, visible, merged):
+def attend(stack, qkv, keys, values, first_text, starts, visible, merged):
     """One head of one text: its new keys and values into the cache, its queries over all of them."""
     batch, head = stack // keys.shape[1], stack % keys.shape[1]
+    text = first_text + batch
     n_embd, d_head = merged.shape[1], keys.shape[3]
-    n_new, n_key = visible.shape[1:]
+    start, n_new = starts[batch], visible.shape[1]
+    n_key = start + n_new
     first, row = head * d_head, batch * n_new
     q = own_queries(qkv[row : row + n_new, first : first + d_head])
     for new in range(n_new):
         for j in range(d_head):
-            keys[batch, head, start + new, j] = qkv[row + new, n_embd + first + j]
-            values[batch, head, start + new, j] = qkv[row + new, 2 * n_embd + first + j]
+            keys[text, head, start + new, j] = qkv[row + new, n_embd + first + j]
+            values[text, head, start + new, j] = qkv[row + new, 2 * n_embd + first + j]
     # of padded rows, probs are sums of zeros, and mixed is not used
     probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
-    dots(q, keys[batch, head, :n_key], 0, n_key, probs)
-    mask = visible[batch * len(visible) // keys.shape[0]]
+    dots(q, keys[text, head, :n_key], 0, n_key, probs)
+    mask = visible[batch * len(visible) // len(starts)]
     for new in range(n_new):
-        softmax_row(probs[new], mask[new], np.float32(1.0 / math.sqrt(d_head)))
-    stream(probs, values[batch, head, :n_key], mixed)
+        softmax_row(probs[new], mask[new, :n_key], np.float32(1.0 / math.sqrt(d_head)))
+    stream(probs, values[text, head, :n_key], mixed)
     for new in range(n_new):
         for j in range(d_head):
             merged[row + new, first + j] = mixed[new, j]

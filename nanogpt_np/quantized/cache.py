@@ -5,7 +5,7 @@ Next: quantized/decode.py.
 """
 
 import numpy as np
-from numba import float32, int8, intp, void
+from numba import float32, int8, int64, void
 
 from ..kernels.compile import inner, kernel, read
 from ..kernels.cores import spread
@@ -29,26 +29,27 @@ class Int8Cache(KVCache):
 
     def append(self, layer, k, v):  # [n_batch, n_head, n_new, d_head] -> [n_batch, n_head, length + n_new, d_head]
         """Store one layer's new keys and values behind the old ones; return all of them, as they are now remembered."""
-        end = self.length + k.shape[2]
+        end, starts = self.length + k.shape[2], self.starts()
         wide = []
         for new, small, factors in (
             (k, self.keys[layer], self.key_factors[layer]),
             (v, self.values[layer], self.value_factors[layer]),
         ):
             wide.append(np.empty((*small.shape[:2], end, small.shape[3]), np.float32))
-            _store_kernel(np.asarray(new, np.float32), self.length, small, factors)
+            _store_kernel(np.asarray(new, np.float32), starts, small, factors)
             _widen_kernel(small, factors, wide[-1])
         return wide
 
 
-@kernel(void(STACKS, intp, SMALL, FACTORS))
-def _store_kernel(new, start, small, factors):
-    spread(len(new) * new.shape[1], _store_head, (new, start, small, factors))
+@kernel(void(STACKS, read(int64[::1]), SMALL, FACTORS))
+def _store_kernel(new, starts, small, factors):
+    spread(len(new) * new.shape[1], _store_head, (new, starts, small, factors))
 
 
 @inner
-def _store_head(stack, new, start, small, factors):
+def _store_head(stack, new, starts, small, factors):
     batch, head = stack // new.shape[1], stack % new.shape[1]
+    start = starts[batch]
     for i in range(new.shape[2]):
         factors[batch, head, start + i], _ = round_to_int8(new[batch, head, i], small[batch, head, start + i])
 

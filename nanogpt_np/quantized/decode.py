@@ -13,7 +13,7 @@ from ..kernels.addresses import address, bytes_at, floats_at, nibbles_at, table_
 from ..kernels.attention import masks, softmax_row
 from ..kernels.compile import inner, kernel, n_threads, read
 from ..kernels.cores import spread
-from ..kernels.decode import STORED, add, arrays_of, belongs, n_hidden_of, normalize, own_queries, shapes_of
+from ..kernels.decode import STARTS, STORED, add, arrays_of, belongs, n_hidden_of, normalize, own_queries, shapes_of
 from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
@@ -41,13 +41,13 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
     rows = x.reshape(-1, n_embd).astype(np.float32)  # a copy, in which the kernel works
-    start = cache.length
-    mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
+    whole, starts = cache.whole, cache.starts()
+    mask = masks(visible, (n_batch, config.n_head, n_new, cache.length + n_new))
     logits = np.empty((len(rows), arrays[-1].shape[0]), np.float32)
     are_fours = arrays[2].kind == "int4"
     _decode_kernel(
-        rows, table, are_fours, n_hidden_of(arrays), cache.keys, cache.key_factors, cache.values, cache.value_factors,
-        start, mask, np.float32(config.layer_norm_eps), n_threads(), logits,
+        rows, table, are_fours, n_hidden_of(arrays), whole.keys, whole.key_factors, whole.values, whole.value_factors,
+        cache.first_row, starts, mask, np.float32(config.layer_norm_eps), n_threads(), logits,
     )  # fmt: skip
     return logits.reshape(n_batch, n_new, -1)
 
@@ -75,14 +75,15 @@ def _table(arrays):
 
 
 @kernel(void(
-    float32[:, ::1], read(int64[:, ::1]), boolean, intp, SMALL, FACTORS, SMALL, FACTORS, intp,
+    float32[:, ::1], read(int64[:, ::1]), boolean, intp, SMALL, FACTORS, SMALL, FACTORS, intp, STARTS,
     read(boolean[:, :, ::1]), float32, intp, float32[:, ::1],
 ))  # fmt: skip
 def _decode_kernel(
-    x, table, are_fours, n_hidden, keys, key_factors, values, value_factors, start, visible, eps, n_parts, logits
-):
+    x, table, are_fours, n_hidden, keys, key_factors, values, value_factors, first_text, starts, visible, eps, n_parts,
+    logits,
+):  # fmt: skip
     n_rows, n_embd = x.shape
-    n_batch, n_heads = keys.shape[1:3]
+    n_batch, n_heads = len(starts), keys.shape[2]
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.empty((n_rows, n_embd), np.float32)
     qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
     small, small_hidden = room_for(n_rows, n_embd), room_for(n_rows, n_hidden)
@@ -92,7 +93,7 @@ def _decode_kernel(
         normalize(x, block[0], block[1], eps, normed)
         quantize(normed, *small)
         spread(n_parts, multiply, (*small, are_fours, block[2:5], n_parts, qkv))
-        spread(n_batch * n_heads, attend, (qkv, *stored, start, visible, merged))
+        spread(n_batch * n_heads, attend, (qkv, *stored, first_text, starts, visible, merged))
         quantize(merged, *small)
         spread(n_parts, multiply, (*small, are_fours, block[5:8], n_parts, normed))
         add(normed, x)
@@ -139,28 +140,30 @@ def multiply_hidden(
 
 
 @inner
-def attend(stack, qkv, keys, key_factors, values, value_factors, start, visible, merged):
+def attend(stack, qkv, keys, key_factors, values, value_factors, first_text, starts, visible, merged):
     """One head of one text: its new keys and values into the cache, its queries over all of them."""
     batch, head = stack // keys.shape[1], stack % keys.shape[1]
+    text = first_text + batch
     n_embd, d_head = merged.shape[1], keys.shape[3]
-    n_new, n_key = visible.shape[1:]
+    start, n_new = starts[batch], visible.shape[1]
+    n_key = start + n_new
     first, row = head * d_head, batch * n_new
     q = own_queries(qkv[row : row + n_new, first : first + d_head])
     for new in range(n_new):
         k, v = qkv[row + new, n_embd + first :][:d_head], qkv[row + new, 2 * n_embd + first :][:d_head]
-        key_factors[batch, head, start + new], _ = round_to_int8(k, keys[batch, head, start + new])
-        value_factors[batch, head, start + new], _ = round_to_int8(v, values[batch, head, start + new])
+        key_factors[text, head, start + new], _ = round_to_int8(k, keys[text, head, start + new])
+        value_factors[text, head, start + new], _ = round_to_int8(v, values[text, head, start + new])
     # of padded rows, probs are sums of zeros, and mixed is not used
     probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
-    dots_int8(q, keys[batch, head, :n_key], 0, n_key, probs)
-    mask = visible[batch * len(visible) // keys.shape[0]]
+    dots_int8(q, keys[text, head, :n_key], 0, n_key, probs)
+    mask = visible[batch * len(visible) // len(starts)]
     for new in range(n_new):
         for j in range(n_key):
-            probs[new, j] *= key_factors[batch, head, j]
-        softmax_row(probs[new], mask[new], np.float32(1.0 / math.sqrt(d_head)))
+            probs[new, j] *= key_factors[text, head, j]
+        softmax_row(probs[new], mask[new, :n_key], np.float32(1.0 / math.sqrt(d_head)))
         for j in range(n_key):
-            probs[new, j] *= value_factors[batch, head, j]
-    stream_int8(probs, values[batch, head, :n_key], mixed)
+            probs[new, j] *= value_factors[text, head, j]
+    stream_int8(probs, values[text, head, :n_key], mixed)
     for new in range(n_new):
         for j in range(d_head):
             merged[row + new, first + j] = mixed[new, j]
