@@ -98,8 +98,8 @@ def _table(arrays):
 
 
 @kernel(void(
-    float32[:, ::1], read(int64[:, ::1]), boolean, intp, STORED, STORED, intp, STARTS, read(boolean[:, :, ::1]), float32,
-    intp, float32[:, ::1],
+    float32[:, ::1], read(int64[:, ::1]), boolean, intp, STORED, STORED, intp, STARTS, read(boolean[:, :, ::1]),
+    float32, intp, float32[:, ::1],
 ))  # fmt: skip
 def _decode_kernel(x, table, by_output, n_hidden, keys, values, first_text, starts, visible, eps, n_parts, logits):
     n_rows, n_embd = x.shape
