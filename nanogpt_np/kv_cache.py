@@ -115,7 +115,7 @@ class KVCache:
 
     def _put(self, arrays: list[np.ndarray], first: int, starts: np.ndarray, k: np.ndarray, v: np.ndarray) -> Any:
         """Write k and v at `starts` of one layer's arrays -> views of all from `first` on."""
-        end = int(starts.max()) + k.shape[2]
+        end = int(starts.max(initial=0)) + k.shape[2]
         for array, new in zip(arrays, (k, v), strict=True):
             if self.lengths is None:
                 array[:, :, end - new.shape[2] : end] = new
@@ -187,7 +187,7 @@ class KVCache:
             setattr(twin, name, getattr(self, name)[:, start:end])
         if self.lengths is not None:
             twin.lengths = self.lengths[start:end]
-            twin.length = int(twin.lengths.max())
+            twin.length = int(twin.lengths.max(initial=0))
         return twin
 
     def pass_over(self, twin: "KVCache") -> None:

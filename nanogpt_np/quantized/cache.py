@@ -34,7 +34,7 @@ class Int8Cache(KVCache):
     def _put(self, arrays, first, starts, k, v):
         """Write k and v at `starts` of one layer's arrays -> all from `first` on, as they are now remembered."""
         keys, values, key_factors, value_factors = arrays
-        end, wide = int(starts.max()) + k.shape[2], []
+        end, wide = int(starts.max(initial=0)) + k.shape[2], []
         for new, small, factors in ((k, keys, key_factors), (v, values, value_factors)):
             wide.append(np.empty((*small.shape[:2], end - first, small.shape[3]), np.float32))
             _store_kernel(np.asarray(new, np.float32), starts, small, factors)
