@@ -29,6 +29,7 @@ def parser():
         asking,
         converting,
         evaluating,
+        exploring,
         finetuning,
         generating,
         looking,
@@ -56,6 +57,7 @@ def parser():
     converting.add_convert(commands)
     models.add_verify(commands)
     looking.add_inspect(commands)
+    exploring.add_explore(commands)
     machine.add_bench(commands)
     machine.add_download(commands)
     machine.add_warmup(commands)

@@ -1,4 +1,4 @@
-"""What a page sees of choosing and of two passes: stages of sampling, a text as it grows, the cache, one beside another.
+"""What a page sees of choosing, and of two passes: stages of sampling, a text as it grows, what the cache saves.
 
 Enter: an open GPT, or two, and the request's fields. Leave: dicts for JSON, of arrays that lens/ made.
 Next: explore/answers.py.
@@ -19,8 +19,8 @@ def stages(gpt, body):
     ids, how, k = prompt_of(gpt, body), sampling_of(body), whole(body, "k", 40, 1, 200)
     row = seen.look(gpt, ids).logits[-1]
     view = sampling.stages_view(gpt, ids, row, how.spelled(gpt.tokenizer), k)
-    return {"logits": packed.array(row), "names": view.names, "stages": _stages(view), "tokens": view.tokens,
-            "ids": packed.wholes(view.ids), "probs": packed.array(view.probs), "removed_by": _removed(view)}  # fmt: skip
+    return {"logits": packed.array(row), "names": view.names, "stages": _stages(view), "ids": packed.wholes(view.ids),
+            "tokens": view.tokens, "probs": packed.array(view.probs), "removed_by": _removed(view)}  # fmt: skip
 
 
 def generation(gpt, body):

@@ -37,10 +37,7 @@ class ArrayView(NamedTuple):
 
 
 def array_names(config):
-    """The names of all arrays of a pass, in the order in which they are computed; gradients last.
-
-    len(array_names(GPTConfig())) -> 237
-    """
+    """The names of all arrays of a pass, in the order in which they are computed; gradients last."""
     blocks = [f"blocks.{layer}.{name}" for layer in range(config.n_layer) for name in IN_BLOCK]
     places = [f"blocks.{layer}.{name}" for layer in range(config.n_layer) for name in ("x", "x_mid")]
     return [*FIRST, *blocks, *LAST, *(f"{GRADIENT}{name}" for name in ("embedded", *places, "x"))]

@@ -42,8 +42,8 @@ class Generated(NamedTuple):
 def generation_view(gpt, prompt, n_new, sampling, seed=0, k=10):
     """Continue a text by at most `n_new` tokens -> Generated; the ids are those of gpt.generate.
 
-    `sampling`: a Sampling; `k`: candidates that are named in each step; of a prompt that leaves less room in the context, as many tokens as fit. InputError where
-    the prompt does not fit.
+    `sampling`: a Sampling; `k`: how many candidates each step names. Where the context ends before, as many tokens as
+    fit. InputError where the prompt itself does not fit.
     """
     check_whole("n_new", n_new, 1)
     check_whole("k", k, 1)

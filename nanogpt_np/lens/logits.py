@@ -31,7 +31,7 @@ def logit_lens_view(gpt, prompt):
     names, x = stream(seen.acts)
     final = log_softmax(seen.logits)
     said = np.exp(final)
-    rows = [_read(log_softmax(read_out(gpt, row)), final, said) for row in x[:-1]]  # each is [n_seq, n_vocab] on its way
+    rows = [_read(log_softmax(read_out(gpt, row)), final, said) for row in x[:-1]]  # one [n_seq, n_vocab] at a time
     ids, probs, entropy, kl = (np.stack(found) for found in zip(*rows, _read(final, final, said), strict=True))
     return LogitLensView(seen.tokens, names, ids, [spelled(gpt, row) for row in ids], probs, entropy, kl)
 
