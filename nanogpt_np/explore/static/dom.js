@@ -32,7 +32,7 @@ export function written(x, digits = 3) {
   if (x === null || x === undefined || Number.isNaN(x)) return "–";
   if (!Number.isFinite(x)) return x > 0 ? "∞" : "−∞";
   const size = Math.abs(x);
-  const small = size !== 0 && size < 0.5 * 10 ** -digits;
+  const small = digits >= 3 && size !== 0 && size < 0.5 * 10 ** -digits;
   const text = small || size >= 1e7 ? x.toExponential(1) : x.toFixed(digits);
   return (Number(text) === 0 ? text.replace("-", "") : text).replaceAll("-", "−");
 }

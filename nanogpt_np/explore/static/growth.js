@@ -14,7 +14,7 @@ export function growth(page, cost, n_held) {
     `${(WIDE * i) / Math.max(n - 1, 1)},${HIGH - (HIGH * at(cost.growth, i, column)) / most}`).join(" ") });
   const here = (WIDE * Math.min(n_held, n - 1)) / Math.max(n - 1, 1);
   return el("figure", { class: "growth" }, el("h3", { text: word("growth_head") }),
-    svg("svg", { viewBox: `-2 -4 ${WIDE + 4} ${HIGH + 8}`, role: "img", "aria-label": word("growth_alt") },
+    svg("svg", { preserveAspectRatio: "none", viewBox: `-2 -4 ${WIDE + 4} ${HIGH + 8}`, role: "img", "aria-label": word("growth_alt") },
       line(1, "without"), line(0, "with"), svg("line", { class: "here", x1: here, x2: here, y1: 0, y2: HIGH })),
     el("figcaption", { class: "legend" }, el("span", { class: "what" }, el("i", { class: "box without", "aria-hidden": "true" }), `${word("without")} `, count("growth", [n - 1, 1], most)),
       el("span", { class: "what" }, el("i", { class: "box with", "aria-hidden": "true" }), `${word("with")} `, count("growth", [n - 1, 0], at(cost.growth, n - 1, 0))), el("span", { text: word("at_the_end") })),

@@ -33,7 +33,7 @@ let drawing = 0;
 
 function skeleton() {
   document.getElementById("app").replaceChildren(
-    el("a", { class: "skip", href: "#closer", id: "skip" }), el("header", { id: "head" }), el("section", { id: "prompt-part" }),
+    el("a", { class: "skip", href: "#closer", id: "skip" }), el("header", { id: "masthead" }), el("section", { id: "prompt-part" }),
     el("div", { id: "trouble", role: "alert" }),
     el("main", { id: "main" }, el("section", { id: "map" }), el("section", { id: "closer", tabindex: "-1" },
       el("nav", { id: "tabs" }), el("div", { id: "view" }), el("section", { id: "cell" }))),
@@ -92,7 +92,7 @@ async function closer(mine) {
   draw_foot(document.getElementById("foot"));
   const root = document.getElementById("view");
   const view = VIEWS[state.view] ?? VIEWS.next;
-  const heading = el("h2", { text: word(`view_${VIEWS[state.view] ? state.view : "next"}`) });
+  const heading = el("h2", { text: word(`head_${VIEWS[state.view] ? state.view : "next"}`) });
   try {
     const made = await view(page);
     if (mine !== drawing) return;

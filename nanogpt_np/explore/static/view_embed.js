@@ -48,7 +48,11 @@ async function one_row(page, name) {
   const index = [page.position];
   const found = await ask("/api/array", { ...page.side, name, index }).catch(() => null);
   if (!found) return el("p", { class: "hint", text: `${name}: ${word("not_in_this_file")}` });
-  return strip(page, name, index, found.array.data);
+  return strip(page, name, index, found.array.data, { title: titled(page, name) });
+}
+
+function titled(page, name) {
+  return { tokens: `wte[${page.look.ids[page.position]}]`, positions: `wpe[${page.position}]`, embedded: "wte + wpe" }[name];
 }
 
 // `values` [n] of an array behind some leading indices, as a folded matrix whose cells can be taken apart.

@@ -16,7 +16,7 @@ export function generation_body(side_of_prompt) {
 }
 
 export async function view_write(page) {
-  if (!page.story) return [el("p", { class: "lead", text: word("write_lead") }), el("p", { class: "trouble", text: page.story_problem ?? "" }), start()];
+  if (!page.story) return [el("p", { class: "lead", text: word("write_lead") }), page.story_problem ? el("p", { class: "trouble", text: page.story_problem }) : null, start()];
   const at = Math.min(Math.max(state.step, 0), page.story.steps.length - 1);
   const cost = await ask("/api/cache", page.prompt_side).catch(() => null);
   const step = page.story.steps[at];
