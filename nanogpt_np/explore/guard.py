@@ -304,6 +304,7 @@ def listen(host, port):
         if os.name == "posix":  # elsewhere it would share the port with another server
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()  # who comes before the server runs waits, and is not refused
     except (OSError, OverflowError) as error:
         listener.close()
         got = f"{shown(host)} and port {shown(port)} ({printable(getattr(error, 'strerror', error))})"
