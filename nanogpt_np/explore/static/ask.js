@@ -31,7 +31,7 @@ function sorted(value) {
 
 export async function ask(path, body = {}, signal = undefined) {
   const asked = key(path, body);
-  if (stored) return from_page(path, asked);
+  if (stored) return from_page(asked);
   if (remembered.has(asked) && path !== "/api/models") return remembered.get(asked);
   const answer = decoded(await fetched(path, body, signal));
   if (remembered.size >= MOST_REMEMBERED) remembered.delete(remembered.keys().next().value);
@@ -43,8 +43,8 @@ export function forget() {
   remembered.clear();
 }
 
-function from_page(path, asked) {
-  const found = stored.answers[asked] ?? (path === "/api/models" ? stored.answers[path] : undefined);
+function from_page(asked) {
+  const found = stored.answers[asked];
   if (found === undefined) throw new Unavailable(word("not_in_this_file"));
   if (!remembered.has(asked)) remembered.set(asked, decoded(found));
   return remembered.get(asked);

@@ -95,6 +95,7 @@ function place(page) {
   const inside = (value, most) => Math.min(Math.max(value, 0), most - 1);
   page.position = state.position < 0 || state.position >= n ? n - 1 : state.position;
   page.is_last = page.position === n - 1;
+  page.learned = Math.min(page.position, Math.max(n - 2, 0)); // behind the last one nothing is known: no gradient
   page.layer = inside(state.layer, page.info.n_layer);
   page.head = inside(state.head, page.info.n_head);
 }

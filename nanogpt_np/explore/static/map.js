@@ -27,29 +27,30 @@ function heading(page) {
 function made_of(page) {
   const text = state.way === "backward" ? word("map_backward_note") : word("map_note");
   const problem = state.way === "backward" && !page.gradients ? el("p", { class: "trouble", text: page.gradients_problem }) : null;
-  return el("div", { class: "made-of" }, problem, el("p", null, text, " ",
-    token(page.look.tokens[page.position]), ` (${word("position")} ${page.position}).`));
+  const i = state.way === "backward" ? page.learned : page.position;
+  return el("div", { class: "made-of" }, problem, el("p", null, text, " ", token(page.look.tokens[i]), ` (${word("position")} ${i}).`));
 }
 
 // What the stream's width measures at one of its places, and its address.
 function length_at(page, place) {
   if (state.way === "backward" && page.gradients) {
-    return { value: at(page.gradients.norms, place, page.position), of: ["grad.norms", [place, page.position]], all: page.gradients.norms };
+    const i = page.learned;
+    return { value: at(page.gradients.norms, place, i), of: ["grad.norms", [place, i]], most: longest(page.gradients.norms, i) };
   }
-  return { value: at(page.look.stream.norms, place, page.position), of: ["stream.norms", [place, page.position]], all: page.look.stream.norms };
+  const i = page.position;
+  return { value: at(page.look.stream.norms, place, i), of: ["stream.norms", [place, i]], most: longest(page.look.stream.norms, i) };
 }
 
-function longest(array, page) {
+function longest(array, position) {
   let most = 0;
-  for (let place = 0; place < array.shape[0]; place++) most = Math.max(most, at(array, place, page.position));
+  for (let place = 0; place < array.shape[0]; place++) most = Math.max(most, at(array, place, position));
   return most || 1;
 }
 
 function stream_cell(page, before, after, added) {
   const start = length_at(page, before);
   const end = length_at(page, after);
-  const widest = longest(start.all, page);
-  return el("div", { class: "stream" }, spine(start.value / widest, end.value / widest, added, state.way === "backward"),
+  return el("div", { class: "stream" }, spine(start.value / start.most, end.value / end.most, added, state.way === "backward"),
     el("span", { class: "length", title: word(state.way === "backward" ? "gradient_length" : "stream_length") }, number(...end.of, end.value, state.way === "backward" ? 3 : 1)));
 }
 
@@ -59,13 +60,13 @@ function embedding_row(page) {
   const said = el("div", { class: "embed-sum" }, token(page.look.tokens[page.position]), el("span", { class: "sign", text: "+" }),
     el("span", { class: "pill", text: `${word("position")} ${page.position}` }));
   return el("div", { class: `row edge${state.view === "embed" ? " open" : ""}` },
-    el("div", { class: "stream" }, spine(0, start.value / longest(start.all, page), null, state.way === "backward"),
+    el("div", { class: "stream" }, spine(0, start.value / start.most, null, state.way === "backward"),
       el("span", { class: "length" }, number(...start.of, start.value, state.way === "backward" ? 3 : 1))),
     el("div", { class: "what" }, open, said), guess(page, 0));
 }
 
 function block_row(page, layer) {
-  const most = longest(page.look.stream.added, page);
+  const most = longest(page.look.stream.added, page.position);
   const attention = at(page.look.stream.added, 2 * layer, page.position);
   const ffn = at(page.look.stream.added, 2 * layer + 1, page.position);
   const added = { attention: attention / most, ffn: ffn / most };
@@ -133,8 +134,9 @@ function final_row(page) {
   const list = next ? next.tokens.slice(0, SHOWN_NEXT).map((spelled, i) => el("li", null,
     token(spelled), el("span", { class: "tiny-bar", "aria-hidden": "true" }, el("i", { style: { width: `${100 * next.probs.data[i]}%` } })),
     share("next.probs", [page.position, next.ids[i]], next.probs.data[i]))) : [];
+  const end = length_at(page, 2 * page.info.n_layer);
   return el("div", { class: `row edge${state.view === "next" ? " open" : ""}` },
-    el("div", { class: "stream" }, spine(length_at(page, 2 * page.info.n_layer).value / longest(length_at(page, 0).all, page), 0, null, state.way === "backward")),
+    el("div", { class: "stream" }, spine(end.value / end.most, 0, null, state.way === "backward")),
     el("div", { class: "what" }, button("open-next", word("logits_part"), () => set({ view: "next" }), { class: "plain part" }),
       el("ol", { class: "next-list" }, list)));
 }

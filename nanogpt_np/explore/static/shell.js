@@ -19,16 +19,8 @@ export function dress() {
   else delete root.dataset.theme;
   forget_colours();
   document.title = `${word("title")} · nanogpt_np`;
-  icon();
   const skip = document.getElementById("skip");
   skip.textContent = word("skip");
-}
-
-// A mark for the tab, drawn here, so that the browser asks for none.
-function icon() {
-  if (document.querySelector("link[rel=icon]")) return;
-  const bars = [[2, 9, "1b4f9c"], [7, 4, "8f52c8"], [12, 7, "f5a03a"]].map(([x, y, c]) => `<rect x="${x}" y="${y}" width="3" height="${15 - y}" rx="1" fill="%23${c}"/>`);
-  document.head.append(el("link", { rel: "icon", href: `data:image/svg+xml,<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 17 17">${bars.join("")}</svg>` }));
 }
 
 export function is_dark() {

@@ -26,7 +26,7 @@ const STOPS = [
   { name: "cache", to: () => ({ view: "write", step: 3 }), code: ["nanogpt_np/kv_cache.py", "KVCache"], notebook: "notebooks/09_cache.py",
     numbers: (page) => (page.story ? [count("steps:3:cache.flops", [], page.story.steps[Math.min(3, page.story.steps.length - 1)].cache.flops), count("steps:3:cache.flops_without", [], page.story.steps[Math.min(3, page.story.steps.length - 1)].cache.flops_without)] : ["–", "–"]) },
   { name: "backward", to: () => ({ view: "backward", way: "backward" }), code: ["nanogpt_np/training/backward.py", "loss_and_grads"], notebook: "notebooks/07_backward.py",
-    numbers: (page) => (page.gradients ? [number("grad.loss", [], page.gradients.loss, 4), number("grad.norms", [0, page.position], at(page.gradients.norms, 0, page.position), 4)] : ["–", "–"]) },
+    numbers: (page) => (page.gradients ? [number("grad.loss", [], page.gradients.loss, 4), number("grad.norms", [0, page.learned], at(page.gradients.norms, 0, page.learned), 4)] : ["–", "–"]) },
 ];
 
 // The head that looks at the token before it most.

@@ -40,9 +40,9 @@ function stream_name(place, page) {
 
 async function one_place(page) {
   const name = state.part === "embedded" ? "grad.embedded" : `grad.blocks.${page.layer}.x`;
-  const index = [page.position];
+  const index = [page.learned];
   const found = state.loss_at < 0 ? await ask("/api/array", { ...page.side, name, index }).catch(() => null) : null;
-  return found ? el("div", null, el("h3", null, word("one_gradient"), " ", token(page.look.tokens[page.position])), strip(page, name, index, found.array.data)) : null;
+  return found ? el("div", null, el("h3", null, word("one_gradient"), " ", token(page.look.tokens[page.learned])), strip(page, name, index, found.array.data)) : null;
 }
 
 function by_token(page, found) {
