@@ -29,6 +29,7 @@ def parser():
         asking,
         converting,
         evaluating,
+        exploring,
         finetuning,
         generating,
         looking,
@@ -57,6 +58,7 @@ def parser():
     converting.add_convert(commands)
     models.add_verify(commands)
     looking.add_inspect(commands)
+    exploring.add_explore(commands)
     serving.add_serve(commands)
     machine.add_bench(commands)
     machine.add_download(commands)
