@@ -35,6 +35,7 @@ def parser():
         machine,
         measuring,
         models,
+        planning,
         tokenizing,
         training,
     )
@@ -56,6 +57,7 @@ def parser():
     converting.add_convert(commands)
     models.add_verify(commands)
     looking.add_inspect(commands)
+    planning.add_plan(commands)
     machine.add_bench(commands)
     machine.add_download(commands)
     machine.add_warmup(commands)

@@ -1,6 +1,6 @@
 """`nanogpt-np warmup`, `bench` and `download`: what concerns this machine.
 
-Next: cli/llm_plugin.py.
+Next: cli/planning.py.
 """
 
 from .options import command

@@ -46,22 +46,32 @@ def cost_view(config, n_before=0, itemsize=4):
     if n_before >= config.n_ctx:
         expected = f"n_before: expected at most n_ctx - 1 = {config.n_ctx - 1}"
         raise InputError(f"{expected}, got {n_before}; then the context is full")
-    parts = _parts(config, n_before + 1, itemsize)
+    parts = token_parts(config, n_before + 1, itemsize)
     flops, weight_bytes, cache_bytes = (sum(part[i] for part in parts) for i in (1, 2, 3))
     per_token = 2 * config.n_layer * config.n_embd * itemsize
-    whole = sum(part.flops for n in range(1, n_before + 2) for part in _parts(config, n, itemsize))
+    whole = pass_flops(config, n_before + 1)
     return CostView(n_before, parts, flops, weight_bytes, cache_bytes, (n_before + 1) * per_token, whole)
+
+
+def pass_flops(config, n_seq):
+    """Operations of a pass over `n_seq` tokens, each of which sees those before it; Python's own whole number.
+
+    Each token costs as much more as the one before it did: so the first and the last say all, however many there are.
+    """
+    first, last = (sum(part.flops for part in token_parts(config, n)) for n in (1, n_seq))
+    return (first + last) * n_seq // 2
 
 
 def cache_growth(config, itemsize=4):
     """float64 [n_ctx, 2]: operations of each next token of a full context, with the cache and without."""
     check_kind("config", config, GPTConfig)
-    alone = [sum(part.flops for part in _parts(config, n, itemsize)) for n in range(1, config.n_ctx + 1)]
+    alone = [sum(part.flops for part in token_parts(config, n, itemsize)) for n in range(1, config.n_ctx + 1)]
     return np.stack([np.array(alone, np.float64), np.cumsum(alone, dtype=np.float64)], axis=1)
 
 
-def _parts(c, n_key, itemsize):
-    """The parts of a token that sees `n_key` tokens, itself included."""
+def token_parts(config, n_key, itemsize=4):
+    """The parts of a token that sees `n_key` tokens, itself included -> a list of Part."""
+    c = config
     e, f, blocks = c.n_embd, c.n_hidden, c.n_layer
     linear = {"c_attn: q, k and v": (e, 3 * e), "attn.c_proj": (e, e), "c_fc": (e, f), "mlp.c_proj": (f, e)}
     made = {name: _linear(name, *shape, blocks, itemsize) for name, shape in linear.items()}
