@@ -26,16 +26,16 @@ def _add_options(p):
     p.add_argument("--machine", default="a100", metavar="NAME",
                    help=f"{', '.join(MACHINES)}, or {THIS}, which is measured, a second or two (default a100)")
     p.add_argument("--dtype", default="float16", metavar="NAME",
-                   help=f"of weights and KV cache while generating: {', '.join(DTYPES)} (default float16, bfloat16 alike)")
+                   help=f"of weights and KV cache while generating: {', '.join(DTYPES)} (default float16)")
     p.add_argument("--context", dest="n_before", type=count, metavar="INT",
                    help="tokens before the one that is counted (default: a full context)")
     p.add_argument("--prompt", dest="n_prompt", type=count, metavar="INT", help="tokens of a prompt (default: n_ctx)")
     p.add_argument("--batch", dest="n_batch", type=count, default=1, metavar="INT", help="texts at once (default 1)")
-    p.add_argument("--tokens", dest="n_tokens", type=count, metavar="INT", help="to train on, 300e9 say (default: 20 for "
-                   "each parameter; for GPT-3's sizes 300e9)")
+    p.add_argument("--tokens", dest="n_tokens", type=count, metavar="INT", help="to train on, 300e9 say (default: 20 "
+                   "for each parameter; for GPT-3's sizes 300e9)")
     p.add_argument("--devices", type=count, metavar="INT", help="to train on (default: the smallest cluster)")
     p.add_argument("--data-ranks", dest="data", type=count, default=1, metavar="INT",
-                   help="a split to look at: so many ranks with windows of their own, the optimizer shared out (default 1)")
+                   help="a split to look at: so many ranks with windows of their own, sharing the optimizer (default 1)")
     p.add_argument("--tensor-ranks", dest="tensor", type=count, default=1, metavar="INT",
                    help="… so many that share each matrix (default 1)")
     p.add_argument("--pipeline-ranks", dest="pipeline", type=count, default=1, metavar="INT",
@@ -56,7 +56,7 @@ def _add_options(p):
                    help=f"the share of a device's memory to fill (default {USABLE})")
     for name in _shape_fields():
         p.add_argument(f"--{name.replace('_', '-')}", type=count, metavar="INT", help="instead of the model's own")
-    p.add_argument("--json", action="store_true", help="print one object instead, bytes and operations as whole numbers")
+    p.add_argument("--json", action="store_true", help="print one object instead, whole numbers as they are")
     p.add_argument("--plot", metavar="FILE", help="draw roofline and scaling laws into a PNG file")
 
 

@@ -13,7 +13,7 @@ from ..storage import formats, registry
 
 
 def find_config(name):
-    """The GPTConfig behind a name; InputError with the nearest name where there is none, FileError for a broken file."""
+    """The GPTConfig behind a name; InputError with the nearest name for an unknown one, FileError for a broken file."""
     if isinstance(name, str) and name in PRESETS:
         return PRESETS[name]
     path = files.as_path(name, "model")

@@ -30,7 +30,8 @@ def draw_plan(plan):
 
 def draw_roofline(plan):
     """Operations/s over operations per byte: what memory and arithmetic of each machine allow -> Figure."""
-    figure = style.figure(8, 5, f"{plan.name} on {plan.machine.name}: what memory and arithmetic allow", *_made_of(plan))
+    title = f"{plan.name} on {plan.machine.name}: what memory and arithmetic allow"
+    figure = style.figure(8, 5, title, *_made_of(plan))
     _roofline(figure.subplots(), plan)
     return figure
 

@@ -1,4 +1,4 @@
-"""How the loss falls with parameters and tokens: three published fits, and what each calls best for a number of operations.
+"""How the loss falls with parameters and tokens: three published fits, and what each calls best.
 
 Enter: N parameters and D tokens, or C operations. Leave: nats per token, on the texts and tokens of each paper, so of
 no use for another vocabulary but to compare. Next: planning/naming.py.

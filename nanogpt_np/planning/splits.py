@@ -33,7 +33,7 @@ class Split:
 
 @dataclass(frozen=True)
 class RankMemory:
-    """Bytes of one rank: `weights`, `gradients`, its part of the `optimizer`, `activations`, what is there `in_passing`.
+    """Bytes of one rank: `weights`, `gradients`, its part of the `optimizer`, `activations`, and `in_passing`.
 
     In passing: the logits, or the gradients of one block's activations, whichever is more.
     """
@@ -95,7 +95,7 @@ def stage_memory(config, split, options, stage):
 def stage_params(config, tensor, pipeline, stage):
     """Parameters of one rank of a stage; what is added once for all (biases of outputs, norms) each rank has whole."""
     e, f = config.n_embd, config.n_hidden
-    cut = 4 * e * e + 2 * e * f + 3 * e + f  # c_attn, c_proj, c_fc, mlp.c_proj, and the biases of the first of each half
+    cut = 4 * e * e + 2 * e * f + 3 * e + f  # four matrices, two of the biases
     n = (config.n_layer // pipeline) * (-(-cut // tensor) + 6 * e)
     vocabulary = -(-config.n_vocab // tensor) * e
     is_first, is_last = stage == 0, stage == pipeline - 1

@@ -169,7 +169,7 @@ def _assumed(plan):
     o, machine = plan.options, plan.machine
     yield "Assumed"
     yield ""
-    yield f"  utilisation {o.utilisation:g}, PUE {o.pue:g}, {o.carbon:g} kg of CO2 equivalents per kWh; hosts not counted"
+    yield f"  utilisation {o.utilisation:g}, PUE {o.pue:g}, {o.carbon:g} kg of CO2 per kWh; hosts not counted"
     yield f"  {o.usable:.0%} of a device's memory to fill; ZeRO-1: the optimizer is shared out among data ranks"
     yield "  in passing: the logits, or the gradients of one block's activations, whichever is more"
     yield "  Kaplan's loss of this run is that of training until nothing improves; what they call best stops earlier"
