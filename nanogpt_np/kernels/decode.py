@@ -11,6 +11,8 @@ from operator import itemgetter
 import numpy as np
 from numba import boolean, float32, int64, intp, void
 
+from .. import ops
+from ..model import narrow
 from ..params import unembedding
 from .addresses import address, floats_at, matrix_at, table_of
 from .attention import masks, softmax_row
@@ -27,16 +29,16 @@ def decode_plan(shape, params, config, cache):
     """What decode_few needs to know of a model, or None: it is for up to FEW_ROWS tokens, float32, GPT-2's own GELU."""
     if math.prod(shape) > FEW_ROWS or config.activation != "gelu_new" or cache.keys.dtype != np.float32:
         return None
-    if not belongs(cache, shape, params):
+    if not belongs(cache, shape, params, config):
         return None
     arrays = arrays_of(params)
     table = table_of(arrays, _table)
     return None if table is None else (arrays, table)
 
 
-def belongs(cache, shape, params):
+def belongs(cache, shape, params, config):
     """Has a cache room for these texts and blocks? Compiled code would not notice, and write elsewhere."""
-    return cache.keys.shape[:2] == (len(params["h"]), shape[0])
+    return cache.fits(config) and len(params["h"]) == config.n_layer and len(cache.mask) == shape[0]
 
 
 def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> [n_batch, n_new, n_vocab]
@@ -44,15 +46,26 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
     rows = pad_rows(x.reshape(-1, n_embd)).astype(np.float32)  # a copy, in which the kernel works
-    start = cache.length
-    mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
+    mask, near_mask = masks_of(visible, n_batch, n_new, config, cache)
     logits = np.empty((len(rows), len(arrays[-1])), np.float32)
     eps = np.float32(config.layer_norm_eps)
     by_output, n_hidden = bool(table[-1, -1]), n_hidden_of(arrays)
     _decode_kernel(
-        rows, table, by_output, n_hidden, cache.keys, cache.values, start, mask, eps, n_threads(), logits
+        rows, table, by_output, n_hidden, cache.rows, cache.keys, cache.values, mask,
+        cache.near_keys, cache.near_values, cache.near(), near_mask, eps, n_threads(), logits,
     )  # fmt: skip
     return logits[: n_batch * n_new].reshape(n_batch, n_new, -1)
+
+
+def masks_of(visible, n_batch, n_new, config, cache):
+    """What may be seen of all keys, and of the near ones, for compiled code; in a model without bands the same twice."""
+    n_key = cache.length + n_new
+    mask = masks(visible, (n_batch, config.n_head, n_new, n_key))
+    if cache.window is None:
+        return mask, mask
+    n_near = min(n_key, cache.window - 1 + n_new)
+    near = narrow(visible, cache.window, n_new, n_near, ops)
+    return mask, masks(near, (n_batch, config.n_head, n_new, n_near))
 
 
 def arrays_of(params):
@@ -96,10 +109,13 @@ def _table(arrays):
 
 
 @kernel(void(
-    float32[:, ::1], read(int64[:, ::1]), boolean, intp, STORED, STORED, intp, read(boolean[:, :, ::1]), float32, intp,
-    float32[:, ::1],
+    float32[:, ::1], read(int64[:, ::1]), boolean, intp, read(int64[::1]), STORED, STORED, read(boolean[:, :, ::1]),
+    STORED, STORED, intp, read(boolean[:, :, ::1]), float32, intp, float32[:, ::1],
 ))  # fmt: skip
-def _decode_kernel(x, table, by_output, n_hidden, keys, values, start, visible, eps, n_parts, logits):
+def _decode_kernel(
+    x, table, by_output, n_hidden, stored, keys, values, visible, near_keys, near_values, near, near_visible, eps,
+    n_parts, logits
+):  # fmt: skip
     n_rows, n_embd = x.shape
     n_batch, n_heads = keys.shape[1:3]
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.zeros((n_rows, n_embd), np.float32)
@@ -109,7 +125,12 @@ def _decode_kernel(x, table, by_output, n_hidden, keys, values, start, visible, 
         block = table[layer]
         normalize(x, block[0], block[1], eps, normed)
         spread(n_parts, multiply, (normed, block[2], block[3], by_output, n_parts, qkv))
-        spread(n_batch * n_heads, attend, (qkv, keys[layer], values[layer], start, visible, merged))
+        row = stored[layer]
+        if row >= 0:
+            spread(n_batch * n_heads, attend, (qkv, keys[row], values[row], 0, visible, merged))
+        else:  # a banded layer
+            row = -1 - row
+            spread(n_batch * n_heads, attend, (qkv, near_keys[row], near_values[row], near, near_visible, merged))
         spread(n_parts, multiply, (merged, block[4], block[5], by_output, n_parts, normed))
         add(normed, x)
 
@@ -186,11 +207,13 @@ def own_queries(queries):
 
 
 @inner
-def attend(stack, qkv, keys, values, start, visible, merged):
-    """One head of one text: its new keys and values into the cache, its queries over all of them."""
+def attend(stack, qkv, keys, values, begin, visible, merged):
+    """One head of one text: its new keys and values into the cache, its queries over all from `begin` on."""
     batch, head = stack // keys.shape[1], stack % keys.shape[1]
     n_embd, d_head = merged.shape[1], keys.shape[3]
     n_new, n_key = visible.shape[1:]
+    end = begin + n_key
+    start = end - n_new
     first, row = head * d_head, batch * n_new
     q = own_queries(qkv[row : row + n_new, first : first + d_head])
     for new in range(n_new):
@@ -199,11 +222,11 @@ def attend(stack, qkv, keys, values, start, visible, merged):
             values[batch, head, start + new, j] = qkv[row + new, 2 * n_embd + first + j]
     # of padded rows, probs are sums of zeros, and mixed is not used
     probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
-    dots(q, keys[batch, head, :n_key], 0, n_key, probs)
+    dots(q, keys[batch, head, begin:end], 0, n_key, probs)
     mask = visible[batch * len(visible) // keys.shape[0]]
     for new in range(n_new):
         softmax_row(probs[new], mask[new], np.float32(1.0 / math.sqrt(d_head)))
-    stream(probs, values[batch, head, :n_key], mixed)
+    stream(probs, values[batch, head, begin:end], mixed)
     for new in range(n_new):
         for j in range(d_head):
             merged[row + new, first + j] = mixed[new, j]

@@ -54,7 +54,7 @@ def _generating_bytes(config, tensor, pipeline, options):
     sizes, dtype = count_sizes(config), options.dtype
     parts = {part.name: part.n_bytes[dtype] for part in sizes.parts}
     matrices, norms = parts["attention"] + parts["feed-forward"], parts["layer norms"]
-    cache = options.n_batch * config.n_ctx * sizes.cache_bytes[dtype]
+    cache = options.n_batch * sizes.full_cache_bytes[dtype]
     shared = -(-(matrices + cache) // (tensor * pipeline)) - (-norms // pipeline)
     words = -(-parts["token embedding"] // tensor)
     head = -(-parts.get("unembedding", parts["token embedding"]) // tensor)

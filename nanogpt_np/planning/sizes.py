@@ -8,7 +8,9 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .. import kv_cache
 from .. import params as P
+from ..lens.cost import banded_layers
 
 DTYPES = ("float32", "float16", "int8", "int4")  # float16 stands for bfloat16 too: as many bytes
 ITEMSIZE = {"float32": 4, "float16": 2}
@@ -40,7 +42,8 @@ class Sizes:
 
     `parts`: of Part, which sum to `n_params` and `n_bytes`. `n_blocks`: parameters of all blocks, the N of Kaplan et
     al. 2020 (embeddings and biases of the last norm left out). `read_bytes`: what one token reads of the weights.
-    `cache_bytes`: what it leaves in the KV cache. Both by dtype.
+    `cache_bytes`: what it leaves in the KV cache, `full_cache_bytes`: what a
+    cache of n_ctx tokens takes, of which bands keep less. All by dtype.
     """
 
     parts: tuple
@@ -49,6 +52,7 @@ class Sizes:
     n_bytes: dict
     read_bytes: dict
     cache_bytes: dict
+    full_cache_bytes: dict
 
 
 def count_sizes(config):
@@ -67,19 +71,15 @@ def count_sizes(config):
     n_bytes = {dtype: sum(part.n_bytes[dtype] for part in parts) for dtype in DTYPES}
     n_blocks = sum(math.prod(shape) * times for key, (shape, times) in shapes.items() if _in_block(key))
     read = {dtype: n_bytes[dtype] - _not_read(config, dtype) for dtype in DTYPES}
-    return Sizes(tuple(parts), P.size(config), n_blocks, n_bytes, read, _cache_bytes(config))
+    one, full = ({dtype: cache_bytes(config, n, dtype) for dtype in DTYPES} for n in (1, config.n_ctx))
+    return Sizes(tuple(parts), P.size(config), n_blocks, n_bytes, read, one, full)
 
 
 def _shapes(config):
     """Each parameter of a model, those of all blocks under one name -> (shape, how many of it there are)."""
-    found = P.shapes(config.replace(n_layer=1, **_without_bands(config)))
+    found = P.shapes(config.replace(n_layer=1, banded_layers=None))
     return {name.removeprefix("h.0."): (shape, config.n_layer if name.startswith("h.0.") else 1)
             for name, shape in found.items()}  # fmt: skip
-
-
-def _without_bands(config):
-    """Which layers have bands is no matter of parameters, and one layer alone cannot have those of many."""
-    return {"banded_layers": None} if getattr(config, "banded_layers", None) is not None else {}
 
 
 def _in_block(name):
@@ -112,8 +112,21 @@ def _not_read(config, dtype):
     return rows * config.n_embd * item
 
 
-def _cache_bytes(config):
-    """Keys and values of one token: {"float32": 73728, …} for GPT-2 124M (Shazeer 2019, section 2.4)."""
-    numbers = 2 * config.n_layer * config.n_embd
-    small = numbers + 2 * config.n_layer * config.n_head * FACTOR
-    return {dtype: numbers * ITEMSIZE[dtype] if dtype in ITEMSIZE else small for dtype in DTYPES}
+def cache_bytes(config, n_positions, dtype):
+    """What a KV cache of so many tokens takes: cache_bytes(GPTConfig(), 1, "float32") -> 73728 (Shazeer 2019)
+
+    A banded layer keeps its window, and some beside it (kv_cache.KVCache).
+    """
+    n_near = n_positions
+    if config.window is not None:
+        n_near = min(n_positions, config.window - 1 + 2 * kv_cache.spare_of(config.window))
+    n_banded = banded_layers(config)
+    stored = (config.n_layer - n_banded) * n_positions + n_banded * n_near
+    return stored * position_bytes(config, dtype)
+
+
+def position_bytes(config, dtype):
+    """Keys and values of one token in one layer."""
+    if dtype in ITEMSIZE:
+        return 2 * config.n_embd * ITEMSIZE[dtype]
+    return 2 * (config.n_embd + FACTOR * config.n_head)

@@ -6,6 +6,7 @@ Enter: a Plan. Leave: lines of text; a dict ready for JSON. Next: planning/pictu
 import math
 from dataclasses import asdict
 
+from ..lens.cost import banded_layers
 from .machines import MACHINES
 from .sizes import DTYPES
 from .times import DAY
@@ -71,13 +72,14 @@ def _table(rows, indent="  "):
 def _parameters(plan):
     c, sizes = plan.config, plan.sizes
     shape = f"n_layer {c.n_layer:,}, n_head {c.n_head:,}, n_embd {c.n_embd:,}, n_ctx {c.n_ctx:,}, n_vocab {c.n_vocab:,}"
-    yield f"{plan.name}: {sizes.n_params:,} parameters ({shape})"
+    bands = f", {banded_layers(c):,} layers with bands of {c.window:,}" if banded_layers(c) else ""
+    yield f"{plan.name}: {sizes.n_params:,} parameters ({shape}{bands})"
     yield ""
     rows = [("part", "parameters", "share", *DTYPES)]
     for name, n, n_bytes in [*sizes.parts, ("all", sizes.n_params, sizes.n_bytes)]:
         rows.append((name, f"{n:,}", f"{n / sizes.n_params:.1%}", *(in_units(n_bytes[dtype], "B") for dtype in DTYPES)))
     rows.append(("KV cache, a token", "", "", *(in_units(sizes.cache_bytes[dtype], "B") for dtype in DTYPES)))
-    whole = (in_units(sizes.cache_bytes[dtype] * c.n_ctx, "B") for dtype in DTYPES)
+    whole = (in_units(sizes.full_cache_bytes[dtype], "B") for dtype in DTYPES)
     rows.append((f"KV cache, {c.n_ctx:,} tokens", "", "", *whole))
     yield from _table(rows)
 

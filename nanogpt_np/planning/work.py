@@ -8,9 +8,10 @@ Next: planning/machines.py.
 from dataclasses import dataclass
 
 from ..lens import cost
-from .sizes import count_sizes
+from .sizes import cache_bytes, count_sizes, position_bytes
 
 BACKWARD = 2  # a product's backward is two products: for its input and for its weights
+ATTENTION = ("scores: q kᵀ", "softmax", "mix: probs @ v")  # parts of lens/cost.py
 PF_DAY = 10**15 * 24 * 3600  # operations of a petaflop/s-day (Brown et al. 2020, table D.1)
 
 
@@ -36,25 +37,19 @@ class Work:
 def token_work(config, n_before=0, dtype="float16", n_batch=1):
     """One more token for each of `n_batch` texts with `n_before` tokens each -> Work.
 
-    The weights are read once for all texts, keys and values for each. What is added to a text is written to the cache.
+    The weights are read once for all texts, keys and values for each; the token's own are written.
     """
-    sizes = count_sizes(config)
     flops = sum(part.flops for part in cost.token_parts(config, n_before + 1))
-    seen = seen_bytes(config, n_before, dtype) + sizes.cache_bytes[dtype]
-    return Work(n_batch * flops, sizes.read_bytes[dtype], n_batch * seen)
-
-
-def seen_bytes(config, n_before, dtype="float16"):
-    """Bytes of the keys and values that `n_before` tokens left behind, and the next one reads."""
-    return n_before * count_sizes(config).cache_bytes[dtype]
+    seen = cost.seen_positions(config, n_before + 1) * position_bytes(config, dtype)
+    return Work(n_batch * flops, count_sizes(config).read_bytes[dtype], n_batch * seen)
 
 
 def prompt_work(config, n_prompt, dtype="float16", n_batch=1):
     """A prompt of `n_prompt` tokens, read in one pass, up to the logits behind its last token -> Work."""
-    sizes = count_sizes(config)
     logits = next(part.flops for part in cost.token_parts(config, 1) if part.name == "unembedding")
     flops = cost.pass_flops(config, n_prompt) - (n_prompt - 1) * logits
-    return Work(n_batch * flops, sizes.read_bytes[dtype], n_batch * n_prompt * sizes.cache_bytes[dtype])
+    written = cache_bytes(config, n_prompt, dtype)
+    return Work(n_batch * flops, count_sizes(config).read_bytes[dtype], n_batch * written)
 
 
 def six_nd(n_params, n_tokens):
@@ -71,13 +66,5 @@ def counted_flops(config, n_tokens, recompute="none"):
     `recompute`: what the backward pass makes again, "none", "attention" (scores, softmax and mix) or "all".
     """
     forward = cost.pass_flops(config, config.n_ctx)
-    again = {"none": 0, "attention": attention_flops(config, config.n_ctx), "all": forward}[recompute]
+    again = {"none": 0, "attention": cost.pass_flops(config, config.n_ctx, ATTENTION), "all": forward}[recompute]
     return ((1 + BACKWARD) * forward + again) * n_tokens // config.n_ctx
-
-
-def attention_flops(config, n_seq):
-    """Of a pass over `n_seq` tokens, what scores, softmax and mix take."""
-    names = ("scores: q kᵀ", "softmax", "mix: probs @ v")
-    ends = [sum(part.flops for part in cost.token_parts(config, n) if part.name in names) for n in (1, n_seq)]
-    return sum(ends) * n_seq // 2
-

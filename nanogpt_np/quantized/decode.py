@@ -10,10 +10,12 @@ import numpy as np
 from numba import boolean, float32, int8, int64, intp, void
 
 from ..kernels.addresses import address, bytes_at, floats_at, nibbles_at, table_of
-from ..kernels.attention import masks, softmax_row
+from ..kernels.attention import softmax_row
 from ..kernels.compile import inner, kernel, n_threads, read
 from ..kernels.cores import spread
-from ..kernels.decode import STORED, add, arrays_of, belongs, n_hidden_of, normalize, own_queries, shapes_of
+from ..kernels.decode import (
+    STORED, add, arrays_of, belongs, masks_of, n_hidden_of, normalize, own_queries, shapes_of,
+)  # fmt: skip
 from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
@@ -29,7 +31,7 @@ def decode_plan(shape, params, config, cache):
     """See kernels.decode_plan: it is for few new tokens of each text, int8 everywhere, GPT-2's own GELU."""
     if shape[1] > FEW_ROWS or math.prod(shape) > MOST_ROWS or not isinstance(cache, Int8Cache):
         return None
-    if config.activation != "gelu_new" or not belongs(cache, shape, params):
+    if config.activation != "gelu_new" or not belongs(cache, shape, params, config):
         return None
     arrays = arrays_of(params)
     table = table_of(arrays, _table)
@@ -41,13 +43,14 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
     rows = x.reshape(-1, n_embd).astype(np.float32)  # a copy, in which the kernel works
-    start = cache.length
-    mask = masks(visible, (n_batch, config.n_head, n_new, start + n_new))
+    mask, near_mask = masks_of(visible, n_batch, n_new, config, cache)
     logits = np.empty((len(rows), arrays[-1].shape[0]), np.float32)
     are_fours = arrays[2].kind == "int4"
     _decode_kernel(
-        rows, table, are_fours, n_hidden_of(arrays), cache.keys, cache.key_factors, cache.values, cache.value_factors,
-        start, mask, np.float32(config.layer_norm_eps), n_threads(), logits,
+        rows, table, are_fours, n_hidden_of(arrays), cache.rows,
+        cache.keys, cache.key_factors, cache.values, cache.value_factors, mask,
+        cache.near_keys, cache.near_key_factors, cache.near_values, cache.near_value_factors, cache.near(), near_mask,
+        np.float32(config.layer_norm_eps), n_threads(), logits,
     )  # fmt: skip
     return logits.reshape(n_batch, n_new, -1)
 
@@ -75,12 +78,17 @@ def _table(arrays):
 
 
 @kernel(void(
-    float32[:, ::1], read(int64[:, ::1]), boolean, intp, SMALL, FACTORS, SMALL, FACTORS, intp,
-    read(boolean[:, :, ::1]), float32, intp, float32[:, ::1],
+    float32[:, ::1], read(int64[:, ::1]), boolean, intp, read(int64[::1]),
+    SMALL, FACTORS, SMALL, FACTORS, read(boolean[:, :, ::1]),
+    SMALL, FACTORS, SMALL, FACTORS, intp, read(boolean[:, :, ::1]),
+    float32, intp, float32[:, ::1],
 ))  # fmt: skip
 def _decode_kernel(
-    x, table, are_fours, n_hidden, keys, key_factors, values, value_factors, start, visible, eps, n_parts, logits
-):
+    x, table, are_fours, n_hidden, rows,
+    keys, key_factors, values, value_factors, visible,
+    near_keys, near_key_factors, near_values, near_value_factors, near, near_visible,
+    eps, n_parts, logits
+):  # fmt: skip
     n_rows, n_embd = x.shape
     n_batch, n_heads = keys.shape[1:3]
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.empty((n_rows, n_embd), np.float32)
@@ -88,11 +96,17 @@ def _decode_kernel(
     small, small_hidden = room_for(n_rows, n_embd), room_for(n_rows, n_hidden)
 
     for layer in range(len(table) - 1):
-        block, stored = table[layer], (keys[layer], key_factors[layer], values[layer], value_factors[layer])
+        block, row = table[layer], rows[layer]
         normalize(x, block[0], block[1], eps, normed)
         quantize(normed, *small)
         spread(n_parts, multiply, (*small, are_fours, block[2:5], n_parts, qkv))
-        spread(n_batch * n_heads, attend, (qkv, *stored, start, visible, merged))
+        if row >= 0:
+            stored = keys[row], key_factors[row], values[row], value_factors[row]
+            spread(n_batch * n_heads, attend, (qkv, *stored, 0, visible, merged))
+        else:  # a banded layer
+            row = -1 - row
+            stored = near_keys[row], near_key_factors[row], near_values[row], near_value_factors[row]
+            spread(n_batch * n_heads, attend, (qkv, *stored, near, near_visible, merged))
         quantize(merged, *small)
         spread(n_parts, multiply, (*small, are_fours, block[5:8], n_parts, normed))
         add(normed, x)
@@ -139,11 +153,13 @@ def multiply_hidden(
 
 
 @inner
-def attend(stack, qkv, keys, key_factors, values, value_factors, start, visible, merged):
-    """One head of one text: its new keys and values into the cache, its queries over all of them."""
+def attend(stack, qkv, keys, key_factors, values, value_factors, begin, visible, merged):
+    """One head of one text: its new keys and values into the cache, its queries over all from `begin` on."""
     batch, head = stack // keys.shape[1], stack % keys.shape[1]
     n_embd, d_head = merged.shape[1], keys.shape[3]
     n_new, n_key = visible.shape[1:]
+    end = begin + n_key
+    start = end - n_new
     first, row = head * d_head, batch * n_new
     q = own_queries(qkv[row : row + n_new, first : first + d_head])
     for new in range(n_new):
@@ -152,15 +168,15 @@ def attend(stack, qkv, keys, key_factors, values, value_factors, start, visible,
         value_factors[batch, head, start + new], _ = round_to_int8(v, values[batch, head, start + new])
     # of padded rows, probs are sums of zeros, and mixed is not used
     probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
-    dots_int8(q, keys[batch, head, :n_key], 0, n_key, probs)
+    dots_int8(q, keys[batch, head, begin:end], 0, n_key, probs)
     mask = visible[batch * len(visible) // keys.shape[0]]
     for new in range(n_new):
         for j in range(n_key):
-            probs[new, j] *= key_factors[batch, head, j]
+            probs[new, j] *= key_factors[batch, head, begin + j]
         softmax_row(probs[new], mask[new], np.float32(1.0 / math.sqrt(d_head)))
         for j in range(n_key):
-            probs[new, j] *= value_factors[batch, head, j]
-    stream_int8(probs, values[batch, head, :n_key], mixed)
+            probs[new, j] *= value_factors[batch, head, begin + j]
+    stream_int8(probs, values[batch, head, begin:end], mixed)
     for new in range(n_new):
         for j in range(d_head):
             merged[row + new, first + j] = mixed[new, j]
