@@ -35,7 +35,7 @@ def _add_options(p):
                    "for each parameter; for GPT-3's sizes 300e9)")
     p.add_argument("--devices", type=count, metavar="INT", help="to train on (default: the smallest cluster)")
     p.add_argument("--data-ranks", dest="data", type=count, default=1, metavar="INT",
-                   help="a split to look at: so many ranks with windows of their own, sharing the optimizer (default 1)")
+                   help="a split to look at: so many ranks with windows of their own, one optimizer (default 1)")
     p.add_argument("--tensor-ranks", dest="tensor", type=count, default=1, metavar="INT",
                    help="… so many that share each matrix (default 1)")
     p.add_argument("--pipeline-ranks", dest="pipeline", type=count, default=1, metavar="INT",
