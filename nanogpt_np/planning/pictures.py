@@ -69,13 +69,12 @@ def _roofline(axes, plan):
     c, o = plan.config, plan.options
     points = [(f"{n:,}", work.token_work(c, o.n_before, dtype, n)) for n in BATCHES]
     for i, (name, asked) in enumerate([*points, (f"prompt of {o.n_prompt:,}", plan.prompt)]):
-        took, above = times.seconds(asked, plan.machine, dtype), i % 2
+        took, above = times.seconds(asked, plan.machine, dtype), i % 2 or i == len(BATCHES)
         y = min(plan.machine.flops(dtype), asked.intensity * plan.machine.bandwidth)
         axes.plot(asked.intensity, y, "o", color=style.PROBABILITY[3], markersize=6, zorder=3)
         beside = (-6, 4) if above else (4, -12)
         axes.annotate(f"{name}: {in_time(took)}", (asked.intensity, y), xytext=beside, textcoords="offset points",
-                      ha="right" if above else "center" if i == len(BATCHES) else "left", fontsize=7.5,
-                      color=style.INK)  # fmt: skip
+                      ha="right" if above else "left", fontsize=7.5, color=style.INK)  # fmt: skip
     axes.set(xscale="log", yscale="log", xlim=(REACH[0], REACH[-1]))
     axes.set_xlabel("operations per byte", fontsize=8)
     axes.set_ylabel("operations/s", fontsize=8)

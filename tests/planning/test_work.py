@@ -91,6 +91,7 @@ def test_twenty_tokens_for_each_parameter():
     what Besiroglu et al. 2024 found wrong with it."""
     ratios = [n_tokens / n_params for n_params, n_tokens in (fit.best(5.76e23) for fit in scaling.FITS[1:])]
     assert 40 < ratios[0] and 15 < ratios[1] < 25
+    assert scaling.HOFFMANN.best(5.76e23)[0] < 70e9 / 2 < scaling.BESIROGLU.best(5.76e23)[0]
 
 
 def test_kaplan_with_endless_text_is_the_law_of_size():
