@@ -36,6 +36,7 @@ def parser():
         machine,
         measuring,
         models,
+        planning,
         serving,
         tokenizing,
         training,
@@ -60,6 +61,7 @@ def parser():
     looking.add_inspect(commands)
     exploring.add_explore(commands)
     serving.add_serve(commands)
+    planning.add_plan(commands)
     machine.add_bench(commands)
     machine.add_download(commands)
     machine.add_warmup(commands)
