@@ -14,6 +14,7 @@ import warnings
 from ..errors import InputError
 from ..training import distributed_ranks
 
+SHARED = ("train", "eval", "eval perplexity", "eval lambada", "eval choices", "eval answers")
 STOPPED = 3  # the exit status of a training that was asked to stop, which is no error
 
 
@@ -122,8 +123,8 @@ def _run(argv):
 def _check_ranks(args):
     """InputError where several ranks would all do the same, and write over each other's files."""
     n = distributed_ranks.n_launched()
-    if n > 1 and not (args.command == "train" or getattr(args, "shares", False) or getattr(args, "file", None)):
-        words = " ".join(filter(None, (args.command, getattr(args, "task", None))))
+    words = " ".join(filter(None, (args.command, getattr(args, "task", None))))
+    if n > 1 and words not in SHARED and not (words == "generate" and args.file):
         shared = "train, eval (a text, perplexity, lambada, choices, answers) and generate --file"
         raise InputError(f"{words}: expected one process, got {n} ranks; only {shared} share their work")
 

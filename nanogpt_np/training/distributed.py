@@ -8,6 +8,7 @@ batch for each rank the same sum in the same order. Next: lens/seen.py.
 
 import dataclasses
 import functools
+import itertools
 import os
 
 import numpy as np
@@ -132,10 +133,11 @@ class Learner:
         mine = np.empty(counts[self.ranks.rank], np.int32)
         send = None
         if self.ranks.is_first:
-            first = [part.batch * self.options.batch_size + part.first for part in self.parts]
-            order = [i for rank in range(size) for i in range(rank, len(self.parts), size)]
-            dealt = [rows[first[i] : first[i] + self.parts[i].n] for i in order]
-            send = [np.concatenate(dealt).astype(np.int32), counts]
+            dealt = [part for rank in range(size) for part in of_rank(self.parts, rank, size)]
+            first = [part.batch * self.options.batch_size + part.first for part in dealt]
+            dealt = [rows[start : start + part.n] for start, part in zip(first, dealt, strict=True)]
+            starts = [0, *itertools.accumulate(counts)][:-1]
+            send = [np.concatenate(dealt).astype(np.int32), (counts, starts)]
         self.ranks.comm.Scatterv(send, mine)
         return mine.reshape(-1, width)
 
@@ -148,7 +150,8 @@ class Learner:
             dropout = Dropout(o.dropout, RowsOf(ahead(self.rng, before), part.first, o.batch_size))
         loss, stages = backward.loss_and_stages(
             rows[:, :-1], rows[:, 1:], self.params, self.config, self.ops, dropout=dropout,
-            n_counted=o.accumulate * o.batch_size * self.config.n_ctx, n_idle=parts.n_idle(self.rates, self.config.n_layer),
+            n_counted=o.accumulate * o.batch_size * self.config.n_ctx,
+            n_idle=parts.n_idle(self.rates, self.config.n_layer),
         )  # fmt: skip
         for stage, grads in stages:
             for name, grad in P.walk(grads, f"{stage}."):

@@ -27,7 +27,7 @@ class ShardedAdamW:
         self.decays = {name: weight_decay if len(shape) >= 2 else 0.0 for name, (_, shape) in flat.places.items()}
 
     def step(self, vector, share, lr, ops=ops):
-        """Change the weights, `vector`, on all ranks by one step against the summed gradients, of which `share` is one."""
+        """Change the weights, `vector`, on all ranks by one step against the summed gradients' `share` of each."""
         self.n_steps += 1
         for name, whole, own in self.segments:
             ops.adam_step_(

@@ -25,7 +25,7 @@ def parts_of(n_batches, batch_size, n_ranks):
     """The Parts of a step in their order; part i belongs to rank i % n_ranks.
 
     Batches stay whole where each rank gets one, so that sums are those of one process; else each is cut alike.
-    parts_of(1, 8, 2) -> [Part(0, 0, 4), Part(0, 4, 4)]; parts_of(2, 8, 2) -> [Part(0, 0, 8), Part(1, 0, 8)]
+    parts_of(1, 8, 2) -> [(0, 0, 4), (0, 4, 4)]; parts_of(2, 8, 2) -> [(0, 0, 8), (1, 0, 8)]
     InputError for fewer windows than ranks.
     """
     n_cuts = -(-n_ranks // n_batches)

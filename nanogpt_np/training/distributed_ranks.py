@@ -2,13 +2,14 @@
 
 Enter: what the launcher says in the environment, before anything else is loaded; later, values and bytes of a rank.
 Leave: how many threads each may have; the Ranks of the job, by MPI (Message Passing Interface Forum 2021, chapters 5
-and 6). Without a launcher nothing here loads mpi4py. What fails on one rank ends all. Next:
-training/distributed_sums.py.
+and 6). Without a launcher nothing here loads mpi4py. What fails on one rank ends all.
+Next: training/distributed_sums.py.
 """
 
 import itertools
 import json
 import os
+import platform
 import sys
 import time
 
@@ -135,9 +136,7 @@ class Ranks:
     @property
     def machine(self):
         """The name of this rank's machine."""
-        from mpi4py import MPI
-
-        return MPI.Get_processor_name()
+        return platform.node()
 
     def share(self, value=None):
         """The first rank's value -> the same on all."""
@@ -158,7 +157,7 @@ class Ranks:
         if self.is_first:
             counts = [len(part) for part in parts]
             starts = [0, *itertools.accumulate(counts)][:-1]
-            self.comm.Scatterv([bytearray().join(parts), counts, starts, self._byte()], data)
+            self.comm.Scatterv([bytearray().join(parts), (counts, starts)], data)
         else:
             self.comm.Scatterv(None, data)
         return json.loads(data)
@@ -174,7 +173,7 @@ class Ranks:
         counts = [int.from_bytes(lengths[8 * i : 8 * i + 8], "little") for i in range(self.size)]
         starts = [0, *itertools.accumulate(counts)]
         found = bytearray(starts[-1])
-        self.comm.Gatherv(data, [found, counts, starts[:-1], self._byte()])
+        self.comm.Gatherv(data, [found, (counts, starts[:-1])])
         return [json.loads(found[start:end]) for start, end in itertools.pairwise(starts)]
 
     def map(self, function, items):
@@ -194,9 +193,3 @@ class Ranks:
         """On the other ranks: do what the first one's map hands out, until it has no more."""
         while (mine := self.deal()) is not None:
             self.gather([function(item) for item in mine])
-
-    @staticmethod
-    def _byte():
-        from mpi4py import MPI
-
-        return MPI.BYTE

@@ -85,10 +85,9 @@ def add_shares(flat, vector, share, n_added, is_begun):
 
 def spread_shares(flat, vector):
     """Fill each rank's vector from the parts that the ranks own of it."""
-    from mpi4py import MPI
-
     for start, _, part in flat.pieces():
-        flat.ranks.comm.Allgather(MPI.IN_PLACE, vector[start : start + flat.ranks.size * part])
+        whole = vector[start : start + flat.ranks.size * part]
+        flat.ranks.comm.Allgather(whole.reshape(-1, part)[flat.ranks.rank].copy(), whole)
 
 
 def collect_shares(flat, share):

@@ -2,8 +2,8 @@
 
 Enter: TrainOptions. Leave: in `out`, the model (checkpoint.py's layout), `training.json` (the options),
 `training_state.safetensors` (weights, moments, generator, step), `log.csv`, `loss.png`, and, where they are wanted,
-`best/` (the model with the lowest held-out loss), `kept/` (models on the way) and `samples.txt`. Next:
-training/distributed_parts.py.
+`best/` (the model with the lowest held-out loss), `kept/` (models on the way) and `samples.txt`.
+Next: training/distributed_parts.py.
 """
 
 import hashlib
