@@ -109,7 +109,8 @@ def test_kaplan_with_endless_text_is_the_law_of_size():
 
 @pytest.mark.parametrize("value, words", [(0, "0 B"), (1, "1 B"), (999, "999 B"), (999.9, "1.00 kB"), (1e3, "1.00 kB"),
                                           (12345, "12.3 kB"), (999_999, "1.00 MB"), (2.5e17, "250 PB"),
-                                          (3e18, "3.00e+18 B"), (1e-9, "1.00e-09 B"), (10**40, "1.00e+40 B")])  # fmt: skip
+                                          (3e18, "3.00e+18 B"), (1e-9, "1.00e-09 B"),
+                                          (10**40, "1.00e+40 B")])  # fmt: skip
 def test_bytes_in_words(value, words):
     assert wording.in_units(value, "B") == words
 
