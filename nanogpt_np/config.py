@@ -141,7 +141,7 @@ class GPTConfig:
     def _bands(self) -> dict[str, Any]:
         """What `config.json` says of bands: GPT-Neo's two fields under a type that is no other library's.
 
-        `attn_implementation` stops who opens it with transformers' GPT2LMHeadModel all the same: there is none so named.
+        `attn_implementation` stops who asks transformers' GPT2LMHeadModel for it all the same: there is none so named.
         """
         kinds = ["global" if self.window_of(layer) is None else "local" for layer in range(self.n_layer)]
         return {
@@ -201,7 +201,7 @@ def _read_bands(raw: dict[str, Any]) -> dict[str, Any]:
         expected = "attention_layers to be 'global' or 'local' for each layer"
         raise InputError(f"config: expected {expected}, got {shown(kinds)}")
     if raw.get("window_size") is None:
-        raise InputError(f"config: expected window_size, the width of the bands, in a model of type {BANDED!r}, got none")
+        raise InputError(f"config: expected window_size, the width of the bands, in a model of type {BANDED}, got none")
     layers = tuple(layer for layer, kind in enumerate(kinds) if kind == "local")
     is_alternating = layers == tuple(range(1, len(kinds), 2))
     return {"window": raw["window_size"], "banded_layers": None if is_alternating else layers}

@@ -21,7 +21,8 @@ class KVCache:
     `keys`, `values`: [n_dense, n_batch, n_head, n_ctx, d_head], of the dense layers, in GPT-2 all; `length`: positions
     in use; `mask`: bool [n_batch, n_ctx], False at padding. `near_keys`, `near_values`: [n_banded, n_batch, n_head,
     room, d_head], the newest positions of the banded layers, from `offset` on: what is older no token will ask for.
-    `rows`: where a layer's part lies, r in the first two, -1 - r in the near ones.
+    `rows`: where a layer's part lies, r in the first two, -1 - r in the near ones. `lengths`: None, or where rows come
+    and go, as in a server (see Ragged), int64 [n_batch], the positions of each.
     """
 
     STORED = ("keys", "values")  # what holds something for each position: [n_dense, n_batch, n_head, n_ctx, …]
@@ -48,6 +49,9 @@ class KVCache:
             self.mask = np.ones((n_batch, n_ctx), bool)
         except (MemoryError, ValueError) as error:  # ValueError: more than an address can count
             raise InputError(f"cache: expected one that fits the memory, got {shown(shape)}; ask for less") from error
+        self.lengths: np.ndarray | None = None
+        self.first_row: int = 0
+        self._whole: KVCache | None = None  # of what this is a part; compiled code wants it in one piece
 
     @property
     def n_bytes(self) -> int:
@@ -58,19 +62,27 @@ class KVCache:
         """Has it as many layers as a model of this shape, and the same bands?"""
         return len(self.rows) == config.n_layer and self.bands == bands_of(config)
 
+    @property
+    def whole(self) -> "KVCache":
+        """The cache of which this is a part, from `first_row` on; itself where it is none."""
+        return self if self._whole is None else self._whole
+
     def reserve(self, n_new: int, mask: ArrayLike | None = None) -> None:
         """Take note of `n_new` coming positions (mask [n_batch, n_new]); InputError where they do not fit.
 
         Where the near ones are full, their newest move to the front: once in `spare` tokens.
         """
-        if self.length + n_new > self.n_ctx:
+        if self.length + n_new > self.n_ctx or (self.lengths is not None and n_new != 1):
             raise InputError(
                 f"expected at most n_ctx = {self.n_ctx} positions, got {self.length} in the cache and {n_new} more; "
                 "shorten the text, or generate with overflow='slide'"
             )
         if self.is_torn:
             raise InputError("cache: expected one that was not interrupted while it read; rewind(0), and read again")
-        self.mask[:, self.length : self.length + n_new] = True if mask is None else mask
+        if self.lengths is None:
+            self.mask[:, self.length : self.length + n_new] = True if mask is None else mask
+        else:
+            self.mask[np.arange(len(self.mask)), self.lengths] = True
         if self._is_full(n_new) and n_new <= self.spare:
             kept = min(self.length - self.offset, self._most_kept())
             first, self.is_torn = self.length - kept - self.offset, True
@@ -88,24 +100,27 @@ class KVCache:
         row = self.rows[layer]
         if row >= 0:
             arrays = [getattr(self, name)[row] for name in self.STORED]
-            return self._put(arrays, 0, self.length, k, v)
+            return self._put(arrays, 0, self.starts(), k, v)
         arrays, n_new = [getattr(self, name)[-1 - row] for name in self.NEAR], k.shape[2]
         first, start = self.near(), self.length - self.offset
         if not self._is_full(n_new):
-            return self._put(arrays, first, start, k, v)
+            return self._put(arrays, first, np.full(len(k), start), k, v)
         whole = [np.empty((*a.shape[:2], start - first + n_new, *a.shape[3:]), a.dtype) for a in arrays]
         for wide, array in zip(whole, arrays, strict=True):
             wide[:, :, : start - first] = array[:, :, first:start]
-        seen, self.is_torn = self._put(whole, 0, start - first, k, v), True
+        seen, self.is_torn = self._put(whole, 0, np.full(len(k), start - first), k, v), True
         for wide, array in zip(whole, arrays, strict=True):
             array[:, :, : self._most_kept()] = wide[:, :, -self._most_kept() :]
         return seen
 
-    def _put(self, arrays: list[np.ndarray], first: int, start: int, k: np.ndarray, v: np.ndarray) -> Any:
-        """Write k and v at `start` of one layer's arrays -> views of all from `first` on."""
-        end = start + k.shape[2]
+    def _put(self, arrays: list[np.ndarray], first: int, starts: np.ndarray, k: np.ndarray, v: np.ndarray) -> Any:
+        """Write k and v at `starts` of one layer's arrays -> views of all from `first` on."""
+        end = int(starts.max(initial=0)) + k.shape[2]
         for array, new in zip(arrays, (k, v), strict=True):
-            array[:, :, start:end] = new
+            if self.lengths is None:
+                array[:, :, end - new.shape[2] : end] = new
+            else:
+                array[np.arange(len(new)), :, starts] = new[:, :, 0]
         return [array[:, :, first:end] for array in arrays]
 
     def near(self) -> int:
@@ -124,7 +139,13 @@ class KVCache:
         is_full, self.length = self._is_full(n_new), self.length + n_new
         if is_full:
             self.offset = self.length - self._most_kept()
+        if self.lengths is not None:
+            self.lengths += n_new
         self.is_torn = False
+
+    def starts(self) -> np.ndarray:
+        """Where the next position of each row goes, int64 [n_batch]."""
+        return np.full(len(self.mask), self.length, np.int64) if self.lengths is None else self.lengths
 
     def rewind(self, length: int) -> None:
         """Forget every position from `length` on, as if it had never been read; InputError where there are not so many.
@@ -154,11 +175,19 @@ class KVCache:
 
         Until then a cache with bands counts as torn: the other one may move what is near.
         """
-        twin = copy.copy(self)
+        twin = self.part(0, n_rows)
         self.is_torn = self.window is not None
-        twin.mask = self.mask[:n_rows]
+        return twin
+
+    def part(self, start: int, end: int) -> "KVCache":
+        """Some rows of the batch as a cache of their own, in the same memory."""
+        twin = copy.copy(self)
+        twin.mask, twin.first_row, twin._whole = self.mask[start:end], self.first_row + start, self.whole
         for name in (*self.STORED, *self.NEAR):
-            setattr(twin, name, getattr(self, name)[:, :n_rows])
+            setattr(twin, name, getattr(self, name)[:, start:end])
+        if self.lengths is not None:
+            twin.lengths = self.lengths[start:end]
+            twin.length = int(twin.lengths.max(initial=0))
         return twin
 
     def pass_over(self, twin: "KVCache") -> None:
@@ -183,7 +212,7 @@ class KVCache:
         if rows.ndim != 1 or rows.dtype.kind not in "iu" or not np.all((0 <= rows) & (rows < len(self.mask))):
             raise InputError(f"rows: expected numbers from 0 to {len(self.mask) - 1}, got {shown(rows)}")
         twin = copy.copy(self)
-        twin.mask = self.mask[rows]
+        twin.mask, twin.first_row, twin._whole = self.mask[rows], 0, None
         for name in (*self.STORED, *self.NEAR):
             old = getattr(self, name)
             new = np.empty((len(old), len(rows), *old.shape[2:]), old.dtype)
@@ -223,6 +252,68 @@ def cache_bytes(config: GPTConfig, n_positions: int, itemsize: int = 4) -> int:
         n_near = min(n_positions, config.window - 1 + 2 * spare_of(config.window))
     stored = int(np.count_nonzero(rows >= 0)) * n_positions + int(np.count_nonzero(rows < 0)) * n_near
     return 2 * stored * config.n_embd * itemsize
+
+
+class Ragged:
+    """Rows of one cache that come and go, each as long as its own text: what many clients share.
+
+    The first `n_rows` are in use. Each holds its text from position 0 on, so that its sums run over the same terms in
+    the same order as if it were alone. `cache`: an empty one with as many rows as there may be; InputError for bands.
+    """
+
+    def __init__(self, cache: KVCache) -> None:
+        if cache.window is not None:  # of which each row would have a band of its own, elsewhere
+            expected = "a model whose layers all see everything, as in GPT-2"
+            raise InputError(f"cache: expected that of {expected}, got one with bands of {cache.window} positions")
+        self.cache, self.n_rows, self.most = cache, 0, len(cache.mask)
+        cache.lengths, cache.mask[:] = np.zeros(self.most, np.int64), False
+        for name in cache.STORED:  # shares of 0 are multiplied by what lies behind a row's end: it must be a number
+            stored = getattr(cache, name)
+            setattr(cache, name, np.zeros(stored.shape, stored.dtype))
+
+    def part(self, start: int, end: int) -> KVCache:
+        """Some rows in use as one cache, in the same memory, for one new token of each."""
+        return self.cache.part(start, end)
+
+    def row(self, i: int) -> KVCache:
+        """One row as a cache of its own, in the same memory."""
+        twin = self.cache.part(i, i + 1)
+        twin.lengths = None
+        return twin
+
+    def join(self, cache: KVCache, length: int) -> int:
+        """The first positions of a cache of one row take the next row -> its number; InputError where all are taken."""
+        if self.n_rows == self.most:
+            raise InputError(f"rows: expected at most {self.most}, got one more; wait until one has ended")
+        self._copy(cache, self.n_rows, length)
+        self.n_rows += 1
+        return self.n_rows - 1
+
+    def leave(self, i: int) -> int:
+        """A row is no longer in use -> the row that took its place, which was the last (or this one itself)."""
+        last = self.n_rows - 1
+        self._wipe(i)
+        if i != last:
+            row = self.row(last)
+            self._copy(row, i, row.length)
+            self._wipe(last)
+        self.n_rows = last
+        return last
+
+    def _copy(self, source: KVCache, i: int, length: int) -> None:
+        target = self.row(i)
+        for name in source.STORED:
+            getattr(target, name)[:, 0, :, :length] = getattr(source, name)[:, 0, :, :length]
+        target.mask[0, :length] = True
+        self.cache.starts()[i] = length
+
+    def _wipe(self, i: int) -> None:
+        """Back to zeros: what a broken model left there must not reach another text."""
+        row = self.row(i)
+        for name in row.STORED:
+            getattr(row, name)[:, :, :, : row.length] = 0
+        row.mask[:] = False
+        self.cache.starts()[i] = 0
 
 
 def _check(n_batch: Any, n_ctx: Any, dtype: Any) -> None:

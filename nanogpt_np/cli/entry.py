@@ -36,6 +36,7 @@ def parser():
         measuring,
         models,
         planning,
+        serving,
         tokenizing,
         training,
     )
@@ -57,6 +58,7 @@ def parser():
     converting.add_convert(commands)
     models.add_verify(commands)
     looking.add_inspect(commands)
+    serving.add_serve(commands)
     planning.add_plan(commands)
     machine.add_bench(commands)
     machine.add_download(commands)

@@ -1,6 +1,6 @@
 """`nanogpt-np warmup`, `bench` and `download`: what concerns this machine.
 
-Next: cli/planning.py.
+Next: cli/serving.py.
 """
 
 from .options import command

@@ -48,7 +48,8 @@ def _lines(found):
     yield "parameters", f"{found.n_params:,}"
     yield "dtype", ", ".join(found.dtypes) or "no weights here"
     yield "vocabulary", f"{tokenizer.n_vocab:,} tokens, fingerprint {tokenizer.fingerprint}" if tokenizer else "none"
-    yield "KV cache", f"{found.cache_bytes:,} bytes per token in float32, {found.full_cache_bytes:,} for the whole context"
+    full = f"{found.full_cache_bytes:,} for the whole context"
+    yield "KV cache", f"{found.cache_bytes:,} bytes per token in float32, {full}"
     yield "licence", found.licence or "not known"
     yield "files", f"{sum(found.files.values()):>13,}  bytes in {len(found.files)}"
 

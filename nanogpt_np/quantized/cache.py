@@ -5,12 +5,12 @@ Next: quantized/decode.py.
 """
 
 import numpy as np
-from numba import float32, int8, intp, void
+from numba import float32, int8, int64, intp, void
 
 from ..kernels.compile import inner, kernel, read
 from ..kernels.cores import spread
 from ..kv_cache import KVCache
-from .products import round_to_int8
+from .rounding import round_to_int8
 
 STACKS, SMALL, FACTORS = read(float32[:, :, :, :]), int8[:, :, :, ::1], float32[:, :, ::1]
 
@@ -31,25 +31,26 @@ class Int8Cache(KVCache):
         near = self.near_keys.shape[:-1]
         self.near_key_factors, self.near_value_factors = (np.empty(near, np.float32) for _ in range(2))
 
-    def _put(self, arrays, first, start, k, v):
-        """Write k and v at `start` of one layer's arrays -> all from `first` on, as they are now remembered."""
+    def _put(self, arrays, first, starts, k, v):
+        """Write k and v at `starts` of one layer's arrays -> all from `first` on, as they are now remembered."""
         keys, values, key_factors, value_factors = arrays
-        end, wide = start + k.shape[2], []
+        end, wide = int(starts.max(initial=0)) + k.shape[2], []
         for new, small, factors in ((k, keys, key_factors), (v, values, value_factors)):
             wide.append(np.empty((*small.shape[:2], end - first, small.shape[3]), np.float32))
-            _store_kernel(np.asarray(new, np.float32), start, small, factors)
+            _store_kernel(np.asarray(new, np.float32), starts, small, factors)
             _widen_kernel(small, factors, first, wide[-1])
         return wide
 
 
-@kernel(void(STACKS, intp, SMALL, FACTORS))
-def _store_kernel(new, start, small, factors):
-    spread(len(new) * new.shape[1], _store_head, (new, start, small, factors))
+@kernel(void(STACKS, read(int64[::1]), SMALL, FACTORS))
+def _store_kernel(new, starts, small, factors):
+    spread(len(new) * new.shape[1], _store_head, (new, starts, small, factors))
 
 
 @inner
-def _store_head(stack, new, start, small, factors):
+def _store_head(stack, new, starts, small, factors):
     batch, head = stack // new.shape[1], stack % new.shape[1]
+    start = starts[batch]
     for i in range(new.shape[2]):
         factors[batch, head, start + i], _ = round_to_int8(new[batch, head, i], small[batch, head, start + i])
 

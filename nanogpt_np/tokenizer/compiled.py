@@ -3,7 +3,7 @@
 Enter: a text, cut at its special tokens. Leave: ids, int32. On the way: the text's UTF-8 bytes are split into chunks as
 SPLIT_PATTERN splits them; a chunk seen before has its ids in a table, any other is merged, lowest rank first. Inside,
 tokens go by numbers of their own: byte b is number b, what the n-th merge makes is 256 + n, so the lowest number
-merges first. The first call compiles (two seconds); the result is kept on disk. Next: bench/report.py.
+merges first. The first call compiles (two seconds); the result is kept on disk. Next: explore/connections.py.
 """
 
 import functools

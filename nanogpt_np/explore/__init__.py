@@ -1,0 +1,12 @@
+"""A page and an HTTP interface, on this machine only.
+
+Enter: a model, and requests from a browser or from any client that speaks OpenAI's interface. Leave: answers within
+limits of size and time, or one line that says what was expected. Needs the extra `explore` (Starlette and uvicorn).
+To read: connections (one client's line, within limits of time), guard (who may ask, and how much), sequences (one text
+among others), metrics (what was done), batching (the thread that computes), api_asked (JSON -> what is asked),
+api_answers (texts -> JSON), api_stream (from one to the other), api (OpenAI's routes).
+"""
+
+from .guard import guarded, run
+
+__all__ = ["guarded", "run"]
