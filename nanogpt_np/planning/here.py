@@ -18,10 +18,11 @@ LEAST_ROUNDS, MOST_ROUNDS, PATIENCE = 3, 20, 1.0  # no further round after so ma
 UNKNOWN_MEMORY = 4 * 10**9  # where the system says nothing
 
 
-def measure_here(n_threads=None):
+def measure_here(n_threads=None, clock=time.perf_counter):
     """Read memory and multiply in rounds that take turns -> Machine; the best round counts, as others may be busy.
 
     `n_threads`: how many read at once, None: as many as this process may use CPUs. BLAS has threads of its own.
+    `clock`: with one thread of either kind, time.process_time leaves out what others take of this machine.
     """
     from ..bench.workers import cpu_name, cpus_allowed
 
@@ -31,14 +32,14 @@ def measure_here(n_threads=None):
     began, rates, speeds = time.perf_counter(), [], []
     with ThreadPoolExecutor(n_threads) as pool:
         while len(rates) < MOST_ROUNDS and (len(rates) < LEAST_ROUNDS or time.perf_counter() - began < PATIENCE):
-            rates.append(sum(part.nbytes for part in parts) / _timed(lambda: list(pool.map(np.max, parts))))
-            speeds.append(2 * SIDE**3 / _timed(lambda: a @ b))
+            rates.append(sum(part.nbytes for part in parts) / _timed(lambda: list(pool.map(np.max, parts)), clock))
+            speeds.append(2 * SIDE**3 / _timed(lambda: a @ b, clock))
     speed, how = round(max(speeds)), f"measured just now: the best of {len(rates)} rounds, NumPy's max and product"
     title = f"{cpu_name()}, {n_threads} CPUs"
     return Machine(THIS, title, memory.total_bytes() or UNKNOWN_MEMORY, round(max(rates)), speed, speed, None, 1, how)
 
 
-def _timed(work):
-    began = time.perf_counter()
+def _timed(work, clock):
+    began = clock()
     work()
-    return time.perf_counter() - began
+    return max(clock() - began, 1e-9)

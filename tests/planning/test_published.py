@@ -1,4 +1,4 @@
-"""What others published, from the same shapes: GPT-3's Table D.1, nanoGPT, llm.c, LLMs-from-scratch, and what training took."""
+"""What others published of the same shapes: GPT-3's Table D.1, nanoGPT, llm.c, LLMs-from-scratch; energy, splits."""
 
 import pytest
 
@@ -34,7 +34,8 @@ def test_table_d1(name):
     assert n_params == pytest.approx(millions * 1e6, rel=5e-3)
     trained = times.train(PRESETS[name], A100, Options(), 1, name)
     assert (trained.n_tokens, trained.flops) == (billions * 10**9, 6 * n_params * billions * 10**9)
-    assert trained.flops == pytest.approx(float(flops), rel=5e-3) and trained.pf_days == pytest.approx(float(days), rel=5e-3)
+    assert trained.flops == pytest.approx(float(flops), rel=5e-3)
+    assert trained.pf_days == pytest.approx(float(days), rel=5e-3)
 
 
 def test_the_total_of_175b_to_every_digit():
@@ -43,8 +44,10 @@ def test_the_total_of_175b_to_every_digit():
 
 
 def test_nanogpt_counts_the_same_forward_pass():
-    """transformer_sizing.ipynb: products alone, and every token sees all 1,024; ours see what came before, which is half
-    of scores and mix, and we count 0.6 % of other operations besides: within 1 %."""
+    """transformer_sizing.ipynb: products alone, and every token sees all 1,024; ours see what came before.
+
+    That is half of scores and mix, and we count 0.6 % of other operations besides: within 1 %.
+    """
     whole, scores, reduce = 291_648_307_200, 1_610_612_736, 1_610_612_736
     expected = whole - 12 * (scores + reduce) / 2
     assert cost.pass_flops(PRESETS["gpt2"], 1024) == pytest.approx(expected, rel=0.01)
@@ -68,7 +71,7 @@ FROM_SCRATCH = {"gpt2": "5.1e+11", "gpt2-medium": "1.4e+12", "gpt2-large": "3.2e
 
 @pytest.mark.parametrize("name", FROM_SCRATCH)
 def test_llms_from_scratch_counts_the_same_linear_layers(name):
-    """ch04/02_performance-analysis/flops-analysis.ipynb: two windows of 1,024, of which its counter sees linear layers."""
+    """ch04/02_performance-analysis/flops-analysis.ipynb: two windows of 1,024; its counter sees linear layers."""
     flops = sum(part.flops for part in cost.token_parts(PRESETS[name], 1) if part.name in LINEAR)
     assert f"{2 * 1024 * flops:.1e}" == FROM_SCRATCH[name]
 
@@ -92,7 +95,7 @@ def test_llmc_needs_about_the_same_minutes():
 
 
 def test_energy_of_gpt3():
-    """Patterson et al. 2021: 24.6 TFLOP/s and 330 W per V100, PUE 1.1, 0.429 kg/kWh give 405 V100-years, 1,287 MWh, 552 t.
+    """Patterson et al. 2021: 24.6 TFLOP/s and 330 W per V100, PUE 1.1, 0.429 kg/kWh: 405 V100-years, 1,287 MWh, 552 t.
 
     To 1 %, as they start from rounded days.
     """

@@ -61,7 +61,8 @@ def test_the_longer_of_two_times():
 
 def test_every_machine_says_where_its_numbers_stand():
     for machine in MACHINES.values():
-        assert machine.source and machine.float32 <= machine.float16 and machine.memory > 10**9 and machine.per_node >= 1
+        assert machine.source and machine.float32 <= machine.float16
+        assert machine.memory > 10**9 and machine.per_node >= 1
 
 
 # ---------------------------------------------------------------- scaling laws
@@ -87,8 +88,10 @@ def test_the_best_size_is_found_by_searching_too(fit, flops):
 
 
 def test_twenty_tokens_for_each_parameter():
-    """At Chinchilla's operations, 5.76e23, the corrected fit says about 20, and Hoffmann's printed one far more, which is
-    what Besiroglu et al. 2024 found wrong with it."""
+    """At Chinchilla's operations, 5.76e23, the corrected fit says about 20, and Hoffmann's printed one far more.
+
+    That is what Besiroglu et al. 2024 found wrong with it.
+    """
     ratios = [n_tokens / n_params for n_params, n_tokens in (fit.best(5.76e23) for fit in scaling.FITS[1:])]
     assert 40 < ratios[0] and 15 < ratios[1] < 25
     assert scaling.HOFFMANN.best(5.76e23)[0] < 70e9 / 2 < scaling.BESIROGLU.best(5.76e23)[0]
@@ -104,9 +107,10 @@ def test_kaplan_with_endless_text_is_the_law_of_size():
 # ---------------------------------------------------------------- words
 
 
-@pytest.mark.parametrize("value, words", [(0, "0 B"), (1, "1 B"), (999, "999 B"), (999.9, "1.00 kB"), (1000, "1.00 kB"),
-                                          (12345, "12.3 kB"), (999_999, "1.00 MB"), (2.5e17, "250 PB"), (3e18, "3.00e+18 B"),
-                                          (1e-9, "1.00e-09 B"), (10**40, "1.00e+40 B")])  # fmt: skip
+@pytest.mark.parametrize("value, words", [(0, "0 B"), (1, "1 B"), (999, "999 B"), (999.9, "1.00 kB"), (1e3, "1.00 kB"),
+                                          (12345, "12.3 kB"), (999_999, "1.00 MB"), (2.5e17, "250 PB"),
+                                          (3e18, "3.00e+18 B"), (1e-9, "1.00e-09 B"),
+                                          (10**40, "1.00e+40 B")])  # fmt: skip
 def test_bytes_in_words(value, words):
     assert wording.in_units(value, "B") == words
 
