@@ -33,16 +33,20 @@ class Lookup(NamedTuple):
         return shape.replace(n_embd=n_embd, n_layer=n_layer, n_head=n_head)
 
 
-def episodes(task, n, rng):  # -> ids, targets [n, 2 * n_shots - 1]
+def episodes(task, n, rng, only_known=False):  # -> ids, targets [n, 2 * n_shots - 1]
     """`n` texts, each with a function of its own; a target is the answer behind a question, all else is IGNOREd.
 
-    Answers are drawn each for itself, so that what was not asked before cannot be known. `rng`: a numpy Generator.
+    Answers are drawn each for itself, so that what was not asked before cannot be known; with `only_known` such a
+    question has no target, as there is nothing in it to learn. `rng`: a numpy Generator.
     """
     functions = rng.integers(task.n_symbols, size=(n, task.n_symbols))
     questions = rng.integers(task.n_symbols, size=(n, task.n_shots))
     answers = task.n_symbols + np.take_along_axis(functions, questions, axis=1)
     ids = np.stack([questions, answers], axis=-1).reshape(n, -1)
     targets = np.where(np.arange(ids.shape[1] - 1) % 2 == 0, ids[:, 1:], IGNORE)
+    if only_known:
+        same = questions[:, :, None] == questions[:, None, :]  # [n, asked now, asked then]
+        targets[:, ::2][~np.tril(same, k=-1).any(axis=-1)] = IGNORE
     return ids[:, :-1], targets
 
 
