@@ -96,7 +96,7 @@ def test_its_numbers_are_the_servers(page, make_gpt):
     side = '"model":"model","prompt":"the cat sat"'
     assert f'/api/look {{{side}}}' in keys and f'/api/head {{"head":1,"layer":0,{side}}}' in keys
     assert f'/api/compare {{"a":{{{side}}},"b":{{"ablate":[[1,0]],{side}}}}}' in keys
-    assert f'/api/cell {{"index":[1,2,0],"name":"blocks.1.attn.scores",{side}}}' in keys
+    assert '/api/cell {"index":[1,2,0],"model":"model","name":"blocks.1.attn.scores","prompt":"the cat sat"}' in keys
 
 
 def test_a_page_is_as_small_as_it_is_asked_to_be(make_gpt, page, monkeypatch):
