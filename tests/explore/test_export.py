@@ -34,7 +34,8 @@ def page(make_gpt):
 
 
 def stored(page):
-    return json.loads(re.search(r'<script type="application/json" id="nanogpt-data">(.*?)</script>', page, re.DOTALL)[1])
+    found = re.search(r'<script type="application/json" id="nanogpt-data">(.*?)</script>', page, re.DOTALL)
+    return json.loads(found[1])
 
 
 def test_modules_become_one_script_in_the_order_in_which_they_are_needed(tmp_path):
