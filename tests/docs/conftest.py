@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MADE_OF = ("*.md", "docs/**/*", "notebooks/*", "weights/*/*.md", "nanogpt_np/**/*.py", "nanogpt_np/explore/static/*", ".github/*.md", "tests/*.py")
+MADE_OF = (
+    "*.md", "docs/**/*", "notebooks/*", "weights/*/*.md", "nanogpt_np/**/*.py", "nanogpt_np/explore/static/*",
+    ".github/*.md", "tests/*.py",
+)  # fmt: skip
 NEEDED = ("sphinx", "furo", "myst_nb", "latex2mathml")
 
 
