@@ -19,8 +19,9 @@ from starlette.testclient import TestClient
 
 from nanogpt_np import GPT, FileError, InputError
 from nanogpt_np import params as P
+from nanogpt_np.cli import exploring
+from nanogpt_np.explore import answers, asked, export, guard, models, views
 from nanogpt_np.explore import app as room
-from nanogpt_np.explore import guard, models, views
 from nanogpt_np.storage import formats
 from nanogpt_np.training import kept, report
 
@@ -257,10 +258,10 @@ def test_a_process_two_tabs_and_the_end(gpt, folder):
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         address = server.stdout.readline().split()[0]
-        answers, texts = {}, ["the cat", "the hat", "the mat", "moon"] * 4
+        found, texts = {}, ["the cat", "the hat", "the mat", "moon"] * 4
 
         def tab(n):
-            answers[n] = fetch(address, "look", {"model": "mine", "prompt": texts[n]})
+            found[n] = fetch(address, "look", {"model": "mine", "prompt": texts[n]})
 
         tabs = [threading.Thread(target=tab, args=(n,)) for n in range(len(texts))]
         for thread in tabs:
@@ -269,8 +270,8 @@ def test_a_process_two_tabs_and_the_end(gpt, folder):
             fetch(address, "generate", {"model": "mine", "prompt": "the", "n_new": 20}, timeout=0.001)
         for thread in tabs:
             thread.join(60)
-        assert [answers[n]["text"] for n in range(len(texts))] == texts
-        assert answers[0] == answers[4]
+        assert [found[n]["text"] for n in range(len(texts))] == texts
+        assert found[0] == found[4]
         server.send_signal(signal.SIGINT)
         began = time.monotonic()
         assert server.wait(30) in (0, 130) and time.monotonic() - began < 30
@@ -297,3 +298,11 @@ def test_an_open_model_is_not_opened_again(folder, monkeypatch):
     for _ in range(3):
         found.find("mine")
     assert len(opened) == 1
+
+
+def test_the_limits_that_the_docs_name():
+    text = (ROOT / "docs/explore.md").read_text(encoding="utf-8")
+    assert "at most 64 KiB" in text and answers.MOST_BODY == 64 << 10
+    assert "at most 64 tokens" in text and asked.MOST_NEW == 64
+    assert "at most 3 MB" in text and export.MOST == 3_000_000
+    assert "http://127.0.0.1:8765" in text and exploring.PORT == 8765

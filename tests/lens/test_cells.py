@@ -10,10 +10,11 @@ from nanogpt_np import params as P
 from nanogpt_np.errors import InputError
 
 IDS = random_ids(7, seed=3)
-VARIANTS = [{}, {"tie_word_embeddings": False, "activation": "relu", "n_inner": 40}, {"positions": "sinusoidal"}]
+VARIANTS = [{}, {"tie_word_embeddings": False, "activation": "relu", "n_inner": 40}, {"positions": "sinusoidal"},
+            {"window": 3}]
 
 
-@pytest.fixture(scope="module", params=VARIANTS, ids=["gpt2", "untied relu", "sinusoidal"])
+@pytest.fixture(scope="module", params=VARIANTS, ids=["gpt2", "untied relu", "sinusoidal", "banded"])
 def gpt(request):
     config = CONFIG.replace(**request.param)
     return GPT(config, make(config))
@@ -95,7 +96,9 @@ def check_cell(gpt, cell):
         close(parts[0] / np.sqrt(gpt.config.d_head), cell.value, abs(cell.value))
         close(cell.extra["x"] * cell.extra["factor"], cell.value, abs(cell.value))
     if cell.kind == "mask":
-        assert cell.value == (-np.inf if cell.index[2] > cell.index[1] else parts[0])
+        window = gpt.config.window_of(int(cell.name.split(".")[1])) or len(IDS)
+        _, query, key = cell.index
+        assert cell.value == (parts[0] if query - window < key <= query else -np.inf)
     if cell.kind == "softmax":
         wanted = softmax(parts[0])[cell.index[-1]]
         close(wanted, cell.value, 1)

@@ -6,6 +6,7 @@ import { word } from "./words.js";
 const stored = read_stored();
 const remembered = new Map(); // what was asked before comes at once; a few hundred answers at most
 const MOST_REMEMBERED = 300;
+let asking = 0;
 
 export const is_exported = stored !== null;
 export const exported_state = stored?.state ?? {};
@@ -54,16 +55,25 @@ async function fetched(path, body, signal) {
   const how = path === "/api/models"
     ? { signal }
     : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal };
-  let response;
+  busy(1);
   try {
-    response = await fetch(path.slice(1), how);
+    const response = await fetch(path.slice(1), how);
+    const answer = await response.json().catch((error) => { if (error.name === "AbortError") throw error; return null; });
+    if (response.ok && answer !== null) return answer;
+    throw new Error(answer?.error?.message ?? `${response.status} ${response.statusText}`);
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Unavailable(word("server_gone"));
+    if (error instanceof TypeError) throw new Unavailable(word("server_gone")); // fetch's word for no connection
+    throw error;
+  } finally {
+    busy(-1);
   }
-  const answer = await response.json().catch(() => null);
-  if (response.ok && answer !== null) return answer;
-  throw new Error(answer?.error?.message ?? `${response.status} ${response.statusText}`);
+}
+
+// How many questions are under way: for aria-busy, and for whoever waits until the page has come to rest.
+function busy(more) {
+  asking += more;
+  document.body.dataset.asking = String(asking);
+  document.body.setAttribute("aria-busy", asking ? "true" : "false");
 }
 
 // Arrays come as base64: {"shape": [2, 3], "f4": "…"} -> { shape: [2, 3], data: Float32Array }.

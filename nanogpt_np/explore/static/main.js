@@ -74,11 +74,13 @@ async function start() {
 
 async function everything() {
   const mine = ++drawing;
+  page.loading = true;
   dress(page);
   draw_head(page);
   document.body.classList.add("loading");
   await load_look(page);
   if (mine !== drawing) return;
+  page.loading = false;
   trouble(null);
   document.body.classList.remove("loading");
   draw_prompt(page);
@@ -110,7 +112,7 @@ function changed(names) {
   page.cell = parse_cell(state.cell);
   page.place();
   if (names.length === 1 && names[0] === "cell") return show_cell(page, page.cell);
-  if (names.some((name) => NEEDS_LOOK.includes(name)) || (page.story && names.some((name) => NEEDS_STORY.includes(name)))) {
+  if (page.loading || names.some((name) => NEEDS_LOOK.includes(name)) || (page.story && names.some((name) => NEEDS_STORY.includes(name)))) {
     return everything().catch(trouble);
   }
   if (names.some((name) => ["lang", "theme"].includes(name))) return everything().catch(trouble);

@@ -24,7 +24,7 @@ export function matrix(made) {
   wire(drawing);
   const figure = el("figure", { class: "matrix-figure" }, focusable, readout, legend(drawing), as_table(drawing));
   figure.draw = () => draw(drawing);
-  show_at(drawing, ...drawing.at, false);
+  show_at(drawing, ...drawing.at, { first: true });
   new ResizeObserver(() => draw(drawing)).observe(figure);
   return figure;
 }
@@ -119,7 +119,7 @@ function draw_mark(d, pen) {
   pen.strokeRect(left + j * wide - 0.5, top + i * high - 0.5, Math.max(wide, 3), Math.max(high, 3));
 }
 
-function show_at(d, i, j, aloud) {
+function show_at(d, i, j, { aloud = false, first = false } = {}) {
   d.at = [i, j];
   const [name, index] = d.of(i, j);
   const value = d.values[i * d.shape[1] + j];
@@ -128,7 +128,7 @@ function show_at(d, i, j, aloud) {
     ...(d.rows ? [" ", token(d.rows[i])] : []), ...(d.columns ? [" → ", token(d.columns[j])] : []),
   );
   if (aloud) say(d.readout.textContent);
-  d.on_look?.(i, j);
+  if (!first) d.on_look?.(i, j);
   draw(d);
 }
 
@@ -142,20 +142,20 @@ function wire(d) {
   };
   d.focusable.addEventListener("pointermove", (event) => {
     const found = d.size && under(event);
-    if (found && (found[0] !== d.at[0] || found[1] !== d.at[1])) show_at(d, ...found, false);
+    if (found && (found[0] !== d.at[0] || found[1] !== d.at[1])) show_at(d, ...found);
   });
   d.focusable.addEventListener("click", (event) => {
     const found = d.size && under(event);
-    if (found) { show_at(d, ...found, true); d.on_pick?.(...found); }
+    if (found) { show_at(d, ...found, { aloud: true }); d.on_pick?.(...found); }
   });
   d.focusable.addEventListener("keydown", (event) => {
     const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
     if (event.key === "Enter" || event.key === " ") d.on_pick?.(...d.at);
-    else if (event.key === "Home") show_at(d, d.at[0], 0, true);
-    else if (event.key === "End") show_at(d, d.at[0], n_columns - 1, true);
+    else if (event.key === "Home") show_at(d, d.at[0], 0, { aloud: true });
+    else if (event.key === "End") show_at(d, d.at[0], n_columns - 1, { aloud: true });
     else if (step) {
       const clamp = (x, n) => Math.min(Math.max(x, 0), n - 1);
-      show_at(d, clamp(d.at[0] + step[0], n_rows), clamp(d.at[1] + step[1], n_columns), true);
+      show_at(d, clamp(d.at[0] + step[0], n_rows), clamp(d.at[1] + step[1], n_columns), { aloud: true });
     } else return;
     event.preventDefault();
   });
