@@ -166,6 +166,15 @@ class GPT(Writer):
         """
         return P.table(self.params)
 
+    def explore(self, prompt: str | list[int], layer: int = 0, head: int = 0, lang: str | None = None) -> Any:
+        """The page of `nanogpt-np explore` for a text, which a notebook shows; `.html` is the file as text.
+
+        `layer`, `head`: where it begins; `lang`: "en" or "zh". InputError for int8 weights, and for what is no text.
+        """
+        from .explore.inline import explore  # the one door that leads down the house: a page looks at a GPT
+
+        return explore(self, prompt, layer, head, lang)
+
     def __repr__(self) -> str:
         c = self.config
         shape = f"n_layer={c.n_layer}, n_head={c.n_head}, n_embd={c.n_embd}, n_ctx={c.n_ctx}, n_vocab={c.n_vocab}"
