@@ -112,7 +112,7 @@ def said(words, brought):
         try:
             os.chdir(folder)
             data = getattr(args, "data", None) or []
-            for file in [data] if isinstance(data, str) else data:
+            for file in [data] if isinstance(data, str) else data if isinstance(data, list) else []:
                 Path(file).write_text(ITEMS if file.endswith(".jsonl") else TEXT, encoding="utf-8")
             if getattr(args, "file", None):
                 Path(args.file).write_text("The cat sat\nA dog\n", encoding="utf-8")
