@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 RANKS = (1, 2, 4)
-SIZES = [1 << n for n in range(10, 25, 2)]  # bytes of a message: 1 KiB to 16 MiB
-BUCKETS = [1 << n for n in range(18, 26)]  # bytes that are exchanged at once
+SIZES = [1 << n for n in (10, 14, 16, 18, 20, 22, 24)]  # bytes of a message: 1 KiB to 16 MiB
+BUCKETS = [1 << n for n in (18, 20, 22, 23, 24, 25)]  # bytes that are exchanged at once
 SUMMED = 32 << 20  # bytes of the vector whose sum is measured for each of BUCKETS
-SECONDS = 0.6  # for each measurement
+SECONDS = 0.4  # for each measurement
 SHAPE = {"n_vocab": 1024, "n_ctx": 64, "n_embd": 128, "n_layer": 4, "n_head": 4}
 HEAVY = {"n_vocab": 4096, "n_ctx": 16, "n_embd": 512, "n_layer": 6, "n_head": 8}  # whose memory is measured
 BATCH, STRONG = 4, 4  # windows in a batch, and batches in a step that is shared (weak: one for each rank)
@@ -55,7 +55,7 @@ def repeated(work, comm):
         work()
         comm.Barrier()
         times.append(time.perf_counter() - start)
-        flag = np.array([time.perf_counter() - began < SECONDS or len(times) < 5], np.int64)
+        flag = np.array([time.perf_counter() - began < SECONDS or len(times) < 3], np.int64)
         comm.Bcast(flag)
         more = bool(flag[0])
     return float(min(times))
@@ -371,7 +371,7 @@ def measure(target):
         done = subprocess.run(mpiexec(n, "rank"), stdout=subprocess.PIPE, text=True, env=environment, check=True)
         found[str(n)] = json.loads(done.stdout.splitlines()[-1])
         print(f"{n} ranks: a step of {found[str(n)]['weak']:.3f} s", file=sys.stderr)
-    Path(target).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        Path(target).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def page(source):
