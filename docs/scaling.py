@@ -61,20 +61,27 @@ def repeated(work, comm):
     return float(min(times))
 
 
-def of_rank():
-    """All measurements of one number of ranks; the first rank prints them as JSON."""
+def of_rank(what="times"):
+    """All measurements of one number of ranks, or those of "memory"; the first rank prints them as JSON."""
     from mpi4py import MPI
 
-    from nanogpt_np.training import distributed_ranks, distributed_sums
+    from nanogpt_np import memory
+    from nanogpt_np.training import distributed_ranks, distributed_sums, loop
     from nanogpt_np.training.distributed_sums import Flat
 
     ranks = distributed_ranks.Ranks(MPI.COMM_WORLD)
+    if what == "memory":
+        if (found := memory_of(ranks)) is not None:
+            print(json.dumps(found))
+        return
+    memory.keep_freed_memory(loop.KEPT_BYTES)  # as a run does
     comm, found = ranks.comm, {"ranks": ranks.size, "allreduce": {}, "exchange": {}, "buckets": {}}
     for n_bytes in SIZES:
         a, b = np.ones(n_bytes // 4, np.float32), np.empty(n_bytes // 4, np.float32)
         found["allreduce"][n_bytes] = repeated(lambda a=a, b=b: comm.Allreduce(a, b), comm)
         flat = Flat({"a": a.shape}, ranks, bucket_bytes=n_bytes)
-        found["exchange"][n_bytes] = repeated(lambda flat=flat: exchange(flat, distributed_sums), comm)
+        vectors = flat.zeros(), np.zeros(flat.n_owned, np.float32)
+        found["exchange"][n_bytes] = repeated(lambda flat=flat, v=vectors: exchange(flat, distributed_sums, *v), comm)
     for n_bytes in BUCKETS:
         flat = Flat({"a": (SUMMED // 4,)}, ranks, bucket_bytes=n_bytes)
         vectors = flat.zeros(), np.zeros(flat.n_owned, np.float32)
@@ -84,10 +91,8 @@ def of_rank():
         print(json.dumps(found))
 
 
-def exchange(flat, sums, vector=None, share=None):
+def exchange(flat, sums, vector, share):
     """What a step does: sum into shares in the order of the ranks, and the shares side by side again."""
-    if vector is None:
-        vector, share = flat.zeros(), np.zeros(flat.n_owned, np.float32)
     sums.add_shares(flat, vector, share, flat.ranks.size, is_begun=False)
     sums.spread_shares(flat, vector)
 
@@ -120,7 +125,7 @@ def steps(ranks):
             found["learn"] = repeated(lambda made=made, one=one: made.learn(made.parts[0], one), ranks.comm)
             for way in ("after", "overlapped"):
                 found[way] = repeated(lambda made=made, one=one, way=way: together(made, one, way), ranks.comm)
-    return found | {"memory": memory_of(ranks)}
+    return found
 
 
 def memory_of(ranks):
@@ -367,9 +372,11 @@ def measure(target):
     yields = {"OMPI_MCA_mpi_yield_when_idle": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     found = {}
     for n in RANKS:
-        environment = os.environ | yields
-        done = subprocess.run(mpiexec(n, "rank"), stdout=subprocess.PIPE, text=True, env=environment, check=True)
-        found[str(n)] = json.loads(done.stdout.splitlines()[-1])
+        for what in ("times", "memory"):
+            command, environment = mpiexec(n, "rank", what), os.environ | yields
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
+            rows = json.loads(done.stdout.splitlines()[-1])
+            found[str(n)] = rows if what == "times" else found[str(n)] | {"memory": rows}
         print(f"{n} ranks: a step of {found[str(n)]['weak']:.3f} s", file=sys.stderr)
         Path(target).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
