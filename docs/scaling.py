@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 RANKS = (1, 2, 4)
-SIZES = [1 << n for n in range(10, 25, 2)]  # bytes of a message: 1 KiB to 16 MiB
-BUCKETS = [1 << n for n in range(18, 26)]  # bytes that are exchanged at once
+SIZES = [1 << n for n in (10, 14, 16, 18, 20, 22, 24)]  # bytes of a message: 1 KiB to 16 MiB
+BUCKETS = [1 << n for n in (18, 20, 22, 23, 24, 25)]  # bytes that are exchanged at once
 SUMMED = 32 << 20  # bytes of the vector whose sum is measured for each of BUCKETS
-SECONDS = 0.6  # for each measurement
+SECONDS = 0.4  # for each measurement
 SHAPE = {"n_vocab": 1024, "n_ctx": 64, "n_embd": 128, "n_layer": 4, "n_head": 4}
 HEAVY = {"n_vocab": 4096, "n_ctx": 16, "n_embd": 512, "n_layer": 6, "n_head": 8}  # whose memory is measured
 BATCH, STRONG = 4, 4  # windows in a batch, and batches in a step that is shared (weak: one for each rank)
@@ -55,26 +55,33 @@ def repeated(work, comm):
         work()
         comm.Barrier()
         times.append(time.perf_counter() - start)
-        flag = np.array([time.perf_counter() - began < SECONDS or len(times) < 5], np.int64)
+        flag = np.array([time.perf_counter() - began < SECONDS or len(times) < 3], np.int64)
         comm.Bcast(flag)
         more = bool(flag[0])
     return float(min(times))
 
 
-def of_rank():
-    """All measurements of one number of ranks; the first rank prints them as JSON."""
+def of_rank(what="times"):
+    """All measurements of one number of ranks, or those of "memory"; the first rank prints them as JSON."""
     from mpi4py import MPI
 
-    from nanogpt_np.training import distributed_ranks, distributed_sums
+    from nanogpt_np import memory
+    from nanogpt_np.training import distributed_ranks, distributed_sums, loop
     from nanogpt_np.training.distributed_sums import Flat
 
     ranks = distributed_ranks.Ranks(MPI.COMM_WORLD)
+    if what == "memory":
+        if (found := memory_of(ranks)) is not None:
+            print(json.dumps(found))
+        return
+    memory.keep_freed_memory(loop.KEPT_BYTES)  # as a run does
     comm, found = ranks.comm, {"ranks": ranks.size, "allreduce": {}, "exchange": {}, "buckets": {}}
     for n_bytes in SIZES:
         a, b = np.ones(n_bytes // 4, np.float32), np.empty(n_bytes // 4, np.float32)
         found["allreduce"][n_bytes] = repeated(lambda a=a, b=b: comm.Allreduce(a, b), comm)
         flat = Flat({"a": a.shape}, ranks, bucket_bytes=n_bytes)
-        found["exchange"][n_bytes] = repeated(lambda flat=flat: exchange(flat, distributed_sums), comm)
+        vectors = flat.zeros(), np.zeros(flat.n_owned, np.float32)
+        found["exchange"][n_bytes] = repeated(lambda flat=flat, v=vectors: exchange(flat, distributed_sums, *v), comm)
     for n_bytes in BUCKETS:
         flat = Flat({"a": (SUMMED // 4,)}, ranks, bucket_bytes=n_bytes)
         vectors = flat.zeros(), np.zeros(flat.n_owned, np.float32)
@@ -84,10 +91,8 @@ def of_rank():
         print(json.dumps(found))
 
 
-def exchange(flat, sums, vector=None, share=None):
+def exchange(flat, sums, vector, share):
     """What a step does: sum into shares in the order of the ranks, and the shares side by side again."""
-    if vector is None:
-        vector, share = flat.zeros(), np.zeros(flat.n_owned, np.float32)
     sums.add_shares(flat, vector, share, flat.ranks.size, is_begun=False)
     sums.spread_shares(flat, vector)
 
@@ -120,7 +125,7 @@ def steps(ranks):
             found["learn"] = repeated(lambda made=made, one=one: made.learn(made.parts[0], one), ranks.comm)
             for way in ("after", "overlapped"):
                 found[way] = repeated(lambda made=made, one=one, way=way: together(made, one, way), ranks.comm)
-    return found | {"memory": memory_of(ranks)}
+    return found
 
 
 def memory_of(ranks):
@@ -367,11 +372,13 @@ def measure(target):
     yields = {"OMPI_MCA_mpi_yield_when_idle": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     found = {}
     for n in RANKS:
-        environment = os.environ | yields
-        done = subprocess.run(mpiexec(n, "rank"), stdout=subprocess.PIPE, text=True, env=environment, check=True)
-        found[str(n)] = json.loads(done.stdout.splitlines()[-1])
+        for what in ("times", "memory"):
+            command, environment = mpiexec(n, "rank", what), os.environ | yields
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
+            rows = json.loads(done.stdout.splitlines()[-1])
+            found[str(n)] = rows if what == "times" else found[str(n)] | {"memory": rows}
         print(f"{n} ranks: a step of {found[str(n)]['weak']:.3f} s", file=sys.stderr)
-    Path(target).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        Path(target).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def page(source):

@@ -15,7 +15,7 @@ from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-TEXTS = {".py", ".json", ".txt", ".toml", ".yml", ".csv", ".md", ".lock", ""}  # of these there are pages
+TEXTS = {".py", ".json", ".txt", ".toml", ".yml", ".csv", ".md", ".lock", ".slurm", ""}  # of these there are pages
 MOST_BYTES = 150_000  # what a browser shows at once
 
 

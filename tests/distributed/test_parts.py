@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import CONFIG, make, random_ids
 
@@ -21,6 +21,7 @@ from nanogpt_np.training.distributed_parts import (
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(1, 12))
 def test_each_window_belongs_to_one_part_of_one_rank(n_batches, batch_size, n_ranks):
     if n_ranks > n_batches * batch_size:
@@ -42,6 +43,7 @@ def test_how_much_waits():
     assert share_idle(parts_of(3, 8, 2), 2) == 0.25 and share_idle(parts_of(1, 3, 2), 2) == 0.25
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 3), st.integers(0, 40), st.integers(0, 5))
 def test_skipping_is_drawing(before, n, after):
     drawn, skipped = np.random.default_rng(3), np.random.default_rng(3)
@@ -54,6 +56,7 @@ def test_skipping_is_drawing(before, n, after):
     np.testing.assert_array_equal(skipped.random(after, np.float32), drawn.random(after, np.float32))
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(1, 7), st.integers(0, 6), st.integers(1, 7), st.integers(1, 3), st.integers(1, 3))
 def test_rows_of_what_a_whole_batch_draws(n_rows, first, n, width, n_arrays):
     first = min(first, n_rows - 1)

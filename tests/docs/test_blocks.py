@@ -33,6 +33,7 @@ ELSEWHERE = {  # (a page, how a block of it begins) -> who runs or reads it
     ("docs/evaluation.md", "import lm_eval\n"): "needs lm_eval: tests/evaluation/test_judge.py",
     ("docs/architecture.md", "nanogpt_np/\n"): "a list of files: tests/test_layering.py",
     ("docs/finetuning.md", "nanogpt-np finetune --task text "): "tests/finetuning/test_adapting.py, test_the_command",
+    ("docs/scaling.md", "pip install "): "needs MPI: tests/distributed/test_mpi.py",
     ("docs/stepping.md", "(Pdb) "): "typed in pdb: tests/test_stepping.py",
 }
 TOO_LONG = {
