@@ -10,10 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from small import CONFIG, make, random_ids
 
-from nanogpt_np import GPT, PRESETS, GPTConfig, InputError, KVCache, model, ops
+from nanogpt_np import GPT, GPTConfig, InputError, KVCache, model, ops
 from nanogpt_np import params as P
-from nanogpt_np.generation import decoding, session
-from nanogpt_np.generation.beams import Beams
+from nanogpt_np.generation import decoding
 from nanogpt_np.kv_cache import cache_bytes
 from nanogpt_np.storage.gguf import save_gguf
 from nanogpt_np.storage.llmc import save_llmc
