@@ -1,4 +1,4 @@
-"""Trains three small models of GPT-3's shape to learn from examples, and measures them: `python weights/cards/train.py`.
+"""Trains three small models of GPT-3's shape to learn from examples: `python weights/cards/train.py`.
 
 All layers dense, every other one banded, all banded: the same fresh weights, texts and steps. Writes curve.json beside
 itself: losses, accuracy against the number of examples, CPU seconds of a step, bytes of the cache and of a step's
