@@ -37,7 +37,7 @@ def test_only_what_was_asked_before_is_a_target_where_that_is_wanted():
 
 
 def test_who_remembers_everything_does_as_well_as_is_possible():
-    """A player that looks the question up, and guesses answer 0 where it was not asked: within chance of the formula."""
+    """A player that looks the question up, and guesses answer 0 where it was not: within chance of the formula."""
     task, n = Cards(n_symbols=6, n_shots=20), 4000
     ids, targets = texts(task, n, np.random.default_rng(2))
     right = np.zeros(task.n_shots)
