@@ -10,10 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from small import CONFIG, make, random_ids
 
-from nanogpt_np import GPT, PRESETS, GPTConfig, InputError, KVCache, model, ops
+from nanogpt_np import GPT, GPTConfig, InputError, KVCache, model, ops
 from nanogpt_np import params as P
-from nanogpt_np.generation import decoding, session
-from nanogpt_np.generation.beams import Beams
+from nanogpt_np.generation import decoding
 from nanogpt_np.kv_cache import cache_bytes
 from nanogpt_np.storage.gguf import save_gguf
 from nanogpt_np.storage.llmc import save_llmc
@@ -231,7 +230,7 @@ def test_every_gradient_of_a_banded_model(window, layers):
 
     grads, arrays = dict(P.walk(run()[1])), dict(P.walk(params))
     worst = gradcheck(
-        lambda *_: run()[0], list(arrays.values()), [grads[name] for name in arrays], n_entries=8,
+        lambda *_: run()[0], list(arrays.values()), [grads[name] for name in arrays], n_entries=4,
         rng=np.random.default_rng(0),
     )  # fmt: skip
     assert worst <= 1e-5  # promised, as for a dense model; about 1e-8 is reached

@@ -190,7 +190,9 @@ TAKEN = {
     "StreamDecoder.push": ["0", "array without dimensions"], "tokenizer.explain steps": ["True"],
     "KVCache n_ctx": ["None"], "KVCache.rewind": ["0"],
     "GPTConfig n_vocab": ["10**9"], "GPTConfig n_ctx": ["10**9"], "GPTConfig n_embd": ["10**9"],
-    "GPTConfig n_layer": ["10**9"], "GPTConfig n_inner": ["10**9", "None"], "GPTConfig tie_word_embeddings": ["True"],
+    "GPTConfig n_layer": ["10**9"], "GPTConfig n_inner": ["10**9", "None"],
+    "GPTConfig window": ["10**9", "None"], "GPTConfig banded_layers": ["None"],
+    "GPTConfig tie_word_embeddings": ["True"],
     "GPTConfig dropout": ["0"], "GPTConfig eos_id": ["0", "None"], "evaluate_files held_out": [],
 }  # fmt: skip
 

@@ -66,6 +66,24 @@ def test_gpt3_is_made_of_the_same_blocks():
     assert P.size(PRESETS["gpt3-175b"]) == 174_604_259_328 and PRESETS["gpt3-175b"].n_ctx == 2048
 
 
+def test_a_band_is_a_mask_and_nothing_else():
+    for name, config in PRESETS.items():
+        dense = config.replace(window=None)
+        assert P.size(config) == P.size(dense) and config.is_banded == name.startswith("gpt3")
+    assert np.array_equal(ops.band_mask(4, 4, 4), ops.causal_mask(4, 4))
+    assert ops.band_mask(4, 4, 2).sum() == 7
+
+
+def test_a_band_forgets_nothing_at_once():
+    """How many tokens move the last output: 4 layers of window 4 reach 1 + 4 * 3; one dense layer, and all do."""
+    for layers, wanted in (((0, 1, 2, 3), 13), ((0, 1, 3), 24)):
+        config = CONFIG.replace(n_ctx=24, n_layer=4, window=4, banded_layers=layers)
+        some, ids = GPT(config, make(config)), np.arange(24) % 30
+        last = some(ids)[0, -1]
+        moved = [np.any(some(np.where(np.arange(24) == at, 30, ids))[0, -1] != last) for at in range(24)]
+        assert np.count_nonzero(moved) == wanted
+
+
 def test_the_ffn_bends_once(gpt):
     _, acts = gpt(IDS, keep_acts=True)
     params, block = gpt.params["h"][0]["mlp"], acts.blocks[0]

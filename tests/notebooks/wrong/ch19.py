@@ -21,7 +21,8 @@ WRONG = {
         ("def reach(config, n_seq):\n    return n_seq / 1", "a whole number"),
     ],
     "widest_window": [
-        ("def widest_window(config, n_bytes):\n    return n_bytes // (config.n_layer * 2 * config.n_embd * 2)", "expected"),
+        ("def widest_window(config, n_bytes):\n"
+         "    return n_bytes // (config.n_layer * 2 * config.n_embd * 2)", "expected"),
         ("def widest_window(config, n_bytes):\n    n_banded = config.n_layer // 2\n"
          "    left = n_bytes - (config.n_layer - n_banded) * config.n_ctx * 2 * config.n_embd * 2\n"
          "    return left // (n_banded * 2 * config.n_embd * 2)", "the dense layers alone"),
