@@ -22,6 +22,7 @@ MOST_BODY = 4 << 20  # bytes of a request
 BODY_SECONDS = 30  # in which a request's body is to be there
 SEND_SECONDS = 30  # in which a client is to take what it was sent
 MOST_LINES = 256  # clients at once
+BACKLOG = 1024  # of them that have come and were not yet looked at
 SHORTEST_KEY = 8
 EVERYWHERE = ("0.0.0.0", "::", "")  # to listen at these is to listen at every address of the machine
 OF_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -290,7 +291,7 @@ MISSING = "expected the packages starlette and uvicorn, got no {}; pip install '
 
 
 def listen(host, port):
-    """A socket bound to an address; FileError, as of all that a machine does not give, where it cannot be had."""
+    """A socket that listens at an address; FileError, as of all that a machine does not give, where it cannot be had."""
     if not is_whole(port) or not 0 <= port <= 65535:  # a larger one would come out as another
         raise InputError(f"port: expected a number from 0 to 65535, got {shown(port)}")
     try:
@@ -304,6 +305,7 @@ def listen(host, port):
         if os.name == "posix":  # elsewhere it would share the port with another server
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(BACKLOG)  # from here on clients may come; who is early waits until the server takes it up
     except (OSError, OverflowError) as error:
         listener.close()
         got = f"{shown(host)} and port {shown(port)} ({printable(getattr(error, 'strerror', error))})"
