@@ -7,13 +7,16 @@ was rebound to this machine is not one of our hosts. Next: explore/sequences.py.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import ipaddress
 import json
 import os
+import signal
 import socket
 import sys
+import threading
 from urllib.parse import urlsplit
 
 from ..errors import FileError, InputError, is_whole, printable, shown
@@ -280,18 +283,32 @@ def run(app, host="127.0.0.1", port=8000, *, most=MOST_LINES, announce=print):
     name = f"[{host}]" if ":" in host else host
     announce(f"http://{name}:{listener.getsockname()[1]}")
     try:
-        server(app, most).run(sockets=[listener])
+        with _stopped_alike():
+            server(app, most).run(sockets=[listener])
     except KeyboardInterrupt:  # how a server is stopped; uvicorn raises it again after all is closed
         pass
     finally:
         listener.close()
 
 
+@contextlib.contextmanager
+def _stopped_alike():
+    """SIGTERM is the same as Ctrl-C: the end of a server is no failure. Only a main thread gets signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 MISSING = "expected the packages starlette and uvicorn, got no {}; pip install 'nanogpt-np[explore]'"
 
 
 def listen(host, port):
-    """A socket that listens at an address; FileError, as of all that a machine does not give, where it cannot be had."""
+    """A socket that listens; FileError, as of all that a machine does not give, where the address cannot be had."""
     if not is_whole(port) or not 0 <= port <= 65535:  # a larger one would come out as another
         raise InputError(f"port: expected a number from 0 to 65535, got {shown(port)}")
     try:
