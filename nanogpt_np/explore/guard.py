@@ -7,13 +7,16 @@ was rebound to this machine is not one of our hosts. Next: explore/packed.py.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import ipaddress
 import json
 import os
+import signal
 import socket
 import sys
+import threading
 from urllib.parse import urlsplit
 
 from ..errors import FileError, InputError, is_whole, printable, shown
@@ -22,6 +25,7 @@ MOST_BODY = 4 << 20  # bytes of a request
 BODY_SECONDS = 30  # in which a request's body is to be there
 SEND_SECONDS = 30  # in which a client is to take what it was sent
 MOST_LINES = 256  # clients at once
+BACKLOG = 1024  # of them that have come and were not yet looked at
 SHORTEST_KEY = 8
 EVERYWHERE = ("0.0.0.0", "::", "")  # to listen at these is to listen at every address of the machine
 OF_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -279,18 +283,32 @@ def run(app, host="127.0.0.1", port=8000, *, most=MOST_LINES, announce=print):
     name = f"[{host}]" if ":" in host else host
     announce(f"http://{name}:{listener.getsockname()[1]}")
     try:
-        server(app, most).run(sockets=[listener])
+        with _stopped_alike():
+            server(app, most).run(sockets=[listener])
     except KeyboardInterrupt:  # how a server is stopped; uvicorn raises it again after all is closed
         pass
     finally:
         listener.close()
 
 
+@contextlib.contextmanager
+def _stopped_alike():
+    """SIGTERM is the same as Ctrl-C: the end of a server is no failure. Only a main thread gets signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 MISSING = "expected the packages starlette and uvicorn, got no {}; pip install 'nanogpt-np[explore]'"
 
 
 def listen(host, port):
-    """A socket bound to an address; FileError, as of all that a machine does not give, where it cannot be had."""
+    """A socket that listens; FileError, as of all that a machine does not give, where the address cannot be had."""
     if not is_whole(port) or not 0 <= port <= 65535:  # a larger one would come out as another
         raise InputError(f"port: expected a number from 0 to 65535, got {shown(port)}")
     try:
@@ -304,7 +322,7 @@ def listen(host, port):
         if os.name == "posix":  # elsewhere it would share the port with another server
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen()  # who comes before the server runs waits, and is not refused
+        listener.listen(BACKLOG)  # from here on clients may come; who is early waits until the server takes it up
     except (OSError, OverflowError) as error:
         listener.close()
         got = f"{shown(host)} and port {shown(port)} ({printable(getattr(error, 'strerror', error))})"

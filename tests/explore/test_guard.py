@@ -298,7 +298,6 @@ def test_what_is_no_request_gets_a_line_of_http():
 
 def test_a_port_that_is_taken_is_one_line():
     with guard.listen("127.0.0.1", 0) as taken:
-        taken.listen()
         with pytest.raises(FileError, match="choose another port"):
             guard.listen("127.0.0.1", taken.getsockname()[1])
 
