@@ -126,8 +126,9 @@ CELLS = [
 def test_one_number_taken_apart_all_the_way_down(page, gpt):
     """Every kind of number, and from a score to the embedding by clicks on its largest factor."""
     expected = Expected(gpt, PROMPT)
+    go(page, view="stream", measure="added")
     for cell in CELLS if page.lang == "en" else CELLS[9:15]:
-        go(page, view="stream", measure="added", cell=cell)
+        page.move(cell=cell)
         assert page.tab.text_content("#cell .equation").startswith(cell)
         compare(page, expected, 85)
     go(page, view="attention", stage="scores", layer=1, head=2, cell="blocks.1.attn.scores[2,3,1]")
@@ -141,7 +142,7 @@ def test_pointing_at_a_cell_shows_its_sum(wide, gpt):
     page = go(wide, view="attention", stage="scores", layer=0, head=5)
     page.tab.locator("#pairs").scroll_into_view_if_needed()
     box = page.tab.locator("#pairs canvas").bounding_box()
-    page.act(lambda tab: tab.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.7))
+    page.act(lambda tab: tab.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.6))
     cell = page.tab.text_content("#cell .equation").split(" = ")[0]
     assert re.fullmatch(r"blocks\.0\.attn\.scores\[5,\d,\d\]", cell) and page.tab.text_content("#pairs-readout").startswith(cell)
     compare(page, Expected(gpt, PROMPT), 85)
@@ -261,6 +262,5 @@ def test_the_tour_stop_by_stop(page, gpt):
         assert page.tab.locator("#tour .links a").count() == 2
         for link in page.tab.locator("#tour .links a").all():
             assert page.tab.request.get(f"{page.address}/{link.get_attribute('href')}").ok
-        page.tab.click("#tour-on")
-    page.act(lambda tab: None)
+        page.act(lambda tab: tab.click("#tour-on"))
     assert page.tab.locator("#tour").is_hidden()
