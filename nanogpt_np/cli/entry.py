@@ -36,6 +36,7 @@ def parser():
         machine,
         measuring,
         models,
+        serving,
         tokenizing,
         training,
     )
@@ -58,6 +59,7 @@ def parser():
     models.add_verify(commands)
     looking.add_inspect(commands)
     exploring.add_explore(commands)
+    serving.add_serve(commands)
     machine.add_bench(commands)
     machine.add_download(commands)
     machine.add_warmup(commands)

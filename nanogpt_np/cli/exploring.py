@@ -49,9 +49,12 @@ def _export(models, prompt, args):
     from ..explore import export
 
     state = {"layer": args.layer, "head": args.head, "lang": args.lang}
-    page = export.page(models, models.given[0].id, prompt, state, with_int8=True)
-    files.write_text(args.export, page)
-    print(f"wrote {args.export}: {len(page.encode()):,} bytes, which open without a network")
+    first = models.given[0]
+    gpt = models.find(first.id).gpt
+    with files.replacing(args.export) as part:  # opened first: whether it can be written is known at once
+        page = export.page(gpt, prompt, first.id, first.description, state, with_int8=True).encode()
+        part.write_bytes(page)
+    print(f"wrote {args.export}: {len(page):,} bytes, which open without a network")
 
 
 def _serve(models, prompt, args):

@@ -1,6 +1,6 @@
 """`nanogpt-np warmup`, `bench` and `download`: what concerns this machine.
 
-Next: cli/llm_plugin.py.
+Next: cli/serving.py.
 """
 
 from .options import command

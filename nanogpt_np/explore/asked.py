@@ -16,6 +16,7 @@ OPS = {"float32": "auto", "int8": "int8", "int4": "int4"}  # as a page calls the
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 MOST_NEW = 64  # tokens of a generation
 MOST_BYTES = 2 << 30  # of one pass and what is made of it
+SMALL = 1 << 26  # bytes that are always there
 MOST_NUMBERS = 1 << 18  # of an array that is asked for
 _FLOAT64, _COPIES = 8, 4  # what a row of logits becomes on its way
 
@@ -49,12 +50,16 @@ def prompt_of(gpt, body):
     config = gpt.config
     if len(ids) > config.n_ctx:
         raise TooLong(f"prompt: expected at most n_ctx = {config.n_ctx} tokens, got {len(ids)}; shorten the text")
-    free = memory.available()
-    most = MOST_BYTES if free is None else min(MOST_BYTES, free // 2)
-    if (needed := pass_bytes(config, len(ids))) > most:
+    if (needed := pass_bytes(config, len(ids))) > (most := _most_bytes(needed)):
         expected, got = memory.in_words(most), memory.in_words(needed)
         raise TooLong(f"prompt: expected one that {expected} are enough for, got {got}; shorten the text")
     return ids
+
+
+def _most_bytes(needed):
+    """How many bytes one pass may take; what is free is asked for only where that matters, as it takes a while."""
+    free = memory.available() if SMALL < needed <= MOST_BYTES else None
+    return MOST_BYTES if free is None else min(MOST_BYTES, free // 2)
 
 
 def pass_bytes(config, n_seq):

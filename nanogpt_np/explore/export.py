@@ -8,10 +8,10 @@ import shlex
 
 from .. import __version__
 from ..errors import InputError
-from ..lens.seen import look
+from ..lens.seen import check_place, look, need_floats
 from . import answers, bundle
 from .asked import prompt_of
-from .models import Opened, described
+from .models import Opened, Watched, described
 from .packed import canonical
 
 MOST = 3_000_000  # bytes of a page
@@ -21,15 +21,16 @@ LEAST = 200_000  # that its numbers need
 class OneModel:
     """A GPT that is open already, as a page asks for models."""
 
-    def __init__(self, gpt, id="model"):
-        self.opened = Opened(id, "open", gpt)
+    def __init__(self, gpt, id="model", description=""):
+        parts = (gpt.config, gpt.params, gpt.tokenizer)
+        first = gpt if isinstance(gpt, Watched) else Watched(*parts, gpt.ops)
+        self.id, self.description, self.parts, self.opened = id, description, parts, {"auto": first}
 
     def find(self, id, ops="auto"):
         """The model itself, or with other ops."""
-        if ops == "auto":
-            return self.opened
-        gpt = self.opened.gpt
-        return self.opened._replace(gpt=type(gpt)(gpt.config, gpt.params, gpt.tokenizer, ops))
+        if ops not in self.opened:
+            self.opened[ops] = Watched(*self.parts, ops)
+        return Opened(self.id, "open", self.opened[ops])
 
     def run_of(self, id):
         """No run."""
@@ -37,21 +38,23 @@ class OneModel:
 
     def listing(self):
         """Itself."""
-        gpt = self.opened.gpt
-        return [described(self.opened.id, "", gpt.config, gpt.tokenizer is not None) | {"stamp": self.opened.stamp}]
+        config, _, tokenizer = self.parts
+        return [described(self.id, self.description, config, tokenizer is not None) | {"stamp": "open"}]
 
 
-def page(models, id, prompt, state=None, most=MOST, with_int8=False, sources=None):
-    """The page for a text -> HTML, less than `most` bytes as UTF-8.
+def page(gpt, prompt, id="model", description="", state=None, most=MOST, with_int8=False, sources=None):
+    """The page for a text -> HTML, at most `most` bytes as UTF-8.
 
-    `state`: where it begins ({"layer", "head", "lang", …}); `with_int8`: beside int8 weights too, which compiles
-    kernels; `sources`: (address, suffix) of the project's files for the tour's links. InputError for a text that the
-    model cannot read, or where `most` is too little.
+    `id`, `description`: what the page calls the model; `state`: where it begins ({"layer", "head", "lang", …});
+    `with_int8`: beside int8 weights too, which compiles kernels; `sources`: (address, suffix) of the project's files,
+    for the tour's links. InputError for a text that the model cannot read, and where `most` is too little.
     """
-    gpt = models.find(id).gpt
+    need_floats(gpt, "explore")
     text = _text(gpt, prompt)
     said = {name: value for name, value in (state or {}).items() if value is not None}
     state = {"model": id, "prompt": text, "layer": 0, "head": 0} | said
+    check_place("layer", state["layer"], gpt.config.n_layer)
+    check_place("head", state["head"], gpt.config.n_head)
     address, suffix = sources or (None, "")
     data = {"state": state, "answers": {}, "exported": {
         "version": __version__, "command": f"nanogpt-np explore {shlex.quote(id)} --prompt {shlex.quote(text)}",
@@ -59,19 +62,19 @@ def page(models, id, prompt, state=None, most=MOST, with_int8=False, sources=Non
     left = most - len(bundle.html(data).encode())
     if left < LEAST:
         raise InputError(f"most: expected {most - left + LEAST:,} bytes for a page, got {most:,}; allow more")
-    data["answers"] = gathered(models, gpt, {"model": id, "prompt": text}, state, left, with_int8)
+    data["answers"] = gathered(OneModel(gpt, id, description), {"model": id, "prompt": text}, state, left, with_int8)
     return bundle.html(data)
 
 
-def gathered(models, gpt, side, state, most, with_int8=False):
+def gathered(models, side, state, most, with_int8=False):
     """What the page may ask -> {key: answer}, whose JSON inside HTML takes at most `most` bytes."""
     found, left = {}, most
-    for questions in _questions(gpt, side, state, with_int8):
+    for questions in _questions(models.find(side["model"]).gpt, side, state, with_int8):
         for name, body in questions:
             key = f"/api/{name} {canonical(body)}"
             if key in found:
                 continue
-            said = _listing(models, side) if name == "models" else answers.answer(models, name, body)
+            said = answers.listing(models, side["prompt"]) if name == "models" else answers.answer(models, name, body)
             size = len(bundle.embedded({key: said}).encode())
             if size > left:
                 break  # of these no more; the next ones may be smaller
@@ -79,18 +82,11 @@ def gathered(models, gpt, side, state, most, with_int8=False):
     return found
 
 
-def _listing(models, side):
-    """The one model of this page; no run can be followed in it."""
-    whole = answers.listing(models, side["prompt"])
-    ours = [row | {"run": None} for row in whole["models"] if row["id"] == side["model"]]
-    return whole | {"models": ours, "default": side["model"]}
-
-
 def _questions(gpt, side, state, with_int8):
     """Groups of (name, body), what is seen first in front; of each group the first that do not fit end it."""
     n_layer, n_head = gpt.config.n_layer, gpt.config.n_head
     ids = look(gpt, side["prompt"]).ids.tolist()
-    n, here = len(ids), (min(state["layer"], n_layer - 1), min(state["head"], n_head - 1))
+    n, here = len(ids), (state["layer"], state["head"])
     heads = [(layer, head) for layer in range(n_layer) for head in range(n_head)]
     yield [("models", {})]
     yield [(name, side) for name in ("look", "tokens", "sampling", "generate", "attribution", "next")]
@@ -102,18 +98,22 @@ def _questions(gpt, side, state, with_int8):
     yield [("neighbours", {"model": side["model"], "token": token}) for token in reversed(ids)]
     yield [("compare", {"a": side, "b": side | {"ops": "int8"}})] if with_int8 else []
     yield [("compare", {"a": side, "b": side | {"ablate": [pair]}}) for pair in [list(pair) for pair in heads]]
-    yield list(_rows(side, n_layer, [n - 1], n > 1))
+    yield [("array", side | {"name": name, "index": [n - 1]}) for name in _gradients(n_layer)] if n > 1 else []
+    yield list(_rows(side, n_layer, [n - 1]))
     yield list(_cells_of_head(side, *here, n))
     yield list(_cells_of_last(gpt, side, *here, n - 1))
-    yield list(_rows(side, n_layer, range(n - 1), n > 1))
+    yield list(_rows(side, n_layer, range(n - 1)))
 
 
-def _rows(side, n_layer, positions, has_loss):
-    """Arrays of one position each: the embedding, the feed-forward networks, logits, gradients."""
+def _gradients(n_layer):
+    return ["grad.embedded", *(f"grad.blocks.{layer}.x" for layer in range(n_layer))]
+
+
+def _rows(side, n_layer, positions):
+    """Arrays of one position each: the embedding, the feed-forward networks, logits."""
     inside = ("ffn.x", "ffn.pre_gelu", "ffn.hidden", "ffn_out")
     names = ["tokens", "positions", "embedded"]
     names += [f"blocks.{layer}.{name}" for layer in range(n_layer) for name in inside]
-    names += ["grad.embedded", *(f"grad.blocks.{layer}.x" for layer in range(n_layer))] if has_loss else []
     for position in reversed(positions):
         for name in [*names, "logits"]:
             yield "array", side | {"name": name, "index": [position]}

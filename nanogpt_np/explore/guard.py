@@ -3,7 +3,7 @@
 Enter: an app, and requests from anyone. Leave: the app's answers to requests that this machine's user could have meant,
 with headers that keep a browser from doing more than it must; for all others an error in the form of OpenAI's
 interface. A web page elsewhere cannot read or steer what is behind the door: its Origin is not ours, and a name that
-was rebound to this machine is not one of our hosts. Next: explore/packed.py.
+was rebound to this machine is not one of our hosts. Next: explore/sequences.py.
 """
 
 import asyncio
@@ -304,6 +304,7 @@ def listen(host, port):
         if os.name == "posix":  # elsewhere it would share the port with another server
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()  # who comes before the server runs waits, and is not refused
     except (OSError, OverflowError) as error:
         listener.close()
         got = f"{shown(host)} and port {shown(port)} ({printable(getattr(error, 'strerror', error))})"

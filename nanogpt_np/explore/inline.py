@@ -7,9 +7,7 @@ neither the notebook nor anything else. Next: bench/report.py.
 import html
 
 from ..errors import check_choice
-from ..lens.seen import check_place, need_floats
 from . import export
-from .models import Watched
 
 MOST = 1_500_000  # bytes of a page in a notebook's file, where each quote takes six
 HEIGHT = 760  # pixels
@@ -33,9 +31,6 @@ class Page:
 
 def explore(gpt, prompt, layer=0, head=0, lang=None, most=MOST):
     """The page for a text -> Page; see export.page. InputError for int8 weights, which are not at hand as numbers."""
-    need_floats(gpt, "explore")
-    layer, head = check_place("layer", layer, gpt.config.n_layer), check_place("head", head, gpt.config.n_head)
     if lang is not None:
         check_choice("lang", lang, LANGUAGES)
-    models = export.OneModel(Watched(gpt.config, gpt.params, gpt.tokenizer, gpt.ops))
-    return Page(export.page(models, "model", prompt, {"layer": layer, "head": head, "lang": lang}, most))
+    return Page(export.page(gpt, prompt, state={"layer": layer, "head": head, "lang": lang}, most=most))

@@ -30,16 +30,24 @@ def read(ids, params, config, ops, cache, mask=None):  # [n_batch, n_seq] -> [n_
     that have not begun are not read. Memory is that of one piece: model.trunk reads all but the last, and makes no
     logits; in the last block only the last token goes all the way.
     """
-    start, begun = 0, _begun(ids, mask)
     with np.errstate(all="ignore"):  # what overflows shows in the logits, where sampling says so in one line
-        while (n := _piece(begun[start:], cache.length, config, ops)) < ids.shape[1] - start:
-            n_rows = begun[start + n - 1]
-            part, of_mask = _columns(slice(n_rows), slice(start, start + n), ids, mask)
-            model.trunk(part, params, config, ops, mask=of_mask, cache=cache.first(n_rows), last_only=True)
-            cache.pass_over(n, n_rows)
-            start += n
-        part, of_mask = _columns(slice(None), slice(start, None), ids, mask)
-        return model.forward(part, params, config, ops, mask=of_mask, cache=cache, last_only=True)[0]
+        *_, logits = read_on(ids, params, config, ops, cache, mask)
+    return logits
+
+
+def read_on(ids, params, config, ops, cache, mask=None):
+    """What read() does, a piece at a time: yield None behind each, and the logits behind the last."""
+    start, begun = 0, _begun(ids, mask)
+    while (n := _piece(begun[start:], cache.length, config, ops)) < ids.shape[1] - start:
+        n_rows = begun[start + n - 1]
+        part, of_mask = _columns(slice(n_rows), slice(start, start + n), ids, mask)
+        begun_ones = cache.first(n_rows)
+        model.trunk(part, params, config, ops, mask=of_mask, cache=begun_ones, last_only=True)
+        cache.pass_over(begun_ones)
+        start += n
+        yield None
+    part, of_mask = _columns(slice(None), slice(start, None), ids, mask)
+    yield model.forward(part, params, config, ops, mask=of_mask, cache=cache, last_only=True)[0]
 
 
 def _columns(rows, columns, ids, mask):

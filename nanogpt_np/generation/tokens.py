@@ -85,10 +85,14 @@ class Rows:
 
     def say(self, logits, n_new):  # [n_rows, n_vocab] -> the next ids, None for a row that has ended
         """Choose the next id of every row that goes on, behind `n_new` that it has said."""
+        return self.add(self.choose(logits, n_new))
+
+    def choose(self, logits, n_new):  # [n_rows, n_vocab] -> [n_live]
+        """The next id of every row that goes on; add() takes them in."""
         of_live = (self.texts, self.rngs, self.n_prompts)
         if self.is_led or len(self.live) < len(self.texts):  # else nothing is done for each token that is not asked for
             logits, of_live = self._allowed(logits, n_new), self._live_ones()
-        return self.add(self.request.sampling.choose(logits, *of_live))
+        return self.request.sampling.choose(logits, *of_live)
 
     def processed(self, logits, n_new):  # [n_rows, n_vocab] -> [n_live, n_vocab]
         """The logits of the rows that go on, after all that does not belong to a draw."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import ops as numpy_ops
 from ..errors import InputError, check_choice, shown
 from ..generation.sampling import probabilities
 from .gradients import gradients_view
@@ -60,7 +61,7 @@ def named_array(gpt, seen, name):
         return _gradient(gpt, seen, name.removeprefix(GRADIENT))
     layer, part = split_name(gpt.config, name)
     if layer is not None:
-        return _in_block(gpt, seen.acts.blocks[layer], part)
+        return _in_block(gpt, seen.acts.blocks[layer], part, gpt.config.window_of(layer))
     if part in ("tokens", "positions"):
         return _embedding_part(gpt, seen.acts, part)
     if part in ("logits", "probs"):
@@ -86,13 +87,17 @@ def check_index(name, index, shape):
     return tuple(check_place("index", place, n) for place, n in zip(index, shape, strict=False))
 
 
-def _in_block(gpt, acts, part):
+def _in_block(gpt, acts, part, window):
     if part in ("attn.scores", "attn.scaled", "attn.masked"):
         scores = acts.attn.scores[0]
         if part == "attn.scores":
             return scores
         scaled = scores * (1.0 / math.sqrt(gpt.config.d_head))
-        return scaled if part == "attn.scaled" else np.where(gpt.ops.causal_mask(*scaled.shape[1:]), scaled, -np.inf)
+        if part == "attn.scaled":
+            return scaled
+        n_seq = scaled.shape[-1]
+        visible = numpy_ops.band_mask(n_seq, n_seq, window or n_seq)
+        return np.where(visible, scaled, -np.inf).astype(scaled.dtype)
     if part == "attn.mixed":
         return gpt.ops.split_heads(acts.attn.merged, gpt.config.n_head)[0]
     found = acts

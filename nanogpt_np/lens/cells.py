@@ -178,8 +178,8 @@ def _scaled(gpt, seen, layer, index):
 
 
 def _masked(gpt, seen, layer, index):
-    hidden = index[2] > index[1]
-    name = f"blocks.{layer}.attn.scaled"
+    name, here = (f"blocks.{layer}.attn.{what}" for what in ("scaled", "masked"))
+    hidden = np.isneginf(named_array(gpt, seen, here)[index])  # later than its query, or before its band
     return {"kind": "mask", "formula": "−∞" if hidden else "scaled", "inputs": [(name, index)],
             "extra": {"x": float(named_array(gpt, seen, name)[index]), "hidden": bool(hidden)}}  # fmt: skip
 

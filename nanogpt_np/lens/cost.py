@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import kv_cache
 from ..config import GPTConfig
 from ..errors import InputError, check_kind, check_whole
 
@@ -32,7 +33,7 @@ class CostView(NamedTuple):
     flops: int  # of all parts
     weight_bytes: int
     cache_bytes: int
-    cache_size: int  # bytes that the keys and values of n_before + 1 tokens take
+    cache_size: int  # bytes that a cache of n_before + 1 tokens takes
     flops_without: int  # of a pass over all n_before + 1 tokens, which is what it costs without a cache
 
 
@@ -48,9 +49,9 @@ def cost_view(config, n_before=0, itemsize=4):
         raise InputError(f"{expected}, got {n_before}; then the context is full")
     parts = _parts(config, n_before + 1, itemsize)
     flops, weight_bytes, cache_bytes = (sum(part[i] for part in parts) for i in (1, 2, 3))
-    per_token = 2 * config.n_layer * config.n_embd * itemsize
     whole = sum(part.flops for n in range(1, n_before + 2) for part in _parts(config, n, itemsize))
-    return CostView(n_before, parts, flops, weight_bytes, cache_bytes, (n_before + 1) * per_token, whole)
+    held = kv_cache.cache_bytes(config, n_before + 1, itemsize)
+    return CostView(n_before, parts, flops, weight_bytes, cache_bytes, held, whole)
 
 
 def cache_growth(config, itemsize=4):
@@ -61,19 +62,20 @@ def cache_growth(config, itemsize=4):
 
 
 def _parts(c, n_key, itemsize):
-    """The parts of a token that sees `n_key` tokens, itself included."""
+    """The parts of a token behind which `n_key` tokens lie, itself included; a banded layer sees its window of them."""
     e, f, blocks = c.n_embd, c.n_hidden, c.n_layer
     linear = {"c_attn: q, k and v": (e, 3 * e), "attn.c_proj": (e, e), "c_fc": (e, f), "mlp.c_proj": (f, e)}
     made = {name: _linear(name, *shape, blocks, itemsize) for name, shape in linear.items()}
     norm = 2 * e * itemsize
-    seen = e * n_key * blocks  # of keys, and of values
+    n_seen = sum(min(n_key, c.window_of(layer) or n_key) for layer in range(blocks))  # in all blocks together
+    seen = e * n_seen  # numbers of keys, and of values
     bend = ADD if c.activation == "relu" else BEND
     return [
         Part("embedding", e * ADD, (1 if c.positions == "sinusoidal" else 2) * e * itemsize, 0),
         Part("ln_1", NORM * e * blocks, norm * blocks, 0),
         made["c_attn: q, k and v"],
         Part("scores: q kᵀ", 2 * seen, 0, seen * itemsize),
-        Part("softmax", SOFTMAX * c.n_head * n_key * blocks, 0, 0),
+        Part("softmax", SOFTMAX * c.n_head * n_seen, 0, 0),
         Part("mix: probs @ v", 2 * seen, 0, seen * itemsize),
         made["attn.c_proj"],
         Part("ln_2", NORM * e * blocks, norm * blocks, 0),

@@ -58,12 +58,12 @@ def doubts(options, windows, n_held_out_bytes):
             f"--held-out {options.held_out:g}: holds out {n_held_out_bytes:,} bytes; below {FEW_BYTES:,} the measured "
             "loss is mostly chance, so hold out more, or use more text"
         )
-    if options.warmup >= options.steps:
+    if options.decay_tokens is None and options.warmup >= options.steps:
         lines.append(
             f"--warmup {options.warmup:,}: not below --steps {options.steps:,}, so the learning rate only rises; "
             "a twentieth of the steps is usual"
         )
-    epochs = options.steps * plan.tokens_per_step(options, windows) / plan.tokens_per_epoch(windows)
+    epochs = plan.tokens_before(options, windows, options.steps) / plan.tokens_per_epoch(windows)
     if epochs > MANY_EPOCHS:
         lines.append(
             f"--steps {options.steps:,}: reads the text {epochs:,.0f} times; after more than {MANY_EPOCHS} a model "

@@ -34,6 +34,7 @@ from . import (
     plan,
     report,
     samples,
+    schedule,
     start,
     state,
 )
@@ -128,6 +129,7 @@ class Run:
             tokenizer.save(out)
             if params is not None:  # so that the model it began with is not needed again
                 self.save_state()
+        self.n_read = schedule.windows_before(options, windows.n_ctx, self.step)
         self.planned = folder.change_steps(options, self.step)
         self.best = Best(out)
         self.samples = samples.Samples(out / samples.NAME, options.sample, config, tokenizer, options.seed, self.step)
@@ -170,10 +172,10 @@ class Run:
         return self.step % every == 0 or self.step == self.options.steps
 
     def train_step(self):
-        """One step of AdamW over batch_size * accumulate windows -> loss, gradient norm, learning rate."""
-        o = self.options
-        first = self.step * o.batch_size * o.accumulate
-        batches = [self.windows.batch(first + i * o.batch_size, o.batch_size) for i in range(o.accumulate)]
+        """One step of AdamW over the windows that are its turn -> loss, gradient norm, learning rate."""
+        o, first = self.options, self.n_read
+        end = first + schedule.windows_of(o, self.windows.n_ctx, first)
+        batches = [self.windows.batch(at, min(o.batch_size, end - at)) for at in range(first, end, o.batch_size)]
         loss, grads = self.gradients(batches)
         norm = optim.clip_(grads, o.clip, self.ops)
         for what, number in (("loss", loss), ("gradient", norm)):  # before the weights are touched, or saved
@@ -182,9 +184,9 @@ class Run:
                     f"step {self.step + 1}: expected a finite {what}, got {number}; "
                     "a run keeps its options, so start a new one with a smaller --lr in another --out"
                 )
-        lr = plan.learning_rate(o, self.step)
+        lr = schedule.learning_rate(o, self.windows.n_ctx, self.step, first)
         self.optimizer.step(self.learned, grads, lr, self.ops)
-        self.step += 1
+        self.step, self.n_read = self.step + 1, end
         return loss, norm, lr
 
     def what_learns(self):
@@ -213,7 +215,7 @@ class Run:
 
     def report(self, loss, norm, lr, evaluation, shown):
         """One row of log.csv, and the numbers beside the progress bar."""
-        tokens = self.step * plan.tokens_per_step(self.options, self.windows)
+        tokens = self.n_read * self.windows.n_ctx
         seconds = time.perf_counter() - self.began
         row = {"step": self.step, "tokens": tokens, "lr": lr, "train_loss": loss, "grad_norm": norm, "seconds": seconds}
         if evaluation:

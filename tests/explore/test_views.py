@@ -105,7 +105,8 @@ def test_one_head(ask, wanted):
     near(found["scaled"], wanted["scores"][1, 0] / np.sqrt(8), 10)
     near(found["probs"], wanted["probs"][1, 0])
     later = np.triu(np.ones(found["masked"].shape, bool), 1)
-    assert np.all(found["masked"][later] == -np.inf) and np.array_equal(found["masked"][~later], found["scaled"][~later])
+    assert np.all(found["masked"][later] == -np.inf)
+    assert np.array_equal(found["masked"][~later], found["scaled"][~later])
     near(found["q"] @ found["k"].T, wanted["scores"][1, 0], 10)
     near(found["mixed"], found["probs"] @ found["v"])
 
@@ -233,7 +234,7 @@ def test_two_sides(ask, gpt):
     near(found["next"]["b"], probs[found["next"]["ids"]])
     near(found["next"]["logits_b"], other.logits[-1, found["next"]["ids"]])
     assert found["aligned"] and found["kl"][-1] > 0 and found["stream"]["names"][0] == "embedded"
-    assert not found["stream"]["relative"][:3].any() and found["stream"]["relative"][3].any()  # L1's attention is the third
+    assert not found["stream"]["relative"][:3].any() and found["stream"]["relative"][3].any()  # from L1.attn on
     shorter = ask("compare", a=side, b={"prompt": "the cat"})
     assert not shorter["aligned"] and shorter["kl"] is None and shorter["b"]["tokens"] == ["the", "␣cat"]
     near(shorter["loss_a"], np.nanmean(shorter["losses_a"]))

@@ -10,10 +10,11 @@ from nanogpt_np import params as P
 from nanogpt_np.errors import InputError
 
 IDS = random_ids(7, seed=3)
-VARIANTS = [{}, {"tie_word_embeddings": False, "activation": "relu", "n_inner": 40}, {"positions": "sinusoidal"}]
+VARIANTS = [{}, {"tie_word_embeddings": False, "activation": "relu", "n_inner": 40}, {"positions": "sinusoidal"},
+            {"window": 3}]
 
 
-@pytest.fixture(scope="module", params=VARIANTS, ids=["gpt2", "untied relu", "sinusoidal"])
+@pytest.fixture(scope="module", params=VARIANTS, ids=["gpt2", "untied relu", "sinusoidal", "banded"])
 def gpt(request):
     config = CONFIG.replace(**request.param)
     return GPT(config, make(config))
@@ -95,7 +96,9 @@ def check_cell(gpt, cell):
         close(parts[0] / np.sqrt(gpt.config.d_head), cell.value, abs(cell.value))
         close(cell.extra["x"] * cell.extra["factor"], cell.value, abs(cell.value))
     if cell.kind == "mask":
-        assert cell.value == (-np.inf if cell.index[2] > cell.index[1] else parts[0])
+        window = gpt.config.window_of(int(cell.name.split(".")[1])) or len(IDS)
+        _, query, key = cell.index
+        assert cell.value == (parts[0] if query - window < key <= query else -np.inf)
     if cell.kind == "softmax":
         wanted = softmax(parts[0])[cell.index[-1]]
         close(wanted, cell.value, 1)
@@ -166,3 +169,22 @@ def test_what_is_not_there_is_said(plain, name, index, said):
 def test_a_cell_needs_a_place_on_each_axis(plain):
     with pytest.raises(InputError, match="index: expected 2 whole numbers for x, got 1"):
         lens.cell_view(plain, IDS, "x", [0])
+
+
+@pytest.mark.parametrize("config", [{}, {"window": 3}])
+def test_what_a_head_does_to_the_loss_to_first_order(config):
+    """A head's output made a little smaller, in float64: the loss changes by that share of gradient times output."""
+    gpt = GPT(CONFIG.replace(**config), make(CONFIG, dtype=np.float64))
+    view, h = lens.gradients_view(gpt, IDS), 1e-6
+    for layer, head in np.ndindex(view.times_head.shape):
+        def grown(mixed, by, head=head):
+            mixed[head] *= 1 + by
+            return mixed
+
+        def loss(by, layer=layer):
+            logits = lens.run(gpt, IDS, {("mixed", layer): lambda mixed: grown(mixed, by)}).logits
+            return -np.log(softmax(logits[:-1])[np.arange(len(IDS) - 1), IDS[1:]]).mean()
+
+        slope = (loss(h) - loss(-h)) / (2 * h)
+        assert view.times_head[layer, head] == pytest.approx(slope, rel=1e-5, abs=1e-9)
+    assert (np.abs(view.times_head) <= view.heads * 100).all() and (view.heads > 0).all()
