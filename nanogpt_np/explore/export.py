@@ -53,8 +53,8 @@ def page(gpt, prompt, id="model", description="", state=None, most=MOST, with_in
     text = _text(gpt, prompt)
     said = {name: value for name, value in (state or {}).items() if value is not None}
     state = {"model": id, "prompt": text, "layer": 0, "head": 0} | said
-    check_place("layer", state["layer"], gpt.config.n_layer)
-    check_place("head", state["head"], gpt.config.n_head)
+    state["layer"] = check_place("layer", state["layer"], gpt.config.n_layer)
+    state["head"] = check_place("head", state["head"], gpt.config.n_head)
     address, suffix = sources or (None, "")
     data = {"state": state, "answers": {}, "exported": {
         "version": __version__, "command": f"nanogpt-np explore {shlex.quote(id)} --prompt {shlex.quote(text)}",
