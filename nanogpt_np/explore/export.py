@@ -147,9 +147,9 @@ def _cells_of_last(gpt, side, layer, head, last):
 
 def _text(gpt, prompt):
     """A prompt as the text that stands in the page's field; InputError where there is none that gives these ids."""
+    ids = prompt_of(gpt, {"prompt": prompt}).tolist()
     if isinstance(prompt, str):
         return prompt
-    ids = prompt_of(gpt, {"prompt": prompt}).tolist()
     known = gpt.tokenizer is not None and max(ids) < gpt.tokenizer.n_vocab
     text = gpt.tokenizer.decode(ids) if known else ""
     if not known or gpt.tokenizer.encode(text) != ids:
