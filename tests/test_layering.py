@@ -18,7 +18,7 @@ ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 LIGHT_ROOT = {"__version__"}  # what a room may take from nanogpt_np/__init__.py itself
 DOORS = {"gpt.py": {"explore/inline.py"}}  # GPT.explore: a page looks at a GPT, and a GPT at call time for its page
 TWINS = {"kernels": "ops.py", "quantized": "kernels/__init__.py"}  # a twin's face repeats what it does not replace
-MOST_FILES, MOST_FOLDERS, MOST_LINES = 9, 12, 350  # what one glance, and one sitting, can hold
+MOST_FILES, MOST_FOLDERS, MOST_LINES = 9, 13, 350  # what one glance, and one sitting, can hold
 
 
 def listed_rooms():

@@ -62,11 +62,27 @@ def _train_options(p):
 def train(args):
     """`nanogpt-np train`"""
     from ..gpt import find_ops
+    from ..training.distributed_ranks import n_launched
     from ..training.loop import run
 
+    if n_launched() > 1:
+        return _train_together(args)
     options = _resumed_options(args) if args.resume else _new_options(args)
     done = run(options, find_ops(options.ops), resume=args.resume)
     return 0 if done.is_finished else STOPPED
+
+
+def _train_together(args):
+    """The same on several ranks, of which the first one alone reads options and text."""
+    from ..gpt import find_ops
+    from ..training import distributed
+    from ..training.distributed_ranks import join
+
+    ranks, options = join(), None
+    if ranks.is_first:
+        options = _resumed_options(args) if args.resume else _new_options(args)
+    ops = find_ops(ranks.share(options and options.ops))
+    return 0 if distributed.run(options, ops, ranks, resume=args.resume) else STOPPED
 
 
 def _given(args):

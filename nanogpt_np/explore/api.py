@@ -1,7 +1,7 @@
 """OpenAI's HTTP interface: /v1/models, /v1/completions, /v1/chat/completions, /v1/embeddings; /health and /metrics.
 
 Enter: a model, and requests of its clients. Leave: a Starlette app, to stand behind guard.guarded(). Every answer is
-JSON, a mistake too; no file is read or written at a client's word. Next: explore/packed.py.
+JSON, a mistake too; no file is read or written at a client's word. Next: bench/report.py.
 """
 
 import asyncio

@@ -13,6 +13,7 @@ from ..generation import chat
 from ..generation.batches import fingerprint
 from ..generation.defaults import settle, split
 from ..generation.request import Request, encode_prompt
+from ..generation.sampling import check_ids
 from .guard import Refused
 
 MOST_N, MOST_PROMPTS, MOST_STOPS, MOST_TOP = 128, 2048, 16, 20
@@ -210,6 +211,7 @@ def _asked(data, prompts, most, n_top, echo, name, gpt):
     defaults = {name: value for name, value in gpt.defaults.items() if name != "max_new_tokens"}
     try:
         request, _ = split(settle(said, defaults))
+        check_ids("logit_bias", request.sampling.logit_bias or (), gpt.config.n_vocab)
         asked = request.spelled(gpt.config, gpt.tokenizer)
     except InputError as error:
         raise refused(error) from error

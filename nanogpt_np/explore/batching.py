@@ -14,7 +14,6 @@ import time
 import numpy as np
 
 from .. import memory
-from ..errors import InputError
 from ..generation import budget, decoding
 from ..kv_cache import Ragged
 from .guard import Refused
@@ -152,13 +151,13 @@ class Batcher:
         """Read what waits, as far as rows are free, but no more at once than the others can wait for."""
         left = READ_AT_ONCE
         while left > 0 and (self.reading is not None or self._take_next()):
-            if self.reading is None:  # a job, which is done, or a prompt that was not to be read
+            if self.reading is None:  # a job, which is done, a prompt that was not to be read, or nobody's
                 left -= 1
                 continue
             sequence, before = self.reading, self.desk.length
             try:
                 logits = next(self.read)
-            except (InputError, MemoryError) as error:
+            except Exception as error:
                 self._forget(sequence, error)
                 continue
             left -= self.desk.length - before
@@ -173,6 +172,9 @@ class Batcher:
             if not self.waiting or len(self.live) == self.rows.most:
                 return False
             item = self.waiting.popleft()
+        if item.is_left:
+            self.metrics.count("sequences_left_total")
+            return True
         self.metrics.took("queue_seconds", time.perf_counter() - item.submitted)
         if isinstance(item, Job):
             self._do(item)
@@ -216,7 +218,7 @@ class Batcher:
             else:
                 sequence.take(logits)
                 self._note(sequence)
-        except (InputError, MemoryError) as error:
+        except Exception as error:
             sequence.fail(error)
         if sequence.is_over:
             self.metrics.took("sequence_seconds", time.perf_counter() - sequence.submitted)

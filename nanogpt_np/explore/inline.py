@@ -1,7 +1,7 @@
 """A page inside a notebook: what `gpt.explore(prompt)` returns.
 
 Enter: a GPT and a prompt. Leave: an object that a notebook shows as the page, in a frame of its own that can reach
-neither the notebook nor anything else. Next: bench/report.py.
+neither the notebook nor anything else. Next: explore/sequences.py.
 """
 
 import html

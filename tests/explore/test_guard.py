@@ -3,7 +3,6 @@
 import asyncio
 import json
 import socket
-import threading
 import time
 
 import pytest
@@ -11,9 +10,11 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from explore.serving import Running
+
 from nanogpt_np.errors import FileError, InputError
 from nanogpt_np.explore import guard
-from nanogpt_np.explore.connections import Line, server
+from nanogpt_np.explore.connections import Line
 
 KEY = "correct-horse"
 
@@ -268,33 +269,14 @@ def test_a_web_socket_is_refused():
 # ---- the server itself
 
 
-class Running:
-    """The app behind uvicorn in a thread of its own, as long as a `with` lasts."""
-
-    def __init__(self, app):
-        self.listener, self.server = guard.listen("127.0.0.1", 0), server(app, 8)
-        self.port = self.listener.getsockname()[1]
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-        return self
-
-    def __exit__(self, *_):
-        self.server.should_exit = True
-        self.thread.join(30)
-        assert not self.thread.is_alive()
-
-    def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+def connect(running):
+    return socket.create_connection(("127.0.0.1", running.port), timeout=30)
 
 
 def test_a_line_on_which_no_request_comes_is_cut(monkeypatch):
     monkeypatch.setattr(Line, "header_seconds", 0.1)
     with Running(guard.guarded(echo)) as running:
-        silent, slow = running.connect(), running.connect()
+        silent, slow = connect(running), connect(running)
         slow.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half: ")
         for line in (silent, slow):
             try:
@@ -302,14 +284,14 @@ def test_a_line_on_which_no_request_comes_is_cut(monkeypatch):
             except ConnectionResetError:
                 pass
             line.close()
-        with running.connect() as good:
+        with connect(running) as good:
             good.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
             said = b"".join(iter(lambda: good.recv(4096), b""))
         assert said.startswith(b"HTTP/1.1 200") and b"server:" not in said.lower()
 
 
 def test_what_is_no_request_gets_a_line_of_http():
-    with Running(guard.guarded(echo)) as running, running.connect() as line:
+    with Running(guard.guarded(echo)) as running, connect(running) as line:
         line.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01 not http\r\n\r\n")
         assert line.recv(4096).startswith(b"HTTP/1.1 400")
 
