@@ -34,7 +34,7 @@ ELSEWHERE = """() => {
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
   while (walk.nextNode()) {
     const parent = walk.currentNode.parentElement;
-    if (!parent.getClientRects().length || parent.closest("[data-of], output, .formula, .token, textarea, option, #said")) continue;
+    if (!parent.getClientRects().length || parent.closest("[data-of], output, .formula, .token, textarea, option, #said, .gone")) continue;
     if (/\\d\\.\\d|\\d e[-−+]|\\d ?%/.test(walk.currentNode.data)) found.push(walk.currentNode.data);
   }
   return found;

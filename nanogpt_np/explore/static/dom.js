@@ -33,7 +33,15 @@ export function written(x, digits = 3) {
   if (!Number.isFinite(x)) return x > 0 ? "∞" : "−∞";
   const size = Math.abs(x);
   const small = digits >= 3 && size !== 0 && size < 0.5 * 10 ** -digits;
-  const text = small || size >= 1e7 ? x.toExponential(1) : x.toFixed(digits);
+  return signed(small || size >= 1e7 ? x.toExponential(1) : x.toFixed(digits));
+}
+
+// fixed(-0.0001, 2) -> "0.00": where there is room for few characters.
+export function fixed(x, digits) {
+  return signed(x.toFixed(digits));
+}
+
+function signed(text) {
   return (Number(text) === 0 ? text.replace("-", "") : text).replaceAll("-", "−");
 }
 

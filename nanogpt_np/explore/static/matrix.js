@@ -3,7 +3,7 @@
 // line that says the number, a key to the colours, and the same numbers as a table. Next: bars.js.
 
 import { as_css, colour_of, css, ink_on } from "./colours.js";
-import { button, el, number, place, say, token, written } from "./dom.js";
+import { el, fixed, number, place, say, token, written } from "./dom.js";
 import { word } from "./words.js";
 
 const FONT = '11px "JetBrains Mono", ui-monospace, Consolas, "DejaVu Sans Mono", monospace';
@@ -86,7 +86,7 @@ function draw_cells(d, pen) {
       pen.fillStyle = as_css(colour);
       pen.fillRect(left + j * wide, top + i * high, Math.max(wide - gap, 0.5), high - gap);
       if (!written_there || !Number.isFinite(value)) continue;
-      const text = written(value, Math.abs(value) >= 99.95 ? 0 : Math.abs(value) >= 9.995 ? 1 : d.digits);
+      const text = fixed(value, Math.abs(value) >= 99.95 ? 0 : Math.abs(value) >= 9.995 ? 1 : d.digits);
       d.canvas.painted.push([i, j, text]);
       pen.fillStyle = ink_on(colour);
       pen.fillText(text, left + (j + 0.5) * wide, top + (i + 0.5) * high, wide - 2);
@@ -239,8 +239,4 @@ function filled(d) {
     ),
   );
   return el("table", null, el("thead", null, head), el("tbody", null, body));
-}
-
-export function matrix_button(id, text, act) {
-  return button(id, text, act, { class: "quiet" });
 }

@@ -76,6 +76,8 @@ function run_of(model) {
 
 export function draw_prompt(page) {
   replace(document.getElementById("prompt-part"), form(page), strip(page), page.story ? scrubber(page) : null);
+  const chosen = document.querySelector('.chip[aria-pressed="true"]');
+  if (chosen) chosen.parentElement.scrollTop = chosen.offsetTop - chosen.parentElement.offsetTop - 60; // a long text
 }
 
 function form(page) {

@@ -22,6 +22,7 @@ export async function view_backward(page) {
     el("p", { class: "lead", text: word("backward_lead") }),
     losses(page, found),
     norms(page, found),
+    ...(heads(page, found) ?? []),
     by_token(page, found),
     parameters(found),
     await one_place(page),
@@ -90,6 +91,38 @@ async function one_place(page) {
         strip(page, name, index, found.array.data),
       )
     : null;
+}
+
+// The same heads as in the model's picture: what each does to the loss, and how much the loss depends on it.
+function heads(page, found) {
+  if (!found.heads) return null;
+  const [n_layer, n_head] = found.heads.shape;
+  const names = (n, letter) => Array.from({ length: n }, (_, i) => `${letter}${i}`);
+  const picture = (array, of, title, kind) =>
+    el(
+      "div",
+      null,
+      el("h3", { text: title }),
+      matrix({
+        id: `gradient-${of}`,
+        title,
+        values: array.data,
+        shape: [n_layer, n_head],
+        rows: names(n_layer, "L"),
+        columns: names(n_head, "H"),
+        kind,
+        limit_of: `largest:grad.${of}`,
+        of: (i, j) => [`grad.${of}`, [i, j]],
+        cell_height: 24,
+        digits: 3,
+        caption: `${title} · ${page.info.label ?? page.info.id}`,
+        on_pick: (layer, head) => set({ view: "attention", layer, head, cell: "" }),
+      }),
+    );
+  return [
+    picture(found.times_head, "times_head", word("times_head"), "signed"),
+    picture(found.heads, "heads", word("gradient_heads"), "magnitude"),
+  ];
 }
 
 function by_token(page, found) {
