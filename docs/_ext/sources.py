@@ -33,7 +33,9 @@ def inside(folder):
 def with_folders(paths):
     """All to show: what is asked for, and the files in each folder among it; the folders of the package in full."""
     package_folders = ["nanogpt_np", *(f"nanogpt_np/{wing}" for wing in package.wings())]
-    asked = {path for path in [*paths, *package_folders] if is_shown(path)}
+    # the tour of the explored page leads to notebooks as they can be read beside the package
+    scripts = [path.relative_to(package.ROOT).as_posix() for path in package.ROOT.glob("notebooks/[0-9][0-9]_*.py")]
+    asked = {path for path in [*paths, *package_folders, *scripts] if is_shown(path)}
     folders = [path for path in asked if (package.ROOT / path).is_dir()]
     return asked | {path for folder in folders for path in inside(folder) if (package.ROOT / path).is_file()}
 

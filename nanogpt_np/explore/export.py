@@ -53,8 +53,8 @@ def page(gpt, prompt, id="model", description="", state=None, most=MOST, with_in
     text = _text(gpt, prompt)
     said = {name: value for name, value in (state or {}).items() if value is not None}
     state = {"model": id, "prompt": text, "layer": 0, "head": 0} | said
-    check_place("layer", state["layer"], gpt.config.n_layer)
-    check_place("head", state["head"], gpt.config.n_head)
+    state["layer"] = check_place("layer", state["layer"], gpt.config.n_layer)
+    state["head"] = check_place("head", state["head"], gpt.config.n_head)
     address, suffix = sources or (None, "")
     data = {"state": state, "answers": {}, "exported": {
         "version": __version__, "command": f"nanogpt-np explore {shlex.quote(id)} --prompt {shlex.quote(text)}",
@@ -147,9 +147,9 @@ def _cells_of_last(gpt, side, layer, head, last):
 
 def _text(gpt, prompt):
     """A prompt as the text that stands in the page's field; InputError where there is none that gives these ids."""
+    ids = prompt_of(gpt, {"prompt": prompt}).tolist()
     if isinstance(prompt, str):
         return prompt
-    ids = prompt_of(gpt, {"prompt": prompt}).tolist()
     known = gpt.tokenizer is not None and max(ids) < gpt.tokenizer.n_vocab
     text = gpt.tokenizer.decode(ids) if known else ""
     if not known or gpt.tokenizer.encode(text) != ids:

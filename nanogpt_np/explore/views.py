@@ -127,8 +127,8 @@ def backwards(gpt, body):
     ids, position = prompt_of(gpt, body), body.get("position")
     view = gradients.gradients_view(gpt, ids, position)
     lengths = {name: packed.number(length) for name, length in view.params.items()}
-    return {"loss": packed.number(view.loss), "names": view.names, **_arrays(view, ("norms", "times_input")),
-            "params": lengths}  # fmt: skip
+    found = _arrays(view, ("norms", "times_input", "heads", "times_head"))
+    return {"loss": packed.number(view.loss), "names": view.names, **found, "params": lengths}
 
 
 def neighbours(gpt, body):

@@ -25,6 +25,8 @@ class GradientsView(NamedTuple):
     norms: np.ndarray  # float64 [2 * n_layer + 1, n_seq], its length
     times_input: np.ndarray  # float64 [n_seq], gradient times embedding: to first order, what a token does to the loss
     params: dict  # name -> float, the length of each parameter's gradient
+    heads: np.ndarray  # float64 [n_layer, n_head], the length of the gradient at what each head hands over
+    times_head: np.ndarray  # float64 [n_layer, n_head], that gradient times it: to first order, what a head does to it
 
 
 def gradients_view(gpt, prompt, position=None):
@@ -41,10 +43,12 @@ def gradients_view(gpt, prompt, position=None):
     acts, params, config = seen.acts, gpt.params, gpt.config
     dx, *dnorm = gpt.ops.layer_norm_backward(dfinal, acts.x, **params["ln_f"], eps=config.layer_norm_eps)
     grads = {"h": [None] * config.n_layer, "ln_f": dict(zip(("weight", "bias"), dnorm, strict=True))}
-    places = [dx[0]]
+    places, of_heads = [dx[0]], []
     for layer in reversed(range(config.n_layer)):
         dmid, dx, grads["h"][layer] = _halves(gpt, dx, acts.blocks[layer], params["h"][layer])
         places += [dmid[0], dx[0]]
+        of_heads.append(_at_heads(gpt, dmid, acts.blocks[layer].attn, params["h"][layer]["attn"]))
+    lengths_of_heads, times_head = np.array(of_heads[::-1]).swapaxes(0, 1)
     grads |= backward.embed_backward(dx, acts, params, config, gpt.ops)
     if "lm_head" in params:
         grads["lm_head"] = {"weight": dhead}
@@ -55,7 +59,7 @@ def gradients_view(gpt, prompt, position=None):
     by_token = (dstream[0].astype(np.float64) * x[0]).sum(axis=-1)
     lengths = {name: float(np.linalg.norm(array.astype(np.float64))) for name, array in walk(grads)}
     norms = np.linalg.norm(dstream.astype(np.float64), axis=-1)
-    return GradientsView(seen.tokens, loss, names, dstream, norms, by_token, lengths)
+    return GradientsView(seen.tokens, loss, names, dstream, norms, by_token, lengths, lengths_of_heads, times_head)
 
 
 def _at_the_end(gpt, seen, position):
@@ -70,6 +74,13 @@ def _at_the_end(gpt, seen, position):
     dlosses = np.full(len(targets), 1.0 / n_counted, final.dtype)
     dfinal, dhead = gpt.ops.cross_entropy_backward(dlosses, final, weight, targets, log_z)
     return float(losses.sum(dtype=np.float64)) / n_counted, dfinal[None], dhead
+
+
+def _at_heads(gpt, dmid, acts, params):
+    """The gradient at what each head hands over, its length and times that -> two of float64 [n_head]."""
+    merged = acts.merged[0].astype(np.float64).reshape(-1, gpt.config.n_head, gpt.config.d_head)
+    dmerged = (dmid[0].astype(np.float64) @ params["c_proj"]["weight"].T).reshape(merged.shape)
+    return np.sqrt(np.square(dmerged).sum(axis=(0, 2))), (dmerged * merged).sum(axis=(0, 2))
 
 
 def _halves(gpt, dout, acts, params):

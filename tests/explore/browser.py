@@ -23,6 +23,7 @@ SMALL = 20_000  # ms that anything may take here; the first int8 pass compiles k
 # Every number with its address; tables that open are opened first, as a reader would.
 READ = """() => [...document.querySelectorAll("[data-of]")].filter((n) => n.getClientRects().length)
   .map((n) => [n.dataset.of, n.dataset.v, n.textContent])"""
+FILLED = "() => [...document.querySelectorAll('details.as-table')].every((d) => d.querySelector('table'))"
 # What is written in the cells of a canvas, beside the table of the same matrix: [row, column, text, full number].
 PAINTED = """() => [...document.querySelectorAll(".matrix-figure")].flatMap((figure) => {
   const rows = [...figure.querySelectorAll("tbody tr")].map((tr) => [...tr.querySelectorAll("[data-v]")].map((n) => n.dataset.v));
@@ -33,7 +34,7 @@ ELSEWHERE = """() => {
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
   while (walk.nextNode()) {
     const parent = walk.currentNode.parentElement;
-    if (!parent.getClientRects().length || parent.closest("[data-of], output, .formula, .token, textarea, option, #said")) continue;
+    if (!parent.getClientRects().length || parent.closest("[data-of], output, .formula, .token, textarea, option, #said, .gone")) continue;
     if (/\\d\\.\\d|\\d e[-−+]|\\d ?%/.test(walk.currentNode.data)) found.push(walk.currentNode.data);
   }
   return found;
@@ -93,10 +94,24 @@ class Page:
         self.settle(limit)
         return self
 
+    def move(self, **query):
+        """Another address of the same page, as the browser's way back would bring it: nothing is loaded anew."""
+        self.tab.evaluate(
+            """(changes) => {
+              const query = new URLSearchParams(location.search);
+              for (const [name, value] of Object.entries(changes)) query.set(name, value);
+              history.pushState(null, "", `?${query}`);
+              window.dispatchEvent(new PopStateEvent("popstate"));
+            }""", query)
+        self.tab.wait_for_timeout(60)
+        self.settle()
+        return self
+
     def settle(self, limit=SMALL):
         """Until nothing is asked for and nothing is drawn any more."""
         self.tab.wait_for_function(
-            "() => document.body.dataset.asking === '0' && !document.body.classList.contains('loading')", timeout=limit)
+            "() => { const { asking, drawing, drawn } = document.body.dataset;"
+            " return asking === '0' && drawing === drawn && !document.body.classList.contains('loading'); }", timeout=limit)
         self.tab.wait_for_timeout(30)
 
     def act(self, what):
@@ -109,7 +124,7 @@ class Page:
     def numbers(self):
         """[(address, number, text)] of all that is shown, with every table open."""
         self.tab.evaluate("() => document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-        self.tab.wait_for_timeout(60)
+        self.tab.wait_for_function(FILLED)
         return [(of, number(v), text) for of, v, text in self.tab.evaluate(READ)]
 
     def painted(self):

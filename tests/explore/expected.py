@@ -70,7 +70,7 @@ class Expected:
         view = self.gradients
         if name.startswith("params:"):
             return view.params[name.removeprefix("params:")]
-        if name in ("loss", "norms", "times_input"):
+        if name in ("loss", "norms", "times_input", "heads", "times_head"):
             return getattr(view, name)
         places = {"embedded": 0, "x": len(view.names) - 1}
         found = re.fullmatch(r"blocks\.(\d+)\.(x|x_mid)", name)

@@ -35,6 +35,7 @@ def page(make_gpt):
 
 def stored(page):
     found = re.search(r'<script type="application/json" id="nanogpt-data">(.*?)</script>', page, re.DOTALL)
+    assert "<" not in found[1]  # nothing in a text can end the element, or begin another
     return json.loads(found[1])
 
 

@@ -169,3 +169,22 @@ def test_what_is_not_there_is_said(plain, name, index, said):
 def test_a_cell_needs_a_place_on_each_axis(plain):
     with pytest.raises(InputError, match="index: expected 2 whole numbers for x, got 1"):
         lens.cell_view(plain, IDS, "x", [0])
+
+
+@pytest.mark.parametrize("config", [{}, {"window": 3}])
+def test_what_a_head_does_to_the_loss_to_first_order(config):
+    """A head's output made a little smaller, in float64: the loss changes by that share of gradient times output."""
+    gpt = GPT(CONFIG.replace(**config), make(CONFIG, dtype=np.float64))
+    view, h = lens.gradients_view(gpt, IDS), 1e-6
+    for layer, head in np.ndindex(view.times_head.shape):
+        def grown(mixed, by, head=head):
+            mixed[head] *= 1 + by
+            return mixed
+
+        def loss(by, layer=layer):
+            logits = lens.run(gpt, IDS, {("mixed", layer): lambda mixed: grown(mixed, by)}).logits
+            return -np.log(softmax(logits[:-1])[np.arange(len(IDS) - 1), IDS[1:]]).mean()
+
+        slope = (loss(h) - loss(-h)) / (2 * h)
+        assert view.times_head[layer, head] == pytest.approx(slope, rel=1e-5, abs=1e-9)
+    assert (np.abs(view.times_head) <= view.heads * 100).all() and (view.heads > 0).all()

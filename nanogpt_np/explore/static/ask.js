@@ -1,5 +1,5 @@
-// The one way to numbers. Enters: a path and a body. Leaves: the server's answer, or in an exported page the stored one;
-// arrays as { shape, data }. Whatever goes wrong is an Error with one line to show. Next: state.js.
+// The one way to numbers. Enters: a path and a body. Leaves: the server's answer, or in an exported page the stored
+// one; arrays as { shape, data }. Whatever goes wrong is an Error with one line to show. Next: state.js.
 
 import { word } from "./words.js";
 
@@ -25,8 +25,11 @@ export function key(path, body) {
 }
 
 function sorted(value) {
-  if (Array.isArray(value) || value === null || typeof value !== "object") return Array.isArray(value) ? value.map(sorted) : value;
-  const names = Object.keys(value).filter((name) => value[name] !== undefined).sort();
+  if (Array.isArray(value) || value === null || typeof value !== "object")
+    return Array.isArray(value) ? value.map(sorted) : value;
+  const names = Object.keys(value)
+    .filter((name) => value[name] !== undefined)
+    .sort();
   return Object.fromEntries(names.map((name) => [name, sorted(value[name])]));
 }
 
@@ -52,13 +55,17 @@ function from_page(asked) {
 }
 
 async function fetched(path, body, signal) {
-  const how = path === "/api/models"
-    ? { signal }
-    : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal };
+  const how =
+    path === "/api/models"
+      ? { signal }
+      : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal };
   busy(1);
   try {
     const response = await fetch(path.slice(1), how);
-    const answer = await response.json().catch((error) => { if (error.name === "AbortError") throw error; return null; });
+    const answer = await response.json().catch((error) => {
+      if (error.name === "AbortError") throw error;
+      return null;
+    });
     if (response.ok && answer !== null) return answer;
     throw new Error(answer?.error?.message ?? `${response.status} ${response.statusText}`);
   } catch (error) {

@@ -1,6 +1,6 @@
-// Colours with one meaning each, read from style.css, where they have the names of lens/style.py. Enters: a number and the
-// map it is coloured by. Leaves: [red, green, blue]. Light and dark have the same hues; 0 is the paper in both.
-// Next: matrix.js.
+// Colours with one meaning each, read from style.css, where they have the names of lens/style.py. Enters: a number
+// and the map it is coloured by. Leaves: [red, green, blue]. Light and dark have the same hues; 0 is the paper in
+// both. Next: matrix.js.
 
 const STOPS = 5;
 let maps = null;
@@ -46,7 +46,9 @@ export function as_css([red, green, blue]) {
 
 // Black or white, whichever is further from a colour by WCAG's contrast.
 export function ink_on(colour) {
-  const [red, green, blue] = colour.map((c) => (c / 255 <= 0.04045 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+  const [red, green, blue] = colour.map((c) =>
+    c / 255 <= 0.04045 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4,
+  );
   const light = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
   return (light + 0.05) / 0.05 > 1.05 / (light + 0.05) ? "#000000" : "#ffffff";
 }

@@ -1,11 +1,11 @@
-// Elements, and numbers that know where they come from. Enters: plain data. Leaves: DOM nodes, text only, never markup.
-// Every number that the page shows goes through number() or share(): `data-of` names the array and the place,
+// Elements, and numbers that know where they come from. Enters: plain data. Leaves: DOM nodes, text only, never
+// markup. Every number that the page shows goes through number() or share(): `data-of` names the array and the place,
 // which is what the tests look up in NumPy's arrays. Next: colours.js.
 
 export function el(tag, properties, ...children) {
   const made = document.createElement(tag);
   fill(made, properties ?? {});
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  made.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
   return made;
 }
 
@@ -33,7 +33,15 @@ export function written(x, digits = 3) {
   if (!Number.isFinite(x)) return x > 0 ? "∞" : "−∞";
   const size = Math.abs(x);
   const small = digits >= 3 && size !== 0 && size < 0.5 * 10 ** -digits;
-  const text = small || size >= 1e7 ? x.toExponential(1) : x.toFixed(digits);
+  return signed(small || size >= 1e7 ? x.toExponential(1) : x.toFixed(digits));
+}
+
+// fixed(-0.0001, 2) -> "0.00": where there is room for few characters.
+export function fixed(x, digits) {
+  return signed(x.toFixed(digits));
+}
+
+function signed(text) {
   return (Number(text) === 0 ? text.replace("-", "") : text).replaceAll("-", "−");
 }
 
@@ -79,17 +87,24 @@ export function button(id, text, act, properties = {}) {
 
 // A label and a <select>; `options` are [value, text] pairs.
 export function choice(id, label, options, value, act) {
-  const list = options.map(([name, text]) => el("option", { value: name, text, selected: String(name) === String(value) }));
+  const list = options.map(([name, text]) =>
+    el("option", { value: name, text, selected: String(name) === String(value) }),
+  );
   const select = el("select", { id, on: { change: (event) => act(event.target.value) } }, list);
   return el("label", { class: "choice", for: id }, el("span", { text: label }), select);
 }
 
 // Tabs of one choice among few: buttons that say which one is pressed; the arrow keys go from one to the next.
 export function choices(id, label, options, value, act) {
-  const buttons = options.map(([name, text]) => el("button", {
-    type: "button", id: `${id}-${name}`, "aria-pressed": String(name) === String(value) ? "true" : "false", text,
-    on: { click: () => act(name) },
-  }));
+  const buttons = options.map(([name, text]) =>
+    el("button", {
+      type: "button",
+      id: `${id}-${name}`,
+      "aria-pressed": String(name) === String(value) ? "true" : "false",
+      text,
+      on: { click: () => act(name) },
+    }),
+  );
   const move = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     const at = buttons.indexOf(document.activeElement);

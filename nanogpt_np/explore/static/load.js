@@ -1,5 +1,5 @@
-// What a view needs to know, asked for in as few questions as can be. Enters: the state. Leaves: `page`: the models, the first
-// picture, the position that is looked at, perhaps a generation and gradients. Next: shell.js.
+// What a view needs to know, asked for in as few questions as can be. Enters: the state. Leaves: `page`: the models,
+// the first picture, the position that is looked at, perhaps a generation and gradients. Next: shell.js.
 
 import { ask, forget, is_exported, key } from "./ask.js";
 import { number, share } from "./dom.js";
@@ -37,7 +37,10 @@ export async function load_look(page) {
   page.prompt_side = side_of(state.prompt);
   await load_story(page);
   const at = page.story ? Math.min(state.step, page.story.steps.length - 1) : -1;
-  const side = at < 0 ? page.prompt_side : side_of([...page.story.prompt_ids, ...page.story.steps.slice(0, at + 1).map((step) => step.id)]);
+  const side =
+    at < 0
+      ? page.prompt_side
+      : side_of([...page.story.prompt_ids, ...page.story.steps.slice(0, at + 1).map((step) => step.id)]);
   try {
     page.look = await ask("/api/look", side);
     page.side = side;

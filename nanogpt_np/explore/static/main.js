@@ -1,5 +1,6 @@
-// The page begins here. Enters: an address. Leaves: what stands on the screen: the prompt, the whole model, one view of it,
-// one number taken apart, a tour. Every view is a function of `page`, which load.js fills. Next: dom.js, ask.js, state.js, load.js.
+// The page begins here. Enters: an address. Leaves: what stands on the screen: the prompt, the whole model, one view
+// of it, one number taken apart, a tour. Every view is a function of `page`, which load.js fills. Next: dom.js,
+// ask.js, state.js, load.js.
 
 import { is_exported } from "./ask.js";
 import { parse_cell, show_cell } from "./cell.js";
@@ -21,8 +22,15 @@ import { view_write } from "./view_write.js";
 import { word } from "./words.js";
 
 const VIEWS = {
-  embed: view_embed, attention: view_attention, ffn: view_ffn, stream: view_stream, attribution: view_attribution,
-  next: view_next, write: view_write, backward: view_backward, compare: view_compare,
+  embed: view_embed,
+  attention: view_attention,
+  ffn: view_ffn,
+  stream: view_stream,
+  attribution: view_attribution,
+  next: view_next,
+  write: view_write,
+  backward: view_backward,
+  compare: view_compare,
 };
 // Which parts of the address need another pass of the model, and which only another drawing.
 const NEEDS_LOOK = ["model", "prompt", "ops", "step", "way", "loss_at"];
@@ -31,20 +39,50 @@ const NEEDS_STORY = ["seed", "n_new", "temperature", "top_k", "top_p", "min_p"];
 const page = {};
 let drawing = 0;
 
+// A drawing that begins makes the ones before it stale. It is done when `drawn` has its number too: the tests wait
+// for that.
+function begin() {
+  drawing += 1;
+  document.body.dataset.drawing = String(drawing);
+  return drawing;
+}
+
 function skeleton() {
-  document.getElementById("app").replaceChildren(
-    el("a", { class: "skip", href: "#closer", id: "skip" }), el("header", { id: "masthead" }), el("section", { id: "prompt-part" }),
-    el("div", { id: "trouble", role: "alert" }),
-    el("main", { id: "main" }, el("section", { id: "map" }), el("section", { id: "closer", tabindex: "-1" },
-      el("nav", { id: "tabs" }), el("div", { id: "view" }), el("section", { id: "cell" }))),
-    el("aside", { id: "tour", hidden: true }), el("footer", { id: "foot" }),
-    el("p", { id: "said", class: "unseen", role: "status", "aria-live": "polite" }));
+  document
+    .getElementById("app")
+    .replaceChildren(
+      el("a", { class: "skip", href: "#closer", id: "skip" }),
+      el("header", { id: "masthead" }),
+      el("section", { id: "prompt-part" }),
+      el("div", { id: "trouble", role: "alert" }),
+      el(
+        "main",
+        { id: "main" },
+        el("section", { id: "map" }),
+        el(
+          "section",
+          { id: "closer", tabindex: "-1" },
+          el("nav", { id: "tabs" }),
+          el("div", { id: "view" }),
+          el("section", { id: "cell" }),
+        ),
+      ),
+      el("aside", { id: "tour", hidden: true }),
+      el("footer", { id: "foot" }),
+      el("p", { id: "said", class: "unseen", role: "status", "aria-live": "polite" }),
+    );
 }
 
 function draw_tabs() {
-  const list = Object.keys(VIEWS).map((name) => el("button", {
-    type: "button", id: `tab-${name}`, "aria-pressed": state.view === name ? "true" : "false", text: word(`view_${name}`), on: { click: () => set({ view: name, cell: "" }) },
-  }));
+  const list = Object.keys(VIEWS).map((name) =>
+    el("button", {
+      type: "button",
+      id: `tab-${name}`,
+      "aria-pressed": state.view === name ? "true" : "false",
+      text: word(`view_${name}`),
+      on: { click: () => set({ view: name, cell: "" }) },
+    }),
+  );
   replace(document.getElementById("tabs"), list);
   document.getElementById("tabs").setAttribute("aria-label", word("views"));
   document.getElementById("closer").setAttribute("aria-label", word("closer_look"));
@@ -57,8 +95,19 @@ function trouble(error) {
   const root = document.getElementById("trouble");
   if (!error) return root.replaceChildren();
   if (error.name === "AbortError") return null;
-  replace(root, el("p", null, el("span", { text: error.message }), " ", el("button", { type: "button", id: "again", text: word("try_again"), on: { click: () => start() } })));
+  replace(
+    root,
+    el(
+      "p",
+      null,
+      el("span", { text: error.message }),
+      " ",
+      el("button", { type: "button", id: "again", text: word("try_again"), on: { click: () => start() } }),
+    ),
+  );
   document.body.classList.remove("loading");
+  page.loading = false;
+  document.body.dataset.drawn = String(drawing);
   return null;
 }
 
@@ -73,7 +122,7 @@ async function start() {
 }
 
 async function everything() {
-  const mine = ++drawing;
+  const mine = begin();
   page.loading = true;
   dress(page);
   draw_head(page);
@@ -104,7 +153,7 @@ async function closer(mine) {
     if (mine !== drawing || error.name === "AbortError") return;
     replace(root, heading, el("p", { class: "trouble", text: error.message }));
   }
-  document.body.dataset.drawn = String(mine); // the tests wait for it
+  document.body.dataset.drawn = String(mine);
   await show_cell(page, page.cell);
 }
 
@@ -112,22 +161,30 @@ function changed(names) {
   page.cell = parse_cell(state.cell);
   page.place();
   if (names.length === 1 && names[0] === "cell") return show_cell(page, page.cell);
-  if (page.loading || names.some((name) => NEEDS_LOOK.includes(name)) || (page.story && names.some((name) => NEEDS_STORY.includes(name)))) {
+  if (
+    page.loading ||
+    names.some((name) => NEEDS_LOOK.includes(name)) ||
+    (page.story && names.some((name) => NEEDS_STORY.includes(name)))
+  ) {
     return everything().catch(trouble);
   }
   if (names.some((name) => ["lang", "theme"].includes(name))) return everything().catch(trouble);
-  const mine = ++drawing;
+  const mine = begin();
   const seen = page.move(names);
-  return seen.then(() => {
-    if (mine !== drawing) return null;
-    draw_prompt(page);
-    draw_map(document.getElementById("map"), page);
-    return closer(mine);
-  }).catch(trouble);
+  return seen
+    .then(() => {
+      if (mine !== drawing) return null;
+      draw_prompt(page);
+      draw_map(document.getElementById("map"), page);
+      return closer(mine);
+    })
+    .catch(trouble);
 }
 
 read_address();
 page.cell = parse_cell(state.cell);
 skeleton();
 listen((names) => changed(names));
-start().then(() => { if (is_exported) say(word("from_a_file")); });
+start().then(() => {
+  if (is_exported) say(word("from_a_file"));
+});

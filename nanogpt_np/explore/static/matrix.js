@@ -1,25 +1,34 @@
-// A coloured matrix that can be read number by number. Enters: values, what they are called, the names of rows and columns.
-// Leaves: a figure: a canvas that takes the keyboard (arrows go from cell to cell, Enter takes one apart), a line that
-// says the number, a key to the colours, and the same numbers as a table. Next: bars.js.
+// A coloured matrix that can be read number by number. Enters: values, what they are called, the names of rows and
+// columns. Leaves: a figure: a canvas that takes the keyboard (arrows go from cell to cell, Enter takes one apart), a
+// line that says the number, a key to the colours, and the same numbers as a table. Next: bars.js.
 
 import { as_css, colour_of, css, ink_on } from "./colours.js";
-import { button, el, number, place, say, token, written } from "./dom.js";
+import { el, fixed, number, place, say, token, written } from "./dom.js";
 import { word } from "./words.js";
 
 const FONT = '11px "JetBrains Mono", ui-monospace, Consolas, "DejaVu Sans Mono", monospace';
 const MOST_IN_TABLE = 4096;
 
-// `made`: { id, title, values, shape: [rows, columns], rows, columns (labels or null), kind, limit, digits,
-//   of(row, column) -> [name, index], picked: [row, column] | null, on_pick(row, column), on_look(row, column), max_cell }
+// `made`: { id, title, values, shape: [rows, columns], rows, columns (labels or null), kind, limit, digits, of(row,
+// column) -> [name, index], picked: [row, column] | null, on_pick(row, column), on_look(row, column), max_cell }
 export function matrix(made) {
   const drawing = { ...made, at: made.picked ?? [0, 0], digits: made.digits ?? 2 };
   drawing.limit = made.limit ?? largest(made.values);
   const canvas = el("canvas", { "aria-hidden": "true" });
   const readout = el("p", { class: "readout", id: `${made.id}-readout` });
-  const focusable = el("div", {
-    class: "matrix", id: made.id, tabindex: "0", role: "application", "aria-roledescription": word("matrix"),
-    "aria-label": `${made.title}. ${word("matrix_keys")}`, "aria-describedby": `${made.id}-readout`,
-  }, canvas);
+  const focusable = el(
+    "div",
+    {
+      class: "matrix",
+      id: made.id,
+      tabindex: "0",
+      role: "application",
+      "aria-roledescription": word("matrix"),
+      "aria-label": `${made.title}. ${word("matrix_keys")}`,
+      "aria-describedby": `${made.id}-readout`,
+    },
+    canvas,
+  );
   Object.assign(drawing, { canvas, readout, focusable });
   wire(drawing);
   const figure = el("figure", { class: "matrix-figure" }, focusable, readout, legend(drawing), as_table(drawing));
@@ -77,7 +86,7 @@ function draw_cells(d, pen) {
       pen.fillStyle = as_css(colour);
       pen.fillRect(left + j * wide, top + i * high, Math.max(wide - gap, 0.5), high - gap);
       if (!written_there || !Number.isFinite(value)) continue;
-      const text = written(value, Math.abs(value) >= 99.95 ? 0 : Math.abs(value) >= 9.995 ? 1 : d.digits);
+      const text = fixed(value, Math.abs(value) >= 99.95 ? 0 : Math.abs(value) >= 9.995 ? 1 : d.digits);
       d.canvas.painted.push([i, j, text]);
       pen.fillStyle = ink_on(colour);
       pen.fillText(text, left + (j + 0.5) * wide, top + (i + 0.5) * high, wide - 2);
@@ -91,7 +100,9 @@ function draw_labels(d, pen) {
   if (d.rows && high >= 7) {
     pen.textAlign = "right";
     const every = Math.ceil(11 / high);
-    d.rows.forEach((label, i) => i % every || pen.fillText(short(label, 11), left - 5, top + (i + 0.5) * high, left - 6));
+    d.rows.forEach(
+      (label, i) => i % every || pen.fillText(short(label, 11), left - 5, top + (i + 0.5) * high, left - 6),
+    );
   }
   if (!d.columns) return;
   const every = Math.ceil(12 / wide);
@@ -124,8 +135,11 @@ function show_at(d, i, j, { aloud = false, first = false } = {}) {
   const [name, index] = d.of(i, j);
   const value = d.values[i * d.shape[1] + j];
   d.readout.replaceChildren(
-    el("code", { text: place(name, index) }), " = ", number(name, index, value, 4),
-    ...(d.rows ? [" ", token(d.rows[i])] : []), ...(d.columns ? [" → ", token(d.columns[j])] : []),
+    el("code", { text: place(name, index) }),
+    " = ",
+    number(name, index, value, 4),
+    ...(d.rows ? [" ", token(d.rows[i])] : []),
+    ...(d.columns ? [" → ", token(d.columns[j])] : []),
   );
   if (aloud) say(d.readout.textContent);
   if (!first) d.on_look?.(i, j);
@@ -146,7 +160,10 @@ function wire(d) {
   });
   d.focusable.addEventListener("click", (event) => {
     const found = d.size && under(event);
-    if (found) { show_at(d, ...found, { aloud: true }); d.on_pick?.(...found); }
+    if (found) {
+      show_at(d, ...found, { aloud: true });
+      d.on_pick?.(...found);
+    }
   });
   d.focusable.addEventListener("keydown", (event) => {
     const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
@@ -168,32 +185,58 @@ function legend(d) {
     const value = d.kind === "signed" ? d.limit * (i / 4 - 1) : d.limit * (i / 8);
     return el("i", { class: "stop", style: { "background-color": as_css(colour_of(value, d.kind, d.limit)) } });
   });
-  const end = (sign) => (d.limit_of
-    ? number(sign < 0 ? `-${d.limit_of}` : d.limit_of, [], sign * d.limit, 2)
-    : el("span", { text: written(sign * d.limit, 0) }));
-  return el("figcaption", { class: "legend" }, el("span", { class: "what", text: d.caption ?? name }),
-    el("span", { class: "key" }, d.kind === "signed" ? end(-1) : el("span", { text: "0" }), el("span", { class: "ramp", "aria-hidden": "true" }, stops), end(1)));
+  const end = (sign) =>
+    d.limit_of
+      ? number(sign < 0 ? `-${d.limit_of}` : d.limit_of, [], sign * d.limit, 2)
+      : el("span", { text: written(sign * d.limit, 0) });
+  return el(
+    "figcaption",
+    { class: "legend" },
+    el("span", { class: "what", text: d.caption ?? name }),
+    el(
+      "span",
+      { class: "key" },
+      d.kind === "signed" ? end(-1) : el("span", { text: "0" }),
+      el("span", { class: "ramp", "aria-hidden": "true" }, stops),
+      end(1),
+    ),
+  );
 }
 
 // The same numbers as a table, made when it is opened.
 function as_table(d) {
   if (d.values.length > MOST_IN_TABLE) return null;
-  const details = el("details", { class: "as-table", id: `${d.id}-table` }, el("summary", { text: word("as_table") }));
+  const details = el(
+    "details",
+    { class: "as-table", id: `${d.id}-table` },
+    el("summary", { text: word("as_table") }),
+  );
   details.addEventListener("toggle", () => {
-    if (details.open && !details.querySelector("table")) details.append(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": d.title }, filled(d)));
+    if (details.open && !details.querySelector("table"))
+      details.append(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": d.title }, filled(d)));
   });
   return details;
 }
 
 function filled(d) {
   const [n_rows, n_columns] = d.shape;
-  const heading = (labels, i) => el("th", { scope: labels === d.rows ? "row" : "col" }, labels ? token(labels[i]) : String(i));
-  const head = el("tr", null, el("td"), Array.from({ length: n_columns }, (_, j) => heading(d.columns, j)));
-  const body = Array.from({ length: n_rows }, (_, i) => el("tr", null, heading(d.rows, i),
-    Array.from({ length: n_columns }, (_, j) => el("td", null, number(...d.of(i, j), d.values[i * n_columns + j], 4)))));
+  const heading = (labels, i) =>
+    el("th", { scope: labels === d.rows ? "row" : "col" }, labels ? token(labels[i]) : String(i));
+  const head = el(
+    "tr",
+    null,
+    el("td"),
+    Array.from({ length: n_columns }, (_, j) => heading(d.columns, j)),
+  );
+  const body = Array.from({ length: n_rows }, (_, i) =>
+    el(
+      "tr",
+      null,
+      heading(d.rows, i),
+      Array.from({ length: n_columns }, (_, j) =>
+        el("td", null, number(...d.of(i, j), d.values[i * n_columns + j], 4)),
+      ),
+    ),
+  );
   return el("table", null, el("thead", null, head), el("tbody", null, body));
-}
-
-export function matrix_button(id, text, act) {
-  return button(id, text, act, { class: "quiet" });
 }

@@ -1,14 +1,17 @@
-// softmax over sliders: the only arithmetic on this page, and a test compares it with generation/sampling.py. Enters: logits
-// and four numbers. Leaves: what each stage kept, in the order of the code: temperature, top-k, top-p, min-p. Next: words.js.
+// softmax over sliders: the only arithmetic on this page, and a test compares it with generation/sampling.py. Enters:
+// logits and four numbers. Leaves: what each stage kept, in the order of the code: temperature, top-k, top-p, min-p.
+// Next: words.js.
 
-// Logits are float32 and stay so through the stages, as in NumPy: a tie there is a tie here. Probabilities are float64.
+// Logits are float32 and stay so through the stages, as in NumPy: a tie there is a tie here. Probabilities are
+// float64.
 
 // Ids from the likeliest to the least likely; of equals the lower id first. It does not depend on the sliders.
 export function order_of(logits) {
   return Uint32Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
 }
 
-function softmax(sorted) { // the first is the largest; -Infinity gives 0
+function softmax(sorted) {
+  // the first is the largest; -Infinity gives 0
   const probs = new Float64Array(sorted.length);
   let total = 0;
   for (let i = 0; i < sorted.length; i++) total += probs[i] = Math.exp(sorted[i] - sorted[0]);
@@ -16,8 +19,8 @@ function softmax(sorted) { // the first is the largest; -Infinity gives 0
   return probs;
 }
 
-// -> [{ name, probs, n_left, mass }], the first is what the model said; `probs` by place in `order`. Each later one lists
-// `n_left` (who may still be drawn, always the likeliest ones) and `mass` (what those had in the stage before).
+// -> [{ name, probs, n_left, mass }], the first is what the model said; `probs` by place in `order`. Each later one
+// lists `n_left` (who may still be drawn, always the likeliest ones) and `mass` (what those had in the stage before).
 export function stages(logits, order, { temperature, top_k, top_p, min_p }) {
   let values = Float64Array.from(order, (id) => logits[id]);
   let n_left = values.length;
@@ -47,13 +50,15 @@ export function stages(logits, order, { temperature, top_k, top_p, min_p }) {
   return found;
 }
 
-function kept_by_top_k(values, k) { // what ties with the k-th stays
+function kept_by_top_k(values, k) {
+  // what ties with the k-th stays
   let n = Math.min(k, values.length);
   while (n < values.length && values[n] === values[n - 1] && values[n] !== -Infinity) n++;
   return n;
 }
 
-function kept_by_top_p(probs, p) { // while the better ones together hold less than p
+function kept_by_top_p(probs, p) {
+  // while the better ones together hold less than p
   let before = 0;
   let n = 0;
   while (n < probs.length && before < p) before += probs[n++];

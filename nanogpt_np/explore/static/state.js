@@ -1,18 +1,42 @@
-// Where the reader is, as an address. Enters: the page's query. Leaves: `state`, and set() which changes it, writes the
-// address and tells who listens. Two names that belong to everyone are known to all pages: prompt and model.
+// Where the reader is, as an address. Enters: the page's query. Leaves: `state`, and set() which changes it, writes
+// the address and tells who listens. Two names that belong to everyone are known to all pages: prompt and model.
 // Next: words.js has every word.
 
 import { exported_state } from "./ask.js";
 
 // name: [what it is without being said, how it is read]
 const FIELDS = {
-  model: ["", String], prompt: [null, String], ops: ["float32", String], layer: [0, whole], head: [0, whole],
-  position: [-1, whole], view: ["next", String], stage: ["probs", String], cell: ["", String], site: ["hidden", String],
-  temperature: [1, Number], top_k: [0, whole], top_p: [1, Number], min_p: [0, Number], seed: [0, whole],
-  step: [-1, whole], n_new: [24, whole], way: ["forward", String], measure: ["probs", String],
-  token: [-1, whole], against: [-1, whole], loss_at: [-1, whole], part: ["embedded", String],
-  mode: ["heads", String], off: ["", String], b_prompt: ["", String], b_model: ["", String], b_ops: ["int8", String],
-  lang: ["", String], theme: ["", String], tour: [0, whole],
+  model: ["", String],
+  prompt: [null, String],
+  ops: ["float32", String],
+  layer: [0, whole],
+  head: [0, whole],
+  position: [-1, whole],
+  view: ["next", String],
+  stage: ["probs", String],
+  cell: ["", String],
+  site: ["hidden", String],
+  temperature: [1, Number],
+  top_k: [0, whole],
+  top_p: [1, Number],
+  min_p: [0, Number],
+  seed: [0, whole],
+  step: [-1, whole],
+  n_new: [24, whole],
+  way: ["forward", String],
+  measure: ["probs", String],
+  token: [-1, whole],
+  against: [-1, whole],
+  loss_at: [-1, whole],
+  part: ["embedded", String],
+  mode: ["heads", String],
+  off: ["", String],
+  b_prompt: ["", String],
+  b_model: ["", String],
+  b_ops: ["int8", String],
+  lang: ["", String],
+  theme: ["", String],
+  tour: [0, whole],
 };
 
 export const state = {};
@@ -79,12 +103,18 @@ window.addEventListener("popstate", () => {
 
 // "3.5,0.1" -> [[3, 5], [0, 1]]: heads that are switched off
 export function heads_off() {
-  return state.off.split(",").filter((pair) => /^\d+\.\d+$/.test(pair)).map((pair) => pair.split(".").map(Number));
+  return state.off
+    .split(",")
+    .filter((pair) => /^\d+\.\d+$/.test(pair))
+    .map((pair) => pair.split(".").map(Number));
 }
 
 export function switched(layer, head) {
   const now = heads_off();
   const without = now.filter(([l, h]) => l !== layer || h !== head);
   if (without.length === now.length) without.push([layer, head]);
-  return without.sort((a, b) => a[0] - b[0] || a[1] - b[1]).map((pair) => pair.join(".")).join(",");
+  return without
+    .sort((a, b) => a[0] - b[0] || a[1] - b[1])
+    .map((pair) => pair.join("."))
+    .join(",");
 }

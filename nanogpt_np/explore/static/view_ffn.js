@@ -1,5 +1,5 @@
-// The feed-forward network of one block, for one token. Enters: its arrays at a position, and its strongest units. Leaves: a
-// view: what goes in, widened, bent, and what comes out. Next: view_stream.js.
+// The feed-forward network of one block, for one token. Enters: its arrays at a position, and its strongest units.
+// Leaves: a view: what goes in, widened, bent, and what comes out. Next: view_stream.js.
 
 import { ask, at, row } from "./ask.js";
 import { choice, choices, el, token } from "./dom.js";
@@ -21,7 +21,11 @@ export async function view_ffn(page) {
   const layers = Array.from({ length: page.info.n_layer }, (_, i) => [i, `L${i}`]);
   const sites = Object.keys(SITES).map((site) => [site, word(`site_${site}`)]);
   return [
-    el("div", { class: "controls" }, choice("layer", word("layer"), layers, page.layer, (value) => set({ layer: Number(value), cell: "" }))),
+    el(
+      "div",
+      { class: "controls" },
+      choice("layer", word("layer"), layers, page.layer, (value) => set({ layer: Number(value), cell: "" })),
+    ),
     choices("site", word("ffn"), sites, state.site, (site) => set({ site, cell: "" })),
     el("p", { class: "lead" }, word(`about_${state.site}`), " ", token(page.look.tokens[page.position])),
     found.error ? el("p", { class: "hint", text: found.error.message }) : strip(page, name, index, found.array.data),
@@ -34,9 +38,18 @@ function strongest(page, units) {
   const values = row(units.values, page.position);
   const name = `blocks.${page.layer}.ffn.hidden`;
   const lines = ids.map((unit, i) => ({
-    key: unit, label: `${word("unit")} ${unit}`, value: values[i], of: [name, [page.position, unit]], colour: "var(--ffn)",
+    key: unit,
+    label: `${word("unit")} ${unit}`,
+    value: values[i],
+    of: [name, [page.position, unit]],
+    colour: "var(--ffn)",
     on_click: () => pick_cell(name, [page.position, unit]),
   }));
   const on = at(units.on, page.position);
-  return el("div", null, el("p", null, page.share("ffn.on", [page.layer, page.position], on), ` ${word("units_on")}`), bars("units", word("strongest_units"), lines));
+  return el(
+    "div",
+    null,
+    el("p", null, page.share("ffn.on", [page.layer, page.position], on), ` ${word("units_on")}`),
+    bars("units", word("strongest_units"), lines),
+  );
 }

@@ -1,5 +1,6 @@
-// Every word on the page, in English and Chinese. Enters: a key. Leaves: the text in the language that is spoken. Both languages
-// stand in one line of the tables, and a test counts them. Next: words_labels.js, words_text.js, words_tour.js.
+// Every word on the page, in English and Chinese. Enters: a key. Leaves: the text in the language that is spoken.
+// Both languages stand in one line of the tables, and a test counts them. Next: words_labels.js, words_text.js,
+// words_tour.js.
 
 import { LABELS } from "./words_labels.js";
 import { TEXTS } from "./words_text.js";
