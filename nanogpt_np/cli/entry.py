@@ -12,15 +12,15 @@ import traceback
 import warnings
 
 from ..errors import InputError
-from ..training import distributed_ranks
 
+LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "PMIX_RANK")  # any is set by mpiexec or srun
 SHARED = ("train", "eval", "eval perplexity", "eval lambada", "eval choices", "eval answers")
 STOPPED = 3  # the exit status of a training that was asked to stop, which is no error
 
 
 def main(argv=None):
     """Run one command -> exit status: 0, 2 for the user's mistakes, 130 after Ctrl-C."""
-    if distributed_ranks.n_launched() > 1:
+    if _n_ranks() > 1:
         return _as_rank(argv)
     try:
         return _run(argv)
@@ -30,8 +30,19 @@ def main(argv=None):
         return 130
 
 
+def _n_ranks():
+    """How many processes were started together; without a launcher nothing is imported to ask."""
+    if not os.environ.keys() & set(LAUNCHED):
+        return 1
+    from ..training.distributed_ranks import n_launched
+
+    return n_launched()
+
+
 def _as_rank(argv):
     """main of one of several ranks (mpiexec): one speaks for all, and what ends one ends all."""
+    from ..training import distributed_ranks
+
     distributed_ranks.share_cores()
     kept, status = sys.stderr, 1
     if not distributed_ranks.is_first():  # it says what only this rank has met, at the end
@@ -122,7 +133,7 @@ def _run(argv):
 
 def _check_ranks(args):
     """InputError where several ranks would all do the same, and write over each other's files."""
-    n = distributed_ranks.n_launched()
+    n = _n_ranks()
     words = " ".join(filter(None, (args.command, getattr(args, "task", None))))
     if n > 1 and words not in SHARED and not (words == "generate" and args.file):
         shared = "train, eval (a text, perplexity, lambada, choices, answers) and generate --file"

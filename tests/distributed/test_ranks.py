@@ -10,6 +10,7 @@ import pytest
 from rank_threads import together
 from runs import write_stories
 
+from nanogpt_np.cli import entry
 from nanogpt_np.training import distributed_ranks
 
 ROOT = Path(__file__).parents[2]
@@ -25,10 +26,11 @@ STARTED = [
 def test_every_launcher_is_understood(said, monkeypatch):
     for name in {name for one in STARTED for name in one}:
         monkeypatch.delenv(name, raising=False)
-    assert distributed_ranks.n_launched() == 1 and distributed_ranks.is_first()
+    assert distributed_ranks.n_launched() == entry._n_ranks() == 1 and distributed_ranks.is_first()
     for name, value in said.items():
         monkeypatch.setenv(name, value)
     assert distributed_ranks._said(os.environ) == (4, 2, 2) and not distributed_ranks.is_first()
+    assert entry._n_ranks() == 4
 
 
 def test_slurm_alone_is_no_launcher():
