@@ -36,7 +36,8 @@ highlight_language = "text"
 html_math_renderer = "mathml"
 
 # The API: the types of what is imported from elsewhere lead nowhere, as the site is built without a network.
-autodoc_mock_imports = ["llm", "click", "pydantic"]  # of llm's plugin, which the site does without
+# of llm's plugin, and of the page and the HTTP interface, which the site does without
+autodoc_mock_imports = ["llm", "click", "pydantic", "starlette", "uvicorn"]
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {"ArrayLike": "ArrayLike", "Prompt": "Prompt"}  # by name, as they are written

@@ -10,6 +10,7 @@ from .errors import InputError, shown
 
 ACTIVATIONS = ("gelu_new", "gelu", "relu")
 POSITIONS = ("learned", "sinusoidal")
+BANDED = "gpt2-banded"  # the model_type of what is saved with bands
 MOST = 2**31 - 1  # of anything that is counted; what files claim beyond it would not even be printed
 EPS_RANGE = (1e-38, 1.0)  # float32 has no normal numbers below, and above it a layer norm forgets its input
 
@@ -23,6 +24,9 @@ class GPTConfig:
     `positions`: "learned" (GPT-2) or "sinusoidal" (Vaswani et al. 2017, section 3.5; no parameters).
     `dropout`: the share of values dropped in training, at GPT-2's three places; generation never drops.
     `eos_id`: the id that ends a text (<|endoftext|>), or None; `more_eos_ids`: further ones that end it too.
+    `window`: in the banded layers a token sees so many tokens, itself and those before it (Child et al. 2019,
+    section 4); None: every layer is dense, as in GPT-2. `banded_layers`: which layers that are, None: every other one
+    from 1 on, as in GPT-3 (Brown et al. 2020, section 2.1).
     Raises InputError where a number is impossible.
     """
 
@@ -39,11 +43,13 @@ class GPTConfig:
     dropout: float = 0.0
     eos_id: int | None = None
     more_eos_ids: tuple[int, ...] = ()
+    window: int | None = None
+    banded_layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("n_vocab", "n_ctx", "n_embd", "n_layer", "n_head", "n_inner"):
+        for name in ("n_vocab", "n_ctx", "n_embd", "n_layer", "n_head", "n_inner", "window"):
             value = getattr(self, name)
-            if name == "n_inner" and value is None:
+            if name in ("n_inner", "window") and value is None:
                 continue
             if not _is_whole(value) or not 1 <= value <= MOST:
                 most = f", at most {MOST}" if _is_whole(value) and value > MOST else ""
@@ -65,6 +71,7 @@ class GPTConfig:
             got = shown(self.layer_norm_eps)
             raise InputError(f"layer_norm_eps: expected a positive number from {low} to {high}, got {got}")
         self._check_eos()
+        self._check_bands()
 
     def _check_eos(self) -> None:
         if not isinstance(self.more_eos_ids, tuple) or (self.eos_id is None and self.more_eos_ids):
@@ -75,6 +82,28 @@ class GPTConfig:
                     continue
                 if not _is_whole(i) or not 0 <= i < self.n_vocab:
                     raise InputError(f"{name}: expected an id below n_vocab = {self.n_vocab}, got {shown(i)}")
+
+    def _check_bands(self) -> None:
+        layers = self.banded_layers
+        if layers is None:
+            return
+        expected = f"numbers of layers below n_layer = {self.n_layer}, rising, as a tuple"
+        if not isinstance(layers, tuple) or not all(_is_whole(i) and 0 <= i < self.n_layer for i in layers):
+            raise InputError(f"banded_layers: expected {expected}, got {shown(layers)}")
+        if not layers or list(layers) != sorted(set(layers)):
+            raise InputError(f"banded_layers: expected {expected}, got {shown(layers)}")
+        if self.window is None:
+            raise InputError(f"banded_layers: expected a window beside them, got {shown(layers)}; give window too")
+
+    def window_of(self, layer: int) -> int | None:
+        """How many tokens a token sees in a layer; None: all before it. GPTConfig(window=256).window_of(1) -> 256"""
+        is_banded = layer % 2 == 1 if self.banded_layers is None else layer in self.banded_layers
+        return self.window if is_banded else None
+
+    @property
+    def is_banded(self) -> bool:
+        """Has any layer a band? GPTConfig(window=256).is_banded -> True; with n_layer=1 there is no layer 1: False"""
+        return self.window is not None and any(self.window_of(layer) for layer in range(self.n_layer))
 
     @property
     def d_head(self) -> int:
@@ -91,7 +120,10 @@ class GPTConfig:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The `config.json` of the `transformers` library for this shape, a dict ready for JSON."""
+        """The `config.json` of the `transformers` library for this shape, a dict ready for JSON.
+
+        A model with bands has a type of its own, so that nobody runs it as a GPT-2, which would compute something else.
+        """
         return {
             "architectures": ["GPT2LMHeadModel"],
             "model_type": "gpt2",
@@ -103,12 +135,27 @@ class GPTConfig:
             "bos_token_id": self.eos_id,
             "eos_token_id": [self.eos_id, *self.more_eos_ids] if self.more_eos_ids else self.eos_id,
             "position_embedding": self.positions,
+            **(self._bands() if self.is_banded else {}),
+        }
+
+    def _bands(self) -> dict[str, Any]:
+        """What `config.json` says of bands: GPT-Neo's two fields under a type that is no other library's.
+
+        `attn_implementation` stops who asks transformers' GPT2LMHeadModel for it all the same: there is none so named.
+        """
+        kinds = ["global" if self.window_of(layer) is None else "local" for layer in range(self.n_layer)]
+        return {
+            "architectures": ["BandedGPT2LMHeadModel"],
+            "model_type": BANDED,
+            "attn_implementation": "banded",
+            "window_size": self.window,
+            "attention_layers": kinds,
         }
 
     @classmethod
     def from_dict(cls, raw: Any) -> "GPTConfig":
         """The shape that a `config.json` describes; InputError where it is not a GPT-2 this project can run."""
-        if not isinstance(raw, dict) or raw.get("model_type", "gpt2") != "gpt2":
+        if not isinstance(raw, dict) or raw.get("model_type", "gpt2") not in ("gpt2", BANDED):
             got = shown(raw.get("model_type") if isinstance(raw, dict) else type(raw).__name__)
             raise InputError(f"config: expected model_type 'gpt2', got {got}; only GPT-2 models can be opened")
         for name, wanted in _FIXED.items():
@@ -125,6 +172,7 @@ class GPTConfig:
             **fields,
             dropout=raw.get("resid_pdrop") or 0.0,
             positions=raw.get("position_embedding", "learned"),
+            **_read_bands(raw),
         )
         ids = _eos_ids(raw.get("eos_token_id"), config.n_vocab)
         return config.replace(eos_id=ids[0] if ids else None, more_eos_ids=tuple(ids[1:]))
@@ -139,6 +187,24 @@ def _eos_ids(stored: Any, n_vocab: int) -> list[int]:
     if not all(map(_is_whole, ids)):
         raise InputError(f"config: expected eos_token_id to be an id or a list of ids, got {shown(stored)}")
     return list(dict.fromkeys(i for i in ids if i < n_vocab))
+
+
+def _read_bands(raw: dict[str, Any]) -> dict[str, Any]:
+    """The fields `window` and `banded_layers` of a file; InputError where a file of the banded type says no such thing.
+
+    _read_bands({"model_type": "gpt2"}) -> {}
+    """
+    if raw.get("model_type") != BANDED:
+        return {}
+    kinds, n_layer = raw.get("attention_layers"), raw.get("n_layer", GPTConfig.n_layer)
+    if not isinstance(kinds, list) or len(kinds) != n_layer or not all(kind in ("global", "local") for kind in kinds):
+        expected = "attention_layers to be 'global' or 'local' for each layer"
+        raise InputError(f"config: expected {expected}, got {shown(kinds)}")
+    if raw.get("window_size") is None:
+        raise InputError(f"config: expected window_size, the width of the bands, in a model of type {BANDED}, got none")
+    layers = tuple(layer for layer, kind in enumerate(kinds) if kind == "local")
+    is_alternating = layers == tuple(range(1, len(kinds), 2))
+    return {"window": raw["window_size"], "banded_layers": None if is_alternating else layers}
 
 
 def _is_whole(value: Any) -> TypeGuard[int]:
@@ -178,8 +244,16 @@ _FIXED = {
 }
 
 
+# GPT-3: Brown et al. 2020, table 2.1. Two rows do not multiply out as printed, and are given here as they can exist:
+# "XL" lists 24 heads of 128 beside a width of 2048 (16 fit), "13B" a width of 5140 beside 40 heads of 128 (5120 fits);
+# training/gpt3.py has the table as it is printed. "Alternating dense and locally banded" is all that the paper says of
+# bands, neither which come first nor how wide they are: here layer 0 is dense, and 256 is GPT-Neo's at the same n_ctx.
+GPT3_WINDOW = 256
+
+
 def _gpt3(n_layer: int, n_embd: int, n_head: int) -> GPTConfig:
-    return GPTConfig(n_ctx=2048, n_layer=n_layer, n_embd=n_embd, n_head=n_head, eos_id=50256)
+    shape = GPTConfig(n_ctx=2048, n_layer=n_layer, n_embd=n_embd, n_head=n_head, eos_id=50256)
+    return shape.replace(window=GPT3_WINDOW)
 
 
 def _gpt2(n_layer: int, n_embd: int, n_head: int) -> GPTConfig:
@@ -187,9 +261,6 @@ def _gpt2(n_layer: int, n_embd: int, n_head: int) -> GPTConfig:
 
 
 # GPT-2: Radford et al. 2019, table 2, with the sizes of the published files.
-# GPT-3: Brown et al. 2020, table 2.1. Two rows do not multiply out as printed: "1.3B" lists 24 heads of 128 for
-# 2048 (16 fit), "13B" lists 5140 for 40 heads of 128 (5120 fits); both are given here as they can exist.
-# GPT-3's banded sparse attention in every other layer is not modelled: these run dense.
 PRESETS = {
     "gpt2": _gpt2(12, 768, 12),
     "gpt2-medium": _gpt2(24, 1024, 16),

@@ -27,7 +27,7 @@ from .tokenizer.bpe import Tokenizer
 OPS = ("auto", "numpy", "numba", "int8", "int4")
 # what the forward pass calls: a module without one of them does no arithmetic
 NEEDED = (
-    "embedding", "layer_norm", "linear", "split_heads", "causal_mask", "attention_probs", "attention_mix",
+    "embedding", "layer_norm", "linear", "split_heads", "causal_mask", "band_mask", "attention_probs", "attention_mix",
     "merge_heads", "gelu", "gelu_new", "relu", "unembed",
 )  # fmt: skip
 LARGE = 200_000_000  # parameters; with fewer, NumPy says 200 tokens before kernels have made up for their start
@@ -166,6 +166,15 @@ class GPT(Writer):
         """
         return P.table(self.params)
 
+    def explore(self, prompt: str | list[int], layer: int = 0, head: int = 0, lang: str | None = None) -> Any:
+        """The page of `nanogpt-np explore` for a text, which a notebook shows; `.html` is the file as text.
+
+        `layer`, `head`: where it begins; `lang`: "en" or "zh". InputError for int8 weights, and for what is no text.
+        """
+        from .explore.inline import explore  # the one door that leads down the house: a page looks at a GPT
+
+        return explore(self, prompt, layer, head, lang)
+
     def __repr__(self) -> str:
         c = self.config
         shape = f"n_layer={c.n_layer}, n_head={c.n_head}, n_embd={c.n_embd}, n_ctx={c.n_ctx}, n_vocab={c.n_vocab}"
@@ -182,10 +191,10 @@ class GPT(Writer):
 
     def _check_cache(self, cache: KVCache, n_batch: int) -> None:
         check_kind("cache", cache, KVCache)
-        n_layer, n_rows, n_head, _, d_head = cache.keys.shape
+        _, n_rows, n_head, _, d_head = cache.keys.shape
         if n_rows != n_batch:
             raise InputError(f"cache: expected one made for n_batch = {n_batch}, got {n_rows}")
-        if (n_layer, n_head, d_head) != (self.config.n_layer, self.config.n_head, self.config.d_head):
+        if (n_head, d_head) != (self.config.n_head, self.config.d_head) or not cache.fits(self.config):
             raise InputError("cache: expected one made for this model, got another's; make it with KVCache(gpt.config)")
 
 

@@ -8,6 +8,7 @@ import ctypes
 import math
 import os
 import re
+import sys
 import threading
 from pathlib import Path
 
@@ -88,6 +89,16 @@ def available():
     """
     known = [n for n in (_of_system(), _of_group(), _of_process()) if n is not None]
     return max(min(known), 0) if known else None
+
+
+def most_used():
+    """The most memory in bytes that this process has held at once, shared libraries included; None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
 
 
 def _of_system():

@@ -16,7 +16,10 @@ from .params import STD, describe, unembedding
 
 
 class AttentionActs(NamedTuple):
-    """What one attention saw; n_key is n_seq, and with a cache all that was read so far."""
+    """What one attention saw; n_key is n_seq, and with a cache all that was read so far.
+
+    In a banded layer a cache gives only what is near: n_key is then at most window - 1 + n_seq.
+    """
 
     x: Any  # [n_batch, n_seq, n_embd], the block's x after ln_1
     q: Any  # [n_batch, n_head, n_seq, d_head]
@@ -135,6 +138,20 @@ def place(shape, config, ops, mask, cache):
     return positions, visible if causal is None else causal & visible  # -> [n_batch, 1, n_query, n_key]
 
 
+def narrow(visible, window, n_query, n_key, ops):
+    """What place() lets each query see -> what a banded layer lets it see of the last `n_key` keys, None: all of them.
+
+    The same as ops.band_mask over all keys, and padding hidden. `window` None: a dense layer, and `visible` as it is.
+    """
+    if window is None:
+        return visible
+    visible = None if visible is None else visible[..., -n_key:]
+    if n_key <= window:  # nothing lies before the band of any query
+        return visible
+    band = ops.band_mask(n_query, n_key, window)
+    return band if visible is None else visible & band
+
+
 def embed(ids, positions, params, config, ops):  # [n_batch, n_seq] -> [n_batch, n_seq, n_embd]
     """A token is the sum of what it is (wte) and where it stands (wpe, or sines).
 
@@ -171,13 +188,15 @@ def block(x, params, config, ops, visible, cache=None, layer=0, dropout=None, la
 def attention(x, params, config, ops, visible, cache=None, layer=0, dropout=None, last_only=False):
     """Each token asks (q), is asked (k), and hands over (v); n_head conversations at once (Vaswani et al. 2017, 3.2).
 
-    x: [n_batch, n_seq, n_embd]. `visible`: see place(). Keys and values go into the `cache` at `layer`, and all that
-    it holds are looked at (Shazeer 2019, section 2.4). With `last_only` only the last token asks.
+    x: [n_batch, n_seq, n_embd]. `visible`: see place(); in a banded `layer` only what is near of it. Keys and values go
+    into the `cache`, and what it gives back is looked at (Shazeer 2019, section 2.4). With `last_only` only the last
+    token asks.
     """
     qkv = ops.linear(x, **params["c_attn"])  # -> [n_batch, n_seq, 3*n_embd]
     q, k, v = (ops.split_heads(part, config.n_head) for part in np.split(qkv, 3, axis=-1))
     if cache is not None:
         k, v = cache.append(layer, k, v)  # -> [n_batch, n_head, n_key, d_head]
+    visible = narrow(visible, config.window_of(layer), q.shape[2], k.shape[2], ops)
     if last_only:
         q, visible = q[:, :, -1:], None if visible is None else visible[..., -1:, :]
     probs = ops.attention_probs(q, k, visible)  # -> [n_batch, n_head, n_seq, n_key]

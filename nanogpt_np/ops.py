@@ -99,6 +99,14 @@ def causal_mask(n_query, n_key):  # -> bool [n_query, n_key]
     return np.tri(n_query, n_key, n_key - n_query, dtype=bool)
 
 
+def band_mask(n_query, n_key, window):  # -> bool [n_query, n_key]
+    """True where a query of a banded layer may look: at itself and the `window` - 1 keys before (Child et al. 2019, 4).
+
+    band_mask(2, 3, window=2) -> [[True, True, False], [False, True, True]]
+    """
+    return causal_mask(n_query, n_key) & ~np.tri(n_query, n_key, n_key - n_query - window, dtype=bool)
+
+
 def softmax(x):  # [..., n] -> [..., n]
     """exp(x) / sum(exp(x)) along the last axis, shifted by the maximum so that nothing overflows."""
     e = np.exp(x - x.max(axis=-1, keepdims=True))

@@ -139,7 +139,7 @@ def count(params):
 
 def size(config):
     """How many numbers a model of this shape has, without making one: size(GPTConfig()) -> 124,439,808"""
-    single = shapes(config.replace(n_layer=1)).values()
+    single = shapes(config.replace(n_layer=1, banded_layers=None)).values()
     block = _block_shapes(config).values()
     return sum(map(math.prod, single)) + (config.n_layer - 1) * sum(map(math.prod, block))
 

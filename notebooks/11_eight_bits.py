@@ -862,10 +862,10 @@ ch11.allocate(allocate);
 #
 # | here | there |
 # |---|---|
-# | `quantize`, by output | `nanogpt_np/quantized/products.py`: `round_to_int8`, `pack_int8` |
+# | `quantize`, by output | `nanogpt_np/quantized/rounding.py`: `round_to_int8`; `quantized/products.py`: `pack_int8` |
 # | a matrix with its steps | `nanogpt_np/quantized/matrices.py`: `Int8Matrix` (its `factors`) |
-# | a step per 64 of a row | `quantized/vectors.py`: `GROUP`; `quantized/products.py`: `quantize_group` |
-# | $w + 128$, or int16, by CPU | `quantized/vectors.py`: `RECIPES`; `quantized/products.py`: `starts` |
+# | a step per 64 of a row | `quantized/vectors.py`: `GROUP`; `quantized/rounding.py`: `quantize_group` |
+# | $w + 128$, or int16, by CPU | `quantized/vectors.py`: `RECIPES`; `quantized/rounding.py`: `starts` |
 # | keys and values as int8 | `nanogpt_np/quantized/cache.py`: `Int8Cache` |
 # | all of a token in one call | `nanogpt_np/quantized/decode.py` |
 # | outliers, errors in the stream | `nanogpt_np/lens/weights.py`: `weights_view`, `rounding_view` |

@@ -59,7 +59,9 @@ def test_a_wheel_has_all_it_needs(tmp_path):
     wanted = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nanogpt_np").rglob("*.py")}
     gpt2 = {f"nanogpt_np/tokenizer/gpt2/{name}" for name in ("merges.txt", "LICENSE")}
     published = {f"nanogpt_np/storage/published/{name}" for name in ("values.json", "gpt2_tensors.tsv")}
-    assert wanted | gpt2 | published | {"nanogpt_np/py.typed", "nanogpt_np/weights/models.json"} <= names
+    page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nanogpt_np/explore/static").iterdir()}
+    assert "nanogpt_np/explore/static/index.html" in page and len(page) >= 10
+    assert wanted | gpt2 | published | page | {"nanogpt_np/py.typed", "nanogpt_np/weights/models.json"} <= names
     assert {f"nanogpt_np/weights/{name}/model.safetensors" for name in ("stories", "poems")} <= names
     assert all(name.startswith(("nanogpt_np/", "nanogpt_np-")) for name in names)
     assert not [name for name in names if "__pycache__" in name]

@@ -25,7 +25,7 @@ def next_room(room):
     words = docstring(room)
     if words.endswith(LAST_WORDS):
         return None
-    named = re.search(r"\bNext: ([\w/]+\.py)\.$", words)
+    named = re.search(r"\bNext:\s([\w/]+\.py)\.$", words)
     assert named, f"{room}: expected its docstring to end with 'Next: path.py.', got {words[-40:]!r}"
     return named[1]
 

@@ -75,7 +75,7 @@ def reading_order():
     order, room = [], "errors.py"
     while room:
         order.append(room)
-        named = re.search(r"\bNext: ([\w/]+\.py)\.$", docstring(room))
+        named = re.search(r"\bNext:\s([\w/]+\.py)\.$", docstring(room))
         room = named and named[1]
     return order
 

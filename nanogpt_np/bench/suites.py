@@ -1,7 +1,7 @@
 """Ours against each installed peer, in one run: decode, prefill, batch, train, tokenize, start.
 
 Enter: BenchOptions. Leave: tables, printed as they come, and all of it as a dict. Every engine runs in a process of
-its own (peers.py) and is asked in turn, A B C A B C, so that what drifts drifts for all. Next: cli/options.py.
+its own (peers.py) and is asked in turn, A B C A B C, so that what drifts drifts for all. Next: planning/sizes.py.
 """
 
 import sys

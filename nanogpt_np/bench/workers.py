@@ -166,14 +166,15 @@ def _clocks():
 def machine(threads, absent, isa="native"):
     """What this runs on, and with what; `absent`: words about what is not measured."""
     return {
-        "nanogpt_np": __version__, "date": time.strftime("%Y-%m-%d %H:%M"), "cpu": _cpu_name(), "threads": threads,
+        "nanogpt_np": __version__, "date": time.strftime("%Y-%m-%d %H:%M"), "cpu": cpu_name(), "threads": threads,
         "cpus": os.cpu_count(), "cpus_allowed": cpus_allowed(), "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(), "versions": _versions(), "not_measured": absent,
         "isa": isa, "held": describe_isa(environment(threads, isa)),
     }  # fmt: skip
 
 
-def _cpu_name():
+def cpu_name():
+    """What the system calls this CPU, a text: "AMD EPYC 9B14", say, or "x86_64" where it says no more."""
     with contextlib.suppress(OSError, StopIteration):
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

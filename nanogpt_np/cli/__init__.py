@@ -2,7 +2,7 @@
 
 Enter: words. Leave: an exit status; what is printed comes from the rooms that are called.
 To read: options, generating, tokenizing, training, evaluating, measuring, asking, finetuning, models, converting,
-looking, machine, serving, llm_plugin (for another program), entry.
+looking, exploring, machine, serving, planning, llm_plugin (for another program), entry.
 """
 
 from .entry import main

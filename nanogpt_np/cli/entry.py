@@ -5,21 +5,52 @@ answer Ctrl-C but what takes a millisecond, and a command imports what it needs 
 tokenize` does not wait for what only training wants. That is all of it.
 """
 
+import io
 import os
 import sys
+import traceback
 import warnings
 
 from ..errors import InputError
+from ..training import distributed_ranks
+
+SHARED = ("train", "eval", "eval perplexity", "eval lambada", "eval choices", "eval answers")
+STOPPED = 3  # the exit status of a training that was asked to stop, which is no error
 
 
 def main(argv=None):
     """Run one command -> exit status: 0, 2 for the user's mistakes, 130 after Ctrl-C."""
+    if distributed_ranks.n_launched() > 1:
+        return _as_rank(argv)
     try:
         return _run(argv)
     except KeyboardInterrupt:
         if sys.stderr is not None:  # closed by 2>&-; print would take standard output instead
             print(file=sys.stderr)
         return 130
+
+
+def _as_rank(argv):
+    """main of one of several ranks (mpiexec): one speaks for all, and what ends one ends all."""
+    distributed_ranks.share_cores()
+    kept, status = sys.stderr, 1
+    if not distributed_ranks.is_first():  # it says what only this rank has met, at the end
+        sys.stderr = io.StringIO()
+    try:
+        status = _run(argv)
+    except KeyboardInterrupt:
+        status = 130
+    except SystemExit as error:  # a word that argparse does not take, or --help
+        status = error.code
+    except Exception:
+        traceback.print_exc()
+    if status not in (0, STOPPED):
+        if not distributed_ranks.is_first():
+            distributed_ranks.leave_to_first()
+            print(f"rank {distributed_ranks.number()}: {sys.stderr.getvalue().strip()}", file=kept)
+        distributed_ranks.end_all(status)
+    sys.stderr = kept
+    return status
 
 
 def parser():
@@ -29,12 +60,14 @@ def parser():
         asking,
         converting,
         evaluating,
+        exploring,
         finetuning,
         generating,
         looking,
         machine,
         measuring,
         models,
+        planning,
         serving,
         tokenizing,
         training,
@@ -57,7 +90,9 @@ def parser():
     converting.add_convert(commands)
     models.add_verify(commands)
     looking.add_inspect(commands)
+    exploring.add_explore(commands)
     serving.add_serve(commands)
+    planning.add_plan(commands)
     machine.add_bench(commands)
     machine.add_download(commands)
     machine.add_warmup(commands)
@@ -71,6 +106,7 @@ def _run(argv):
         sys.stderr = open(os.devnull, "w")
     args = parser().parse_args(argv)
     try:
+        _check_ranks(args)
         _check_stdout()
         return _quietly(args)
     except BrokenPipeError:  # `nanogpt-np generate | head` is no error
@@ -82,6 +118,15 @@ def _run(argv):
         _forget_stdout()
         print(f"nanogpt-np: {as_typed(error, args.flags)}", file=sys.stderr)
         return 2
+
+
+def _check_ranks(args):
+    """InputError where several ranks would all do the same, and write over each other's files."""
+    n = distributed_ranks.n_launched()
+    words = " ".join(filter(None, (args.command, getattr(args, "task", None))))
+    if n > 1 and words not in SHARED and not (words == "generate" and args.file):
+        shared = "train, eval (a text, perplexity, lambada, choices, answers) and generate --file"
+        raise InputError(f"{words}: expected one process, got {n} ranks; only {shared} share their work")
 
 
 def _check_stdout():

@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from ..errors import InputError
-from .options import command, open_model, ops_options, unescape
+from .options import command, open_model, ops_options, ranks_of_job, unescape
 
 
 def add_eval(commands):
@@ -31,11 +31,14 @@ def add_eval(commands):
 def evaluate(args):
     """`nanogpt-np eval` without a task"""
     from ..gpt import GPT
-    from ..training.evaluation import evaluate_files
+    from ..training.evaluation import evaluate_files, nats_of
 
     if not args.data:
         raise InputError("the following arguments are required: --data")
-    result = evaluate_files(open_model(GPT, args), args.data, args.held_out)
+    ranks, gpt = ranks_of_job(), open_model(GPT, args)
+    if ranks and not ranks.is_first:
+        return ranks.serve(lambda rows: nats_of(rows, gpt.params, gpt.config, gpt.ops))
+    result = evaluate_files(gpt, args.data, args.held_out, ranks.map if ranks else map)
     print(f"{result} ({result.n_tokens:,} tokens, {result.n_bytes:,} bytes)")
 
 
@@ -78,10 +81,16 @@ def run_items(args, gpt, found, room, summary, unit, settings=None):
     """
     from ..evaluation import results
 
+    def measure(some):
+        return room.measure(some, gpt, args.batch_size)
+
+    ranks = ranks_of_job()
+    if ranks and not ranks.is_first:
+        return ranks.serve(results.of_group(found, measure))
     settings = (settings or {}) | {"overflow": args.overflow, "batch_size": args.batch_size}
     asked = results.fingerprint(gpt, args.task, args.data, settings) if args.out else ""
-    rows = results.collect(found, lambda some: room.measure(some, gpt, args.batch_size),
-                           results.GROUP * args.batch_size, unit, args.out, asked)
+    spread = ranks.map if ranks else map
+    rows = results.collect(found, measure, results.GROUP * args.batch_size, unit, args.out, asked, spread)
     print_numbers(args, summary(rows) | {f"n_{unit}s": len(rows)}, room.NUMBERS)
 
 

@@ -6,7 +6,15 @@ Next: cli/tokenizing.py.
 import sys
 
 from ..errors import InputError
-from .options import check_stdin, command, open_model, read_stdin, sampling_options, sampling_settings
+from .options import (
+    check_stdin,
+    command,
+    open_model,
+    ranks_of_job,
+    read_stdin,
+    sampling_options,
+    sampling_settings,
+)
 
 BEGINNING = "Once upon a time"
 SEARCH = ("num_beams", "length_penalty", "early_stopping", "forced_words", "penalty_alpha")
@@ -105,16 +113,19 @@ def from_file(gpt, args, settings):
 
     if args.top_logprobs:
         settings["top_logprobs"] = args.top_logprobs
-    prompts, asked = batches.read_prompts(args.file, gpt, settings), batches.fingerprint(gpt, settings)
+    asked, ranks = batches.fingerprint(gpt, settings), ranks_of_job()
+    if ranks and not ranks.is_first:
+        return ranks.serve(batches.lines_of(gpt, settings, asked))
+    prompts, spread = batches.read_prompts(args.file, gpt, settings), ranks.map if ranks else map
     if not args.out:
-        for _, lines in batches.run(gpt, prompts, args.batch_size, settings, asked):
+        for _, lines in batches.run(gpt, prompts, args.batch_size, settings, asked, spread):
             print("".join(lines), end="", flush=True)
         return
     out = Path(args.out)
     with files.locked(out, f"{files.short(out)}: another run writes to it; wait for it, or choose another file"):
         n_done = batches.done_before(out, prompts, args.num_return_sequences, asked)
         with tqdm(total=len(prompts), initial=n_done, unit="prompt", disable=None) as bar:
-            for group, lines in batches.run(gpt, prompts[n_done:], args.batch_size, settings, asked):
+            for group, lines in batches.run(gpt, prompts[n_done:], args.batch_size, settings, asked, spread):
                 files.append_text(out, "".join(lines))
                 bar.update(len(group))
     print(f"{files.short(out)}: {len(prompts):,} prompts, {len(prompts) - n_done:,} of them now", file=sys.stderr)

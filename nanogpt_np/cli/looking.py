@@ -1,6 +1,6 @@
 """`nanogpt-np inspect`.
 
-Next: cli/machine.py.
+Next: cli/exploring.py.
 """
 
 import json

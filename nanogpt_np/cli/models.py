@@ -39,14 +39,17 @@ def info(args):
 def _lines(found):
     c, tokenizer = found.config, found.tokenizer
     head = "the token embedding again" if c.tie_word_embeddings else "a matrix of its own"
-    whole = found.cache_bytes * c.n_ctx
     yield "file" if found.directory.is_file() else "directory", found.directory
     yield "shape", f"n_layer {c.n_layer}, n_head {c.n_head}, n_embd {c.n_embd}, n_ctx {c.n_ctx}, n_vocab {c.n_vocab}"
     yield "variant", f"{c.positions} positions, {c.activation}, logits by {head}"
+    if c.is_banded:
+        banded = ", ".join(str(layer) for layer in range(c.n_layer) if c.window_of(layer))
+        yield "bands", f"a token sees {c.window} tokens in layers {banded}"
     yield "parameters", f"{found.n_params:,}"
     yield "dtype", ", ".join(found.dtypes) or "no weights here"
     yield "vocabulary", f"{tokenizer.n_vocab:,} tokens, fingerprint {tokenizer.fingerprint}" if tokenizer else "none"
-    yield "KV cache", f"{found.cache_bytes:,} bytes per token in float32, {whole:,} for the whole context"
+    full = f"{found.full_cache_bytes:,} for the whole context"
+    yield "KV cache", f"{found.cache_bytes:,} bytes per token in float32, {full}"
     yield "licence", found.licence or "not known"
     yield "files", f"{sum(found.files.values()):>13,}  bytes in {len(found.files)}"
 

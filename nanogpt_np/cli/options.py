@@ -132,6 +132,13 @@ def sampling_settings(args, gpt):
     return given if searches or gpt.defaults else USUAL | given
 
 
+def ranks_of_job():
+    """The Ranks that share this command's work; None where there is one process (see training/distributed_ranks.py)."""
+    from ..training import distributed_ranks
+
+    return distributed_ranks.join() if distributed_ranks.n_launched() > 1 else None
+
+
 def open_model(gpt_class, args):
     """The model that --model and --ops name; what opening it warns of is said on standard error."""
     with warnings.catch_warnings(record=True) as said:

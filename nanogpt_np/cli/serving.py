@@ -1,6 +1,6 @@
 """`nanogpt-np serve`.
 
-Next: cli/llm_plugin.py.
+Next: cli/planning.py.
 """
 
 import os

@@ -21,6 +21,11 @@ the folder --out: the model after the last step, best/ (the model with the lowes
   On disk: 4 bytes per parameter for each of the two models and of those in kept/ (2 with --dtype float16), and 12 for
   the state, which may go when no --resume is wanted; while a file is being replaced, it is there twice.
 
+--recipe gpt3: as GPT-3 was trained (Brown et al. 2020, appendix B): Adam with 0.9, 0.95 and 1e-8, gradients cut to a
+  length of 1, weight decay 0.1, --lr {gpt3_lr:g}, and in shares of all tokens: --warmup-tokens 1/800, --decay-tokens
+  13/15 (down to a tenth, where it stays), --ramp-tokens 1/75, from a sixteenth of the batch. What you name counts.
+  Its shape is --window with --n-ctx 2048; --preset still says how large and how long.
+
 --resume --steps N: as many steps in all, more or fewer than planned. From there on the learning rate is that of a run
   planned for N steps, so going on longer raises it again where the cosine had come down, and the loss rises with it
   for a while. Going on is bit for bit the same whenever it is stopped; it is not the run that had N from the start.
@@ -38,7 +43,7 @@ def add_train(commands):
 
 
 def _train_options(p):
-    from ..training import recipes
+    from ..training import gpt3, recipes
     from ..training.options import TrainOptions
 
     p.add_argument("--data", nargs="+", metavar="FILE", help="UTF-8 text; <|endoftext|> separates documents")
@@ -49,17 +54,35 @@ def _train_options(p):
     for field in dataclasses.fields(TrainOptions):
         if field.name not in ("data", "out"):
             _train_option(p, field, field.name in recipes.DECIDED)
-    p.add_argument_group("notes", TRAIN_NOTES.format(table=recipes.table(), further_lr=recipes.FURTHER_LR))
+    lr = gpt3.PRINTED["gpt3-small"].lr
+    notes = TRAIN_NOTES.format(table=recipes.table(), further_lr=recipes.FURTHER_LR, gpt3_lr=lr)
+    p.add_argument_group("notes", notes)
 
 
 def train(args):
     """`nanogpt-np train`"""
     from ..gpt import find_ops
+    from ..training.distributed_ranks import n_launched
     from ..training.loop import run
 
+    if n_launched() > 1:
+        return _train_together(args)
     options = _resumed_options(args) if args.resume else _new_options(args)
     done = run(options, find_ops(options.ops), resume=args.resume)
     return 0 if done.is_finished else STOPPED
+
+
+def _train_together(args):
+    """The same on several ranks, of which the first one alone reads options and text."""
+    from ..gpt import find_ops
+    from ..training import distributed
+    from ..training.distributed_ranks import join
+
+    ranks, options = join(), None
+    if ranks.is_first:
+        options = _resumed_options(args) if args.resume else _new_options(args)
+    ops = find_ops(ranks.share(options and options.ops))
+    return 0 if distributed.run(options, ops, ranks, resume=args.resume) else STOPPED
 
 
 def _given(args):

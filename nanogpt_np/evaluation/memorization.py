@@ -3,7 +3,7 @@
 Enter: a GPT, text files, and which share of them training held out. Leave: a Memorization: the share of generated
 n-grams that stand in the training text, beside the same share of held-out texts, which is what texts of this kind have
 in common anyway; the longest passage; both losses (Carlini et al. 2021 and 2023; Brown et al. 2020, section 4).
-Next: evaluation/tasks.py.
+Next: evaluation/in_context.py.
 """
 
 from typing import NamedTuple

@@ -24,14 +24,19 @@ def fingerprint(gpt, task, path, settings):
     return batches.fingerprint(gpt, {"task": task, "data": digest, **settings})
 
 
-def collect(items, measure, n_together, unit, out=None, asked=""):
+def of_group(items, measure):
+    """The function that `collect` applies to [start, end]: the rows of these items, `measure(some items)`."""
+    return lambda bounds: measure(items[bounds[0] : bounds[1]])
+
+
+def collect(items, measure, n_together, unit, out=None, asked="", spread=map):
     """The rows of all items, dicts that JSON can hold; `measure(some items)` gives those of a few.
 
     `out`: a file that holds them, and is gone on with where it exists; `asked`: the fingerprint that it must carry.
-    FileError for results of another run.
+    `spread`: as for training/evaluation.evaluate. FileError for results of another run.
     """
     if out is None:
-        return _go_on([], items, measure, n_together, unit, lambda rows: None)
+        return _go_on([], items, measure, n_together, unit, lambda rows: None, spread)
     out = Path(out)
     with files.locked(out, f"{files.short(out)}: another run writes to it; wait for it, or choose another file"):
 
@@ -44,14 +49,14 @@ def collect(items, measure, n_together, unit, out=None, asked=""):
             lines = [json.dumps(row | {"asked": asked}, ensure_ascii=False) + "\n" for row in rows]
             files.append_text(out, "".join(lines))
 
-        return _go_on(done, items, measure, n_together, unit, keep)
+        return _go_on(done, items, measure, n_together, unit, keep, spread)
 
 
-def _go_on(rows, items, measure, n_together, unit, keep):
+def _go_on(rows, items, measure, n_together, unit, keep, spread):
     rows = list(rows)
+    groups = [[start, start + n_together] for start in range(len(rows), len(items), n_together)]
     with tqdm(total=len(items), initial=len(rows), unit=unit, disable=None) as bar:
-        while len(rows) < len(items):
-            found = measure(items[len(rows) : len(rows) + n_together])
+        for found in spread(of_group(items, measure), groups):
             keep(found)
             rows += found
             bar.update(len(found))

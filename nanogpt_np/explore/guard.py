@@ -3,7 +3,7 @@
 Enter: an app, and requests from anyone. Leave: the app's answers to requests that this machine's user could have meant,
 with headers that keep a browser from doing more than it must; for all others an error in the form of OpenAI's
 interface. A web page elsewhere cannot read or steer what is behind the door: its Origin is not ours, and a name that
-was rebound to this machine is not one of our hosts. Next: explore/sequences.py.
+was rebound to this machine is not one of our hosts. Next: explore/packed.py.
 """
 
 import asyncio

@@ -39,7 +39,7 @@ class LoraOptions(TrainOptions):
     rslora: bool = option(False, "multiply by alpha / sqrt(r) instead")
     pairs: bool = option(False, "the data are pairs of a prompt and a completion")
     learn_prompts: bool = option(False, "of pairs: learn what the prompts say, too")
-    emphasis: float = option(1.0, "of pairs: what a token weighs that its own prompt says, too, and few others do")
+    emphasis: float = option(1.0, "of pairs: what a token weighs that first says what its own prompt says")
 
     @property
     def alpha(self):

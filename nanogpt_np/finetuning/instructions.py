@@ -76,8 +76,8 @@ def to_batch(pairs, learn_prompts=False, emphasis=1.0, usual=()):
     """-> ids, targets, weights [n_batch, n_seq], padded on the right, where no token before sees it.
 
     to_batch([Pair([5, 6], [7, 8])])[1].tolist() -> [[-100, 7, 8]]
-    `learn_prompts`: what a prompt says is learned, too. `emphasis`: what a target weighs that the prompt says, too,
-    but for the `usual` ids; all others weigh 1.
+    `learn_prompts`: what a prompt says is learned, too. `emphasis`: what a target of a completion weighs where it says
+    for the first time what the prompt says, too, but for the `usual` ids; all others weigh 1.
     """
     n_seq = max(pair.n_ids for pair in pairs) - 1
     ids, targets = np.zeros((len(pairs), n_seq), np.int64), np.full((len(pairs), n_seq), IGNORE, np.int64)
@@ -87,8 +87,9 @@ def to_batch(pairs, learn_prompts=False, emphasis=1.0, usual=()):
         first = 1 if learn_prompts else max(len(prompt), 1)
         ids[i, : len(row) - 1] = row[:-1]
         targets[i, first - 1 : len(row) - 1] = row[first:]
-        asked = np.isin(targets[i], list(set(prompt).difference(usual)))
-        weights[i] = np.where(asked, emphasis, 1.0)
+        begin = max(len(prompt), 1)  # of a word that is said again, the model would learn to say it again and again
+        places = {token: at for at, token in reversed(list(enumerate(row[begin:], begin - 1)))}
+        weights[i, [places[token] for token in set(prompt).difference(usual) if token in places]] = emphasis
     return ids, targets, weights
 
 

@@ -19,9 +19,8 @@ from ..errors import InputError, printable
 from ..model import Dropout
 from ..storage import checkpoint, registry
 from ..training import data, folder, limits, optim, parts, report, start, state
-from ..training.loop import StopSignal
 from ..training.progress import Progress
-from ..training.stopping import Stopping
+from ..training.stopping import Stopping, StopSignal
 from . import beside, examples, head, results
 from .classifier import Classifier
 from .options import ClassifyOptions

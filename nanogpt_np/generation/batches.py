@@ -114,9 +114,22 @@ def as_line(prompt: Prompt, completion: Any, asked: str) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def run(gpt, prompts, batch_size, settings, asked):
-    """Yield (the prompts of a group, their lines of JSON) as each group is done; `settings`: of GPT.complete."""
+def run(gpt, prompts, batch_size, settings, asked, spread=map):
+    """Yield (the prompts of a group, their lines of JSON) as each group is done; `settings`: of GPT.complete.
+
+    `spread(function, items)` yields function(item) of each in order: other processes may do their share of it.
+    """
+    groups = grouped(prompts, batch_size, gpt.config.n_ctx, settings)
+    yield from zip(groups, spread(lines_of(gpt, settings, asked), groups), strict=True)
+
+
+def lines_of(gpt, settings, asked):
+    """The function that `run` applies to a group: its lines of JSON, a line for each continuation."""
     n_each = settings.get("num_return_sequences", 1)
-    for group in grouped(prompts, batch_size, gpt.config.n_ctx, settings):
+
+    def lines(group):
+        group = [Prompt(*prompt) for prompt in group]
         found = gpt.complete([prompt.text for prompt in group], **settings)
-        yield group, [as_line(group[i // n_each], completion, asked) for i, completion in enumerate(found)]
+        return [as_line(group[i // n_each], completion, asked) for i, completion in enumerate(found)]
+
+    return lines

@@ -6,6 +6,7 @@ would fit. Next: generation/speculation.py.
 
 from .. import memory
 from ..errors import InputError, shown
+from ..kv_cache import cache_bytes
 from . import decoding
 
 # Bytes of a sequence while its next id is chosen or searched for. For each logit: float32 and its copy, then float64
@@ -40,7 +41,7 @@ def sequence_bytes(n_prompt, max_new, params, config, ops, num_beams=1):
     """An upper bound on the bytes that one sequence takes beside the weights."""
     n_positions = min(config.n_ctx, n_prompt + max_new)
     position = decoding.new_cache(1, 1, params, config, ops).n_bytes
-    caches = 2 * n_positions * position
+    caches = 2 * position * cache_bytes(config, n_positions) // cache_bytes(config, 1)
     hypotheses = 3 if num_beams > 1 else 1  # what goes on, what ended, and what might
     text = min(n_prompt + max_new, 1 << 40)
     return caches + config.n_vocab * LOGIT + hypotheses * (SEQUENCE + ID * text)

@@ -61,7 +61,7 @@ def stream_steps(prompts, params, config, ops, request, rows, max_new, k):
         if not rows.live:
             return
         of_best = final[np.arange(len(prompts)), best]
-        share_last(cache, np.repeat(np.arange(len(prompts)) * k + best, k))
+        cache.share_last(np.repeat(np.arange(len(prompts)) * k + best, k))
         hidden[:, n_seen], n_seen = unit(of_best), n_seen + 1
         logits = ops.unembed(of_best, unembedding(params))
     rows.end()
@@ -103,11 +103,3 @@ def rank(probs, candidates, before, visible, alpha):
 def unit(x):  # [..., n_embd] -> the same
     """Each vector divided by its length."""
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
-
-
-def share_last(cache, rows):
-    """Every row of the cache takes over the last position of the row that is named for it; all before are alike."""
-    last = cache.length - 1
-    for name in cache.STORED:
-        stored = getattr(cache, name)
-        stored[:, :, :, last] = stored[:, :, :, last][:, rows]

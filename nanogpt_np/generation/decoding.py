@@ -41,8 +41,9 @@ def read_on(ids, params, config, ops, cache, mask=None):
     while (n := _piece(begun[start:], cache.length, config, ops)) < ids.shape[1] - start:
         n_rows = begun[start + n - 1]
         part, of_mask = _columns(slice(n_rows), slice(start, start + n), ids, mask)
-        model.trunk(part, params, config, ops, mask=of_mask, cache=cache.first(n_rows), last_only=True)
-        cache.pass_over(n, n_rows)
+        begun_ones = cache.first(n_rows)
+        model.trunk(part, params, config, ops, mask=of_mask, cache=begun_ones, last_only=True)
+        cache.pass_over(begun_ones)
         start += n
         yield None
     part, of_mask = _columns(slice(None), slice(start, None), ids, mask)

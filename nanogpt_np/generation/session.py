@@ -34,7 +34,8 @@ class Kept:
         """The cache, gone back to what it has in common with `ids`; the last id is always left to be read."""
         if self.cache is None:
             self.cache = decoding.new_cache(1, config.n_ctx, params, config, ops)
-        self.cache.rewind(common(self.ids[: self.cache.length], ids[:-1]))
+        n_common = common(self.ids[: self.cache.length], ids[:-1])
+        self.cache.rewind(n_common if self.cache.can_rewind(n_common) else 0)  # a band may have moved on too far
         self.ids = list(ids)  # before any of it is read: who is interrupted keeps what was read until then
         return self.cache
 

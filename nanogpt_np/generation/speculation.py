@@ -95,7 +95,8 @@ def follow(prompt, params, config, ops, request, max_new, reasons, row, kept):
             kept.hold(seen, cache)
         room = min(end - len(text) - 1, config.n_ctx - len(seen))  # a pass says one token more than it checks
         unread = seen[cache.length :]  # one token; at first, and where the text slid, all of it
-        most = min(room, GROWTH * trust, FEW - 1 if hasattr(ops, "decode_plan") else room)
+        # what is wrong will be forgotten, which a cache with bands can do of few positions
+        most = min(room, GROWTH * trust, FEW - 1 if hasattr(ops, "decode_plan") else room, cache.spare or room)
         guesses = draft(text[-config.n_ctx :], min(request.speculate, max(most, 1)))  # one is compared unchecked
         checked = guesses[:most] if trust >= TRUSTED and len(unread) == 1 else []
         forward = decoding.decode if len(unread) == 1 else decoding.read

@@ -11,6 +11,7 @@ addresses, decode (a whole token in one call), weights.
 # what is too small to matter, or waits for memory either way
 from ..ops import (
     IGNORE,
+    band_mask,
     causal_mask,
     embedding,
     embedding_backward,
@@ -47,7 +48,7 @@ from .weights import keep_one
 
 __all__ = [
     "IGNORE", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs", "attention_probs_backward",
-    "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_few", "decode_plan", "dropout",
+    "band_mask", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_few", "decode_plan", "dropout",
     "dropout_backward", "embedding", "embedding_backward", "gelu", "gelu_backward", "gelu_new", "gelu_new_backward",
     "keep_one", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "merge_heads", "relu",
     "relu_backward", "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads",

@@ -11,6 +11,8 @@ from operator import itemgetter
 import numpy as np
 from numba import boolean, float32, int64, intp, void
 
+from .. import ops
+from ..model import narrow
 from ..params import unembedding
 from .addresses import address, floats_at, matrix_at, table_of
 from .attention import masks, softmax_row
@@ -28,16 +30,16 @@ def decode_plan(shape, params, config, cache):
     """What decode_few needs to know of a model, or None: it is for up to FEW_ROWS tokens, float32, GPT-2's own GELU."""
     if math.prod(shape) > FEW_ROWS or config.activation != "gelu_new" or cache.keys.dtype != np.float32:
         return None
-    if not belongs(cache, shape, params):
+    if not belongs(cache, shape, params, config):
         return None
     arrays = arrays_of(params)
     table = table_of(arrays, _table)
     return None if table is None else (arrays, table)
 
 
-def belongs(cache, shape, params):
+def belongs(cache, shape, params, config):
     """Has a cache room for these texts and blocks? Compiled code would not notice, and write elsewhere."""
-    return cache.keys.shape[:2] == (len(params["h"]), shape[0])
+    return cache.fits(config) and len(params["h"]) == config.n_layer and len(cache.mask) == shape[0]
 
 
 def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> [n_batch, n_new, n_vocab]
@@ -45,16 +47,26 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
     rows = pad_rows(x.reshape(-1, n_embd)).astype(np.float32)  # a copy, in which the kernel works
-    whole, starts = cache.whole, cache.starts()
-    mask = masks(visible, (n_batch, config.n_head, n_new, cache.length + n_new))
+    whole, (mask, near_mask) = cache.whole, masks_of(visible, n_batch, n_new, config, cache)
     logits = np.empty((len(rows), len(arrays[-1])), np.float32)
     eps = np.float32(config.layer_norm_eps)
     by_output, n_hidden = bool(table[-1, -1]), n_hidden_of(arrays)
     _decode_kernel(
-        rows, table, by_output, n_hidden, whole.keys, whole.values, cache.first_row, starts, mask, eps, n_threads(),
-        logits,
+        rows, table, by_output, n_hidden, cache.rows, cache.first_row, cache.starts(), whole.keys, whole.values, mask,
+        whole.near_keys, whole.near_values, cache.near(), cache.offset, near_mask, eps, n_threads(), logits,
     )  # fmt: skip
     return logits[: n_batch * n_new].reshape(n_batch, n_new, -1)
+
+
+def masks_of(visible, n_batch, n_new, config, cache):
+    """What may be seen of all keys, and of the near ones, for compiled code; without bands the same twice."""
+    n_key = cache.length + n_new
+    mask = masks(visible, (n_batch, config.n_head, n_new, n_key))
+    if cache.window is None:
+        return mask, mask
+    n_near = min(n_key, cache.window - 1 + n_new)
+    near = narrow(visible, cache.window, n_new, n_near, ops)
+    return mask, masks(near, (n_batch, config.n_head, n_new, n_near))
 
 
 def arrays_of(params):
@@ -98,12 +110,16 @@ def _table(arrays):
 
 
 @kernel(void(
-    float32[:, ::1], read(int64[:, ::1]), boolean, intp, STORED, STORED, intp, STARTS, read(boolean[:, :, ::1]),
+    float32[:, ::1], read(int64[:, ::1]), boolean, intp, read(int64[::1]), intp, STARTS,
+    STORED, STORED, read(boolean[:, :, ::1]), STORED, STORED, intp, intp, read(boolean[:, :, ::1]),
     float32, intp, float32[:, ::1],
 ))  # fmt: skip
-def _decode_kernel(x, table, by_output, n_hidden, keys, values, first_text, starts, visible, eps, n_parts, logits):
+def _decode_kernel(
+    x, table, by_output, n_hidden, stored, first_text, starts, keys, values, visible,
+    near_keys, near_values, near, offset, near_visible, eps, n_parts, logits,
+):  # fmt: skip
     n_rows, n_embd = x.shape
-    n_batch, n_heads = len(starts), keys.shape[2]
+    n_batch, n_heads, nothing = len(starts), keys.shape[2], np.int64(0)
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.zeros((n_rows, n_embd), np.float32)
     qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
 
@@ -111,7 +127,13 @@ def _decode_kernel(x, table, by_output, n_hidden, keys, values, first_text, star
         block = table[layer]
         normalize(x, block[0], block[1], eps, normed)
         spread(n_parts, multiply, (normed, block[2], block[3], by_output, n_parts, qkv))
-        spread(n_batch * n_heads, attend, (qkv, keys[layer], values[layer], first_text, starts, visible, merged))
+        if stored[layer] >= 0:
+            row, begin, before, seen = stored[layer], nothing, nothing, visible
+            of_layer = keys[row], values[row]
+        else:  # a banded layer
+            row, begin, before, seen = -1 - stored[layer], near, offset, near_visible
+            of_layer = near_keys[row], near_values[row]
+        spread(n_batch * n_heads, attend, (qkv, *of_layer, begin, before, first_text, starts, seen, merged))
         spread(n_parts, multiply, (merged, block[4], block[5], by_output, n_parts, normed))
         add(normed, x)
 
@@ -188,13 +210,17 @@ def own_queries(queries):
 
 
 @inner
-def attend(stack, qkv, keys, values, first_text, starts, visible, merged):
-    """One head of one text: its new keys and values into the cache, its queries over all of them."""
+def attend(stack, qkv, keys, values, begin, offset, first_text, starts, visible, merged):
+    """One head of one text: its new keys and values into the cache, its queries over all from `begin` on.
+
+    `offset`: the position of the first that is stored, 0 but in a banded layer.
+    """
     batch, head = stack // keys.shape[1], stack % keys.shape[1]
     text = first_text + batch
     n_embd, d_head = merged.shape[1], keys.shape[3]
-    start, n_new = starts[batch], visible.shape[1]
-    n_key = start + n_new
+    start, n_new = starts[batch] - offset, visible.shape[1]
+    end = start + n_new
+    n_key = end - begin
     first, row = head * d_head, batch * n_new
     q = own_queries(qkv[row : row + n_new, first : first + d_head])
     for new in range(n_new):
@@ -203,11 +229,11 @@ def attend(stack, qkv, keys, values, first_text, starts, visible, merged):
             values[text, head, start + new, j] = qkv[row + new, 2 * n_embd + first + j]
     # of padded rows, probs are sums of zeros, and mixed is not used
     probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
-    dots(q, keys[text, head, :n_key], 0, n_key, probs)
+    dots(q, keys[text, head, begin:end], 0, n_key, probs)
     mask = visible[batch * len(visible) // len(starts)]
     for new in range(n_new):
         softmax_row(probs[new], mask[new, :n_key], np.float32(1.0 / math.sqrt(d_head)))
-    stream(probs, values[text, head, :n_key], mixed)
+    stream(probs, values[text, head, begin:end], mixed)
     for new in range(n_new):
         for j in range(d_head):
             merged[row + new, first + j] = mixed[new, j]

@@ -76,8 +76,8 @@ def pack(a, width, k, depth, panels):
 def _pack_rows(a, k, depth, width, panel):
     start, n_rows = np.int64(0), len(a)
     whole_rows, whole_depth = n_rows // TILE_ROWS * TILE_ROWS, depth // TILE_ROWS * TILE_ROWS
-    for i in range(0, whole_rows, TILE_ROWS):
-        for step in range(0, whole_depth, TILE_ROWS):
+    for step in range(0, whole_depth, TILE_ROWS):
+        for i in range(0, whole_rows, TILE_ROWS):  # so that a line of the panel is written while it is at hand
             transpose_tile(a, i, k + step, panel, step * width + i, width)
     _pack_each(a, start, whole_rows, k, whole_depth, depth, width, panel)
     _pack_each(a[whole_rows:], start, n_rows - whole_rows, k, start, depth, width, panel[whole_rows:])

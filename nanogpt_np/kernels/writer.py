@@ -81,10 +81,14 @@ class Writer:
         at = at if isinstance(at, ir.Value) else integer(at)
         value = self.builder.load(self.builder.gep(address, [at]))
         value.align = 1
+        return self.everywhere(value, width)
+
+    def everywhere(self, value, width):
+        """A number in all places of a vector."""
         vector = ir.VectorType(value.type, width)
         single = self.builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(INT32, 0))
-        everywhere = ir.Constant(ir.VectorType(INT32, width), [0] * width)
-        return self.builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), everywhere)
+        places = ir.Constant(ir.VectorType(INT32, width), [0] * width)
+        return self.builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), places)
 
     def fma(self, a, b, c):
         """a * b + c, rounded once."""
@@ -95,8 +99,16 @@ class Writer:
         function = ir.FunctionType(kind, [arg.type for arg in args])
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function, name), args)
 
+    def constant(self, value):
+        """The address of a constant, an array of numbers that the machine code carries with it."""
+        return cgutils.global_constant(self.builder, "constant", value)
+
     def total(self, vector):
-        """The sum of a vector's elements: halves upon halves, the same order everywhere."""
+        """The sum of a vector's elements."""
+        return self.fold(vector, self.builder.fadd)
+
+    def fold(self, vector, join):
+        """One number out of a vector's: join(halves, halves), again and again, the same order everywhere."""
         width = vector.type.count
         while width > 1:
             width //= 2
@@ -104,7 +116,7 @@ class Writer:
                 self.builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(INT32, width), list(places)))
                 for places in (range(width), range(width, 2 * width))
             )
-            vector = self.builder.fadd(low, high)
+            vector = join(low, high)
         return self.builder.extract_element(vector, ir.Constant(INT32, 0))
 
     def prefetch(self, address, at):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import ops
 from ..errors import InputError, check_whole
 from .seen import check_place, look
 
@@ -31,7 +32,7 @@ class AttentionView(NamedTuple):
     v: np.ndarray  # [n_seq, d_head], what each hands over
     scores: np.ndarray  # [n_seq, n_seq], q k^T
     scaled: np.ndarray  # [n_seq, n_seq], scores / sqrt(d_head)
-    masked: np.ndarray  # [n_seq, n_seq], -inf where a key comes later than its query
+    masked: np.ndarray  # [n_seq, n_seq], -inf where a key comes later than its query, or before its band
     probs: np.ndarray  # [n_seq, n_seq], softmax of each row
     mixed: np.ndarray  # [n_seq, d_head], probs @ v
 
@@ -65,8 +66,8 @@ def attention_view(gpt, prompt, layer, head):
     q, k, v, probs = (array[0, head] for array in (acts.q, acts.k, acts.v, acts.probs))
     scores = q @ k.T
     scaled = scores / math.sqrt(gpt.config.d_head)
-    later = np.triu(np.ones(scaled.shape, bool), k=1)
-    masked = np.where(later, -np.inf, scaled).astype(scaled.dtype)
+    visible = ops.band_mask(*scaled.shape, gpt.config.window_of(layer) or len(scaled))
+    masked = np.where(visible, scaled, -np.inf).astype(scaled.dtype)
     return AttentionView(seen.tokens, layer, head, q, k, v, scores, scaled, masked, probs, probs @ v)
 
 

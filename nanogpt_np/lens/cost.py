@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import kv_cache
 from ..config import GPTConfig
 from ..errors import InputError, check_kind, check_whole
 
@@ -32,7 +33,7 @@ class CostView(NamedTuple):
     flops: int  # of all parts
     weight_bytes: int
     cache_bytes: int
-    cache_size: int  # bytes that the keys and values of n_before + 1 tokens take
+    cache_size: int  # bytes that a cache of n_before + 1 tokens takes
     flops_without: int  # of a pass over all n_before + 1 tokens, which is what it costs without a cache
 
 
@@ -46,34 +47,68 @@ def cost_view(config, n_before=0, itemsize=4):
     if n_before >= config.n_ctx:
         expected = f"n_before: expected at most n_ctx - 1 = {config.n_ctx - 1}"
         raise InputError(f"{expected}, got {n_before}; then the context is full")
-    parts = _parts(config, n_before + 1, itemsize)
+    parts = token_parts(config, n_before + 1, itemsize)
     flops, weight_bytes, cache_bytes = (sum(part[i] for part in parts) for i in (1, 2, 3))
-    per_token = 2 * config.n_layer * config.n_embd * itemsize
-    whole = sum(part.flops for n in range(1, n_before + 2) for part in _parts(config, n, itemsize))
-    return CostView(n_before, parts, flops, weight_bytes, cache_bytes, (n_before + 1) * per_token, whole)
+    whole = pass_flops(config, n_before + 1)
+    held = kv_cache.cache_bytes(config, n_before + 1, itemsize)
+    return CostView(n_before, parts, flops, weight_bytes, cache_bytes, held, whole)
+
+
+def pass_flops(config, n_seq, names=None):
+    """Operations of a pass over `n_seq` tokens, each of which sees those before it; Python's own whole number.
+
+    `names`: of the parts that count, None: all.
+    Each token costs as much more as the one before it did, less from where bands are full: so the ends of either
+    stretch say all, however many tokens there are.
+    """
+    full = min(n_seq, config.window or n_seq)
+    stretches = [(1, full), *([(full + 1, n_seq)] if n_seq > full else [])]
+
+    def costs(n):
+        return sum(part.flops for part in token_parts(config, n) if names is None or part.name in names)
+
+    return sum((last - first + 1) * (costs(first) + costs(last)) // 2 for first, last in stretches)
+
+
+def seen_positions(config, n_key):
+    """How many positions a token sees in all blocks together, `n_key` in a dense one, itself included.
+
+    seen_positions(GPTConfig(n_layer=4, window=3), 5) -> 16
+    """
+    n_banded = banded_layers(config)
+    return (config.n_layer - n_banded) * n_key + n_banded * min(n_key, config.window or n_key)
+
+
+def banded_layers(config):
+    """How many layers have a band, without a look at each: banded_layers(GPTConfig(n_layer=5, window=8)) -> 2"""
+    if config.window is None:
+        return 0
+    return config.n_layer // 2 if config.banded_layers is None else len(config.banded_layers)
 
 
 def cache_growth(config, itemsize=4):
     """float64 [n_ctx, 2]: operations of each next token of a full context, with the cache and without."""
     check_kind("config", config, GPTConfig)
-    alone = [sum(part.flops for part in _parts(config, n, itemsize)) for n in range(1, config.n_ctx + 1)]
+    alone = [sum(part.flops for part in token_parts(config, n, itemsize)) for n in range(1, config.n_ctx + 1)]
     return np.stack([np.array(alone, np.float64), np.cumsum(alone, dtype=np.float64)], axis=1)
 
 
-def _parts(c, n_key, itemsize):
-    """The parts of a token that sees `n_key` tokens, itself included."""
+def token_parts(config, n_key, itemsize=4):
+    """The parts of a token behind which `n_key` tokens lie, itself included; a banded layer sees its window of them."""
+    c = config
     e, f, blocks = c.n_embd, c.n_hidden, c.n_layer
     linear = {"c_attn: q, k and v": (e, 3 * e), "attn.c_proj": (e, e), "c_fc": (e, f), "mlp.c_proj": (f, e)}
     made = {name: _linear(name, *shape, blocks, itemsize) for name, shape in linear.items()}
     norm = 2 * e * itemsize
-    seen = e * n_key * blocks  # of keys, and of values
+    n_seen = seen_positions(c, n_key)
+    seen = e * n_seen  # numbers of keys, and of values
     bend = ADD if c.activation == "relu" else BEND
     return [
         Part("embedding", e * ADD, (1 if c.positions == "sinusoidal" else 2) * e * itemsize, 0),
         Part("ln_1", NORM * e * blocks, norm * blocks, 0),
         made["c_attn: q, k and v"],
         Part("scores: q kᵀ", 2 * seen, 0, seen * itemsize),
-        Part("softmax", SOFTMAX * c.n_head * n_key * blocks, 0, 0),
+        Part("softmax", SOFTMAX * c.n_head * n_seen, 0, 0),
         Part("mix: probs @ v", 2 * seen, 0, seen * itemsize),
         made["attn.c_proj"],
         Part("ln_2", NORM * e * blocks, norm * blocks, 0),

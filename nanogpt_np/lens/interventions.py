@@ -101,6 +101,7 @@ def _block(x, layer, gpt, visible, at):  # [1, n_seq, n_embd] -> the same
     params, config, ops = gpt.params["h"][layer], gpt.config, gpt.ops
     x = at("resid_pre", layer, x)
     q, k, v = (at(site, layer, array) for site, array in zip("qkv", queries_keys_values(x, layer, gpt), strict=True))
+    visible = model.narrow(visible, config.window_of(layer), q.shape[2], k.shape[2], ops)
     probs = at("probs", layer, ops.attention_probs(q, k, visible))
     mixed = at("mixed", layer, ops.attention_mix(probs, v))
     attn_out = at("attn_out", layer, ops.linear(ops.merge_heads(mixed), **params["attn"]["c_proj"]))

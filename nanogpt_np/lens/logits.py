@@ -30,14 +30,17 @@ def logit_lens_view(gpt, prompt):
     seen = look(gpt, prompt)
     names, x = stream(seen.acts)
     final = log_softmax(seen.logits)
-    rows = [*(log_softmax(read_out(gpt, row)) for row in x[:-1]), final]
-    ids = np.stack([row.argmax(axis=-1) for row in rows])
-    return LogitLensView(
-        seen.tokens, names, ids, [spelled(gpt, row) for row in ids],
-        probs=np.exp(np.stack([row.max(axis=-1) for row in rows])),
-        entropy=np.stack([-(np.exp(row) * row).sum(axis=-1) for row in rows]),
-        kl=np.stack([(np.exp(final) * (final - row)).sum(axis=-1) for row in rows]),
-    )  # fmt: skip
+    said = np.exp(final)
+    rows = [_read(log_softmax(read_out(gpt, row)), final, said) for row in x[:-1]]  # one [n_seq, n_vocab] at a time
+    ids, probs, entropy, kl = (np.stack(found) for found in zip(*rows, _read(final, final, said), strict=True))
+    return LogitLensView(seen.tokens, names, ids, [spelled(gpt, row) for row in ids], probs, entropy, kl)
+
+
+def _read(row, final, said):  # three of [n_seq, n_vocab]: log-probabilities here and at the end, probabilities there
+    """-> the best id, its probability, the entropy, the divergence from what is said at the end: [n_seq] each."""
+    probs = np.exp(row)
+    entropy = -np.einsum("ij,ij->i", probs, row)
+    return row.argmax(axis=-1), probs.max(axis=-1), entropy, np.einsum("ij,ij->i", said, final - row)
 
 
 def read_out(gpt, x):  # [n_seq, n_embd] -> logits [n_seq, n_vocab]

@@ -1,7 +1,7 @@
 """One distribution through every stage of sampling: what each stage did, and the mass that was left.
 
 Enter: a GPT, a text, and how to sample. Leave: a row for each stage, in the order of generation/sampling.py.
-Next: lens/style.py.
+Next: lens/arrays.py.
 """
 
 from typing import NamedTuple
@@ -32,9 +32,17 @@ def sampling_view(gpt, prompt, sampling):
     temperature=0 is a stage that leaves the likeliest token alone. Frequency and presence penalties count what was
     generated, and nothing was: they are none of the stages.
     """
-    seen, sampling = look(gpt, prompt), sampling.spelled(gpt.tokenizer)
-    names, rows = ["raw"], [seen.logits[-1:]]
-    for name, apply in _steps(sampling, seen.ids):
+    seen = look(gpt, prompt)
+    return stages_view(gpt, seen.ids, seen.logits[-1], sampling.spelled(gpt.tokenizer))
+
+
+def stages_view(gpt, ids, logits, sampling, k=None):
+    """The same from the logits [n_vocab] that stand behind some ids [n_seq] -> SamplingView.
+
+    `sampling`: one whose texts are ids; `k`: only so many columns, the likeliest (None: all).
+    """
+    names, rows = ["raw"], [logits[None]]
+    for name, apply in _steps(sampling, ids):
         names.append(name)
         rows.append(apply(rows[-1]))
     probs = np.stack([stages.probabilities(row)[0] for row in rows])
@@ -42,7 +50,8 @@ def sampling_view(gpt, prompt, sampling):
     probs = probs[:, order]
     left = np.stack([np.isfinite(row[0])[order] for row in rows])
     mass = np.array([1.0, *((probs[i - 1] * left[i]).sum() for i in range(1, len(rows)))])
-    return SamplingView(seen.tokens, names, spelled(gpt, order), order, probs, left.sum(axis=1), mass)
+    order, n_left = order[:k], left.sum(axis=1)
+    return SamplingView(spelled(gpt, ids), names, spelled(gpt, order), order, probs[:, :k], n_left, mass)
 
 
 def _steps(s: Sampling, ids):

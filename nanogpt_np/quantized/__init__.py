@@ -15,6 +15,7 @@ from ..kernels import (
     attention_mix_backward,
     attention_probs,
     attention_probs_backward,
+    band_mask,
     causal_mask,
     dropout,
     dropout_backward,
@@ -53,9 +54,9 @@ from .matrices import (
 
 __all__ = [
     "IGNORE", "Int8Cache", "Int8Matrix", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs",
-    "attention_probs_backward", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_few", "decode_plan",
-    "dropout", "dropout_backward", "embedding", "embedding_backward", "gelu", "gelu_backward", "gelu_new",
-    "gelu_new_backward", "keep_one", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "make_cache",
-    "merge_heads", "quantize", "relu", "relu_backward", "sinusoidal_positions", "softmax", "softmax_backward",
-    "softmax_scores", "split_heads", "sum_of_squares", "unembed", "unembed_backward",
+    "attention_probs_backward", "band_mask", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_few",
+    "decode_plan", "dropout", "dropout_backward", "embedding", "embedding_backward", "gelu", "gelu_backward",
+    "gelu_new", "gelu_new_backward", "keep_one", "layer_norm", "layer_norm_backward", "linear", "linear_backward",
+    "make_cache", "merge_heads", "quantize", "relu", "relu_backward", "sinusoidal_positions", "softmax",
+    "softmax_backward", "softmax_scores", "split_heads", "sum_of_squares", "unembed", "unembed_backward",
 ]  # fmt: skip

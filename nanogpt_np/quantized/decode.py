@@ -10,15 +10,27 @@ import numpy as np
 from numba import boolean, float32, int8, int64, intp, void
 
 from ..kernels.addresses import address, bytes_at, floats_at, nibbles_at, table_of
-from ..kernels.attention import masks, softmax_row
+from ..kernels.attention import softmax_row
 from ..kernels.compile import inner, kernel, n_threads, read
 from ..kernels.cores import spread
-from ..kernels.decode import STARTS, STORED, add, arrays_of, belongs, n_hidden_of, normalize, own_queries, shapes_of
+from ..kernels.decode import (
+    STARTS,
+    STORED,
+    add,
+    arrays_of,
+    belongs,
+    masks_of,
+    n_hidden_of,
+    normalize,
+    own_queries,
+    shapes_of,
+)  # fmt: skip
 from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
 from .nibbles import BLOCK, FEW, multiply_fours
-from .products import multiply_panels, part_of_panels, quantize, quantize_group, room_for, round_to_int8
+from .products import multiply_panels, part_of_panels, room_for
+from .rounding import quantize, quantize_group, round_to_int8
 from .vectors import GROUP, PANEL
 
 MOST_ROWS = 64  # of all texts together; with more, arithmetic counts, not how often something is called
@@ -29,7 +41,7 @@ def decode_plan(shape, params, config, cache):
     """See kernels.decode_plan: it is for few new tokens of each text, int8 everywhere, GPT-2's own GELU."""
     if shape[1] > FEW_ROWS or math.prod(shape) > MOST_ROWS or not isinstance(cache, Int8Cache):
         return None
-    if config.activation != "gelu_new" or not belongs(cache, shape, params):
+    if config.activation != "gelu_new" or not belongs(cache, shape, params, config):
         return None
     arrays = arrays_of(params)
     table = table_of(arrays, _table)
@@ -41,13 +53,14 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
     rows = x.reshape(-1, n_embd).astype(np.float32)  # a copy, in which the kernel works
-    whole, starts = cache.whole, cache.starts()
-    mask = masks(visible, (n_batch, config.n_head, n_new, cache.length + n_new))
+    whole, (mask, near_mask) = cache.whole, masks_of(visible, n_batch, n_new, config, cache)
     logits = np.empty((len(rows), arrays[-1].shape[0]), np.float32)
     are_fours = arrays[2].kind == "int4"
     _decode_kernel(
-        rows, table, are_fours, n_hidden_of(arrays), whole.keys, whole.key_factors, whole.values, whole.value_factors,
-        cache.first_row, starts, mask, np.float32(config.layer_norm_eps), n_threads(), logits,
+        rows, table, are_fours, n_hidden_of(arrays), cache.rows, cache.first_row, cache.starts(),
+        whole.keys, whole.key_factors, whole.values, whole.value_factors, mask,
+        whole.near_keys, whole.near_key_factors, whole.near_values, whole.near_value_factors,
+        cache.near(), cache.offset, near_mask, np.float32(config.layer_norm_eps), n_threads(), logits,
     )  # fmt: skip
     return logits.reshape(n_batch, n_new, -1)
 
@@ -75,25 +88,35 @@ def _table(arrays):
 
 
 @kernel(void(
-    float32[:, ::1], read(int64[:, ::1]), boolean, intp, SMALL, FACTORS, SMALL, FACTORS, intp, STARTS,
-    read(boolean[:, :, ::1]), float32, intp, float32[:, ::1],
+    float32[:, ::1], read(int64[:, ::1]), boolean, intp, read(int64[::1]), intp, STARTS,
+    SMALL, FACTORS, SMALL, FACTORS, read(boolean[:, :, ::1]),
+    SMALL, FACTORS, SMALL, FACTORS, intp, intp, read(boolean[:, :, ::1]),
+    float32, intp, float32[:, ::1],
 ))  # fmt: skip
 def _decode_kernel(
-    x, table, are_fours, n_hidden, keys, key_factors, values, value_factors, first_text, starts, visible, eps, n_parts,
-    logits,
+    x, table, are_fours, n_hidden, rows, first_text, starts,
+    keys, key_factors, values, value_factors, visible,
+    near_keys, near_key_factors, near_values, near_value_factors, near, offset, near_visible,
+    eps, n_parts, logits,
 ):  # fmt: skip
     n_rows, n_embd = x.shape
-    n_batch, n_heads = len(starts), keys.shape[2]
+    n_batch, n_heads, nothing = len(starts), keys.shape[2], np.int64(0)
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.empty((n_rows, n_embd), np.float32)
     qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
     small, small_hidden = room_for(n_rows, n_embd), room_for(n_rows, n_hidden)
 
     for layer in range(len(table) - 1):
-        block, stored = table[layer], (keys[layer], key_factors[layer], values[layer], value_factors[layer])
+        block = table[layer]
         normalize(x, block[0], block[1], eps, normed)
         quantize(normed, *small)
         spread(n_parts, multiply, (*small, are_fours, block[2:5], n_parts, qkv))
-        spread(n_batch * n_heads, attend, (qkv, *stored, first_text, starts, visible, merged))
+        if rows[layer] >= 0:
+            row, begin, before, seen = rows[layer], nothing, nothing, visible
+            stored = keys[row], key_factors[row], values[row], value_factors[row]
+        else:  # a banded layer
+            row, begin, before, seen = -1 - rows[layer], near, offset, near_visible
+            stored = near_keys[row], near_key_factors[row], near_values[row], near_value_factors[row]
+        spread(n_batch * n_heads, attend, (qkv, *stored, begin, before, first_text, starts, seen, merged))
         quantize(merged, *small)
         spread(n_parts, multiply, (*small, are_fours, block[5:8], n_parts, normed))
         add(normed, x)
@@ -140,13 +163,14 @@ def multiply_hidden(
 
 
 @inner
-def attend(stack, qkv, keys, key_factors, values, value_factors, first_text, starts, visible, merged):
-    """One head of one text: its new keys and values into the cache, its queries over all of them."""
+def attend(stack, qkv, keys, key_factors, values, value_factors, begin, offset, first_text, starts, visible, merged):
+    """One head of one text: see kernels/decode.py."""
     batch, head = stack // keys.shape[1], stack % keys.shape[1]
     text = first_text + batch
     n_embd, d_head = merged.shape[1], keys.shape[3]
-    start, n_new = starts[batch], visible.shape[1]
-    n_key = start + n_new
+    start, n_new = starts[batch] - offset, visible.shape[1]
+    end = start + n_new
+    n_key = end - begin
     first, row = head * d_head, batch * n_new
     q = own_queries(qkv[row : row + n_new, first : first + d_head])
     for new in range(n_new):
@@ -155,15 +179,15 @@ def attend(stack, qkv, keys, key_factors, values, value_factors, first_text, sta
         value_factors[text, head, start + new], _ = round_to_int8(v, values[text, head, start + new])
     # of padded rows, probs are sums of zeros, and mixed is not used
     probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
-    dots_int8(q, keys[text, head, :n_key], 0, n_key, probs)
+    dots_int8(q, keys[text, head, begin:end], 0, n_key, probs)
     mask = visible[batch * len(visible) // len(starts)]
     for new in range(n_new):
         for j in range(n_key):
-            probs[new, j] *= key_factors[text, head, j]
+            probs[new, j] *= key_factors[text, head, begin + j]
         softmax_row(probs[new], mask[new, :n_key], np.float32(1.0 / math.sqrt(d_head)))
         for j in range(n_key):
-            probs[new, j] *= value_factors[text, head, j]
-    stream_int8(probs, values[text, head, :n_key], mixed)
+            probs[new, j] *= value_factors[text, head, begin + j]
+    stream_int8(probs, values[text, head, begin:end], mixed)
     for new in range(n_new):
         for j in range(d_head):
             merged[row + new, first + j] = mixed[new, j]

@@ -15,6 +15,7 @@ from ..kernels import (  # noqa: F401  (what a twin does not replace)
     attention_mix_backward,
     attention_probs,
     attention_probs_backward,
+    band_mask,
     causal_mask,
     dropout,
     dropout_backward,

@@ -21,8 +21,9 @@ from ..kernels.products import NO_BIAS
 from ..kernels.vectors import fma
 from ..kernels.writer import BYTE, FLOAT, INT32, Writer, compiled, integer
 from . import fours
-from .products import SMALL, part_of_panels, quantize_part, room_for
-from .vectors import GROUP, INT16, LINE, PANEL, first_of, sum_panel
+from .products import part_of_panels, quantize_part, room_for
+from .rounding import SMALL
+from .vectors import GROUP, INT16, LINE, PANEL, finish, first_of, sum_panel
 
 FEW, QUADS = fours.FEW, fours.FEW // 8  # a byte holds number n of a group and number n + 4
 BLOCK = PANEL * FEW // 2 + PANEL * 2  # bytes of a panel's group: nibbles, then scales
@@ -128,11 +129,11 @@ def _multiply_fours_part(part, x, scales, weights, bias, n_parts, out):
 ))  # fmt: skip
 def multiply_fours(x, scales, weights, bias, first, end, out):
     """The columns of out = x @ weights + bias that some panels hold; `x` and `scales` as quantize() makes them."""
-    n_rows, n_out = out.shape
+    n_rows = len(out)
     small, offsets = _as_bytes(x)
     sums = np.empty((ROWS, PANEL), np.float32)
     for panel in range(first, end):
-        start, stop = panel * PANEL, min(n_out, (panel + 1) * PANEL)
+        start = panel * PANEL
         at, row = panel * offsets.shape[1] * BLOCK, 0
         while row < n_rows:
             n = ROWS if row + ROWS <= n_rows else 1
@@ -141,19 +142,8 @@ def multiply_fours(x, scales, weights, bias, first, end, out):
             else:
                 add_one(weights, at, small, row, offsets, scales, sums[:1])
             for number in range(n):
-                _finish(sums[number], bias[start:stop], out[row + number, start:stop])
+                finish(sums, number, NO_BIAS, bias, start, out, row + number)
             row += n
-
-
-@inner
-def _finish(sums, bias, out):
-    """out = sums + bias; there may be no bias."""
-    if bias.size:
-        for column in range(out.size):
-            out[column] = sums[column] + bias[column]
-    else:
-        for column in range(out.size):
-            out[column] = sums[column] + ZERO
 
 
 @inner

@@ -6,60 +6,13 @@ begins. Next: quantized/fours.py.
 """
 
 import numpy as np
-from numba import config, float32, from_dtype, int8, int32, intp, void
+from numba import float32, int8, int32, intp, void
 
 from ..kernels.calls import shared
 from ..kernels.compile import inner, kernel, n_threads, read
 from ..kernels.cores import spread
-from ..kernels.math import HALF, ZERO, bits_of_size, size_of_bits
-from ..kernels.vectors import fma
-from .vectors import ACTIVATION, FLIP, GROUP, OFFSET, PANEL, ROWS, STRIP, TOGETHER, add_one, add_rows
-
-LARGEST = np.float32(127)
-NEARLY_ZERO = np.float32(1e-36)  # 127 divided by less may be infinite; what is so small becomes 0
-PLAIN_PYTHON = bool(config.DISABLE_JIT)
-SMALL = from_dtype(np.dtype(ACTIVATION))[:, ::1]
-INFINITE, NOT_A_NUMBER = np.float32(np.inf), np.float32(np.nan)
-
-
-@inner
-def round_to_int8(x, small):
-    """x to int8, the largest to 127 -> what a step is worth, and the sum of all.
-
-    int8 has no NaN and no infinity: where x holds one, a step is worth NaN, and so is all that is made of it, whatever
-    the whole numbers are. (To return early would cost the loops below a third of their speed.)
-    """
-    bits = np.int32(0)
-    for j in range(x.size):
-        bits = max(bits, bits_of_size(x[j]))
-    top = size_of_bits(bits)
-    if PLAIN_PYTHON and not top < INFINITE:  # int() of NaN is an error there
-        small[:] = 0
-        return NOT_A_NUMBER, np.int32(0)
-    factor = LARGEST / top if top > NEARLY_ZERO else ZERO
-    total = np.int32(0)
-    for j in range(x.size):
-        value = np.int32(np.floor(fma(x[j], factor, HALF)))
-        small[j] = value
-        total += value
-    return top / LARGEST if top < INFINITE else NOT_A_NUMBER, total
-
-
-@inner
-def quantize_group(x, group, small, scales, starts):
-    """One GROUP of a row to int8: x is about small * scale; `starts` takes off what OFFSET adds."""
-    first, end = group * GROUP, min((group + 1) * GROUP, x.size)
-    scales[group], total = round_to_int8(x[first:end], small[first:end])
-    small[end : first + GROUP] = 0
-    starts[group] = -OFFSET * total
-
-
-@shared(void(read(float32[:, ::1]), SMALL, float32[:, ::1], int32[:, ::1]))
-def quantize(x, small, scales, starts):
-    """All groups of all rows."""
-    for row in range(len(x)):
-        for group in range(scales.shape[1]):
-            quantize_group(x[row], group, small[row], scales[row], starts[row])
+from .rounding import SMALL, quantize, round_to_int8
+from .vectors import ACTIVATION, FLIP, GROUP, PANEL, ROWS, STRIP, TOGETHER, add_one, add_rows, finish
 
 
 @inner
@@ -112,11 +65,10 @@ def part_of_panels(part, n_parts, n_out):
 ))  # fmt: skip
 def multiply_panels(x, scales, starts, weights, factors, bias, first, end, out):
     """The columns of out = x @ weights + bias that some panels hold."""
-    n_rows, n_out = out.shape
+    n_rows = len(out)
     sums = np.empty((ROWS, PANEL), np.float32)
     for panel in range(first, end):
-        start, stop = panel * PANEL, min(n_out, (panel + 1) * PANEL)
-        row = 0
+        start, row = panel * PANEL, 0
         while row < n_rows:
             n = ROWS if row + ROWS <= n_rows else 1
             if n == ROWS:
@@ -124,22 +76,8 @@ def multiply_panels(x, scales, starts, weights, factors, bias, first, end, out):
             else:
                 add_one(weights, start * x.shape[1], x, row, starts, scales, sums[:1])
             for number in range(n):
-                _finish(sums[number], factors[start:stop], bias[start:stop], out[row + number, start:stop])
+                finish(sums, number, factors, bias, start, out, row + number)
             row += n
-
-
-@inner
-def _finish(sums, factors, bias, out):
-    """out = sums * factors + bias; there may be no bias.
-
-    Two loops, so that both become vectors; 64 numbers one by one would take 10 % of a product with 768 inputs.
-    """
-    if bias.size:
-        for column in range(out.size):
-            out[column] = fma(sums[column], factors[column], bias[column])
-    else:
-        for column in range(out.size):
-            out[column] = fma(sums[column], factors[column], ZERO)
 
 
 def pack_int8(weight, factors, packed):

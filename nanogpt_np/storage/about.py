@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .. import files
 from ..errors import FileError
-from ..kv_cache import KVCache
+from ..kv_cache import cache_bytes
 from ..params import size
 from ..tokenizer.bpe import Tokenizer
 from . import formats
@@ -35,7 +35,8 @@ class About(NamedTuple):
     files: dict
     tokenizer: Tokenizer | None
     licence: str
-    cache_bytes: int  # of keys and values, per token, in float32
+    cache_bytes: int  # of keys and values, of the first token and of a full context, in float32
+    full_cache_bytes: int
 
 
 def listed():
@@ -53,8 +54,8 @@ def describe(name_or_directory):
     paths = [directory] if directory.is_file() else sorted(directory.iterdir())
     found = {path.name: path.stat().st_size for path in paths if path.is_file()}
     dtypes, tokenizer = formats.read_dtypes(directory), formats.read_tokenizer(directory)
-    cache_bytes = KVCache(config, n_ctx=1).n_bytes
-    return About(directory, config, size(config), dtypes, found, tokenizer, _licence(directory, found), cache_bytes)
+    one, full = (cache_bytes(config, n) for n in (1, config.n_ctx))
+    return About(directory, config, size(config), dtypes, found, tokenizer, _licence(directory, found), one, full)
 
 
 def _here(name):

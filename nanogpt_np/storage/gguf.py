@@ -185,6 +185,9 @@ def save_gguf(path, config, params, tokenizer=None, kind="F32"):
     if config.positions == "sinusoidal":  # no parameters here; llama.cpp needs them as a table
         named["wpe.weight"] = position_table(config)
         config = config.replace(positions="learned")
+    if config.is_banded:
+        expected = "gguf: expected dense attention in every layer"
+        raise InputError(f"{expected}, got bands of {config.window} tokens; llama.cpp's gpt2 has none")
     if config.activation != "gelu_new":
         raise InputError(f"gguf: expected activation gelu_new, got {config.activation}; llama.cpp's gpt2 has no other")
     kinds = {name: kind_of(name, array, kind) for name, array in named.items()}

@@ -214,6 +214,9 @@ def save_llmc(path, config, params, tokenizer=None):
 
 def _check_writable(config, tokenizer):
     """llm.c's file says nothing of what these are: all of its models have the same."""
+    if config.is_banded:
+        expected = "llm.c: expected dense attention in every layer"
+        raise InputError(f"{expected}, got bands of {config.window} tokens; its file has no place for them")
     fixed = {"activation": "gelu_new", "layer_norm_eps": 1e-5, "tie_word_embeddings": True}
     fixed["n_hidden"] = 4 * config.n_embd
     for name, value in fixed.items():

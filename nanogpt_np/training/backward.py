@@ -18,7 +18,19 @@ def loss_and_grads(ids, targets, params, config, ops, *, n_counted=None, dropout
 
     `ids`, `targets`: [n_batch, n_seq]; a target of ops.IGNORE (-100) does not count. `n_counted` is what the sum is
     divided by: by default the targets that count here; for accumulation pass the number over all micro-batches,
-    then losses and gradients of the parts add up to those of the whole. `n_idle`: see trunk_backward.
+    then losses and gradients of the parts add up to those of the whole. `n_idle`: see stages_backward.
+    """
+    loss, stages = loss_and_stages(
+        ids, targets, params, config, ops, n_counted=n_counted, dropout=dropout, n_idle=n_idle
+    )
+    return loss, Named(collected(stages, config))
+
+
+def loss_and_stages(ids, targets, params, config, ops, *, n_counted=None, dropout=None, n_idle=0):
+    """As loss_and_grads -> the loss, and an iterator over (name, gradients) of each stage as stages_backward has them.
+
+    With `lm_head` in the first of them, or what it adds to a tied wte in the last: who puts each stage's gradients
+    away as they come never holds all of them.
     """
     final, acts = model.trunk(ids, params, config, ops, keep_acts=True, dropout=dropout)
     rows, targets = final.reshape(-1, config.n_embd), targets.reshape(-1)
@@ -29,30 +41,59 @@ def loss_and_grads(ids, targets, params, config, ops, *, n_counted=None, dropout
     n_counted = n_counted or max(int((targets != ops.IGNORE).sum()), 1)
     dlosses = np.full(len(rows), 1.0 / n_counted, rows.dtype)
     dfinal, dunembedding = ops.cross_entropy_backward(dlosses, rows, weight, targets, log_z, logits=logits)
-    grads = trunk_backward(dfinal.reshape(final.shape), acts, params, config, ops, dropout, n_idle)
-    if "lm_head" in params:
-        grads["lm_head"] = {"weight": dunembedding}
-    elif "wte" in grads:
-        grads["wte"]["weight"] += dunembedding  # tied: the same matrix was used twice
-    return float(losses.sum(dtype=np.float64)) / n_counted, Named(grads)
+    del logits
+    trunk = stages_backward(dfinal.reshape(final.shape), acts, params, config, ops, dropout, n_idle)
+    return float(losses.sum(dtype=np.float64)) / n_counted, _with_unembedding(trunk, dunembedding, "lm_head" in params)
+
+
+def _with_unembedding(stages, dunembedding, has_head):
+    """The stages of a trunk, and the gradient of the matrix that made the logits where it belongs."""
+    if has_head:
+        yield "lm_head", {"weight": dunembedding}
+    for name, grads in stages:
+        if name == "wte" and not has_head:
+            grads["weight"] += dunembedding  # tied: the same matrix was used twice
+        yield name, grads
 
 
 def trunk_backward(dfinal, acts, params, config, ops, dropout=None, n_idle=0):
-    """-> the gradients of all parameters but `lm_head`; dfinal: [n_batch, n_seq, n_embd].
+    """-> the gradients of all parameters but `lm_head`, nested; everything else is as for stages_backward."""
+    return collected(stages_backward(dfinal, acts, params, config, ops, dropout, n_idle), config)
 
-    `n_idle` lowest stages are not gone through, as nothing in them learns: 1 is the embeddings, 2 the first block too,
-    n_layer + 1 all but ln_f (see parts.n_idle). Uses `acts.blocks` up: the list is empty afterwards.
+
+def collected(stages, config):
+    """The nested gradients of (name, gradients) of each stage: {"h": [...], "ln_f": {...}, "wte": {...}, "wpe": {...}}
+
+    Blocks that no gradient went through are None.
+    """
+    grads, found = {"h": [None] * config.n_layer}, {}
+    for name, of_stage in stages:
+        if name.startswith("h."):
+            grads["h"][int(name[2:])] = of_stage
+        else:
+            found[name] = of_stage
+    return grads | {name: found[name] for name in ("ln_f", "wte", "wpe", "lm_head") if name in found}
+
+
+def stages_backward(dfinal, acts, params, config, ops, dropout=None, n_idle=0):
+    """Yield (name, gradients) of ln_f, of the blocks from the last to the first, of wte, of wpe, each as it is done.
+
+    dfinal: [n_batch, n_seq, n_embd]. `n_idle` lowest stages are not gone through, as nothing in them learns: 1 is the
+    embeddings, 2 the first block too, n_layer + 1 all but ln_f (see parts.n_idle). Uses `acts.blocks` up: the list is
+    empty afterwards.
     """
     dx, dweight, dbias = ops.layer_norm_backward(dfinal, acts.x, **params["ln_f"], eps=config.layer_norm_eps)
-    grads = {"h": [None] * config.n_layer, "ln_f": {"weight": dweight, "bias": dbias}}
+    yield "ln_f", {"weight": dweight, "bias": dbias}
     for layer in reversed(range(max(n_idle - 1, 0), config.n_layer)):
         block_acts = acts.blocks.pop()  # read for the last time: its arrays are freed while the next block works
-        dx, grads["h"][layer] = block_backward(dx, block_acts, params["h"][layer], config, ops, dropout)
+        dx, grads = block_backward(dx, block_acts, params["h"][layer], config, ops, dropout)
+        yield f"h.{layer}", grads
+        del grads
     if n_idle:
         acts.blocks.clear()
-        return grads
+        return
     dx = drop_backward(dx, acts.embedded_keep, dropout, ops)
-    return grads | embed_backward(dx, acts, params, config, ops)
+    yield from embed_backward(dx, acts, params, config, ops).items()
 
 
 def embed_backward(dx, acts, params, config, ops):  # [n_batch, n_seq, n_embd] -> the gradients of wte and wpe

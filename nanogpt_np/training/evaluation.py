@@ -41,27 +41,35 @@ class Evaluation(NamedTuple):
         return f"{loss} (perplexity {self.perplexity:,.2f}), {bits}"
 
 
-def evaluate(ids, n_bytes, params, config, ops, batch_size=16):
+def evaluate(ids, n_bytes, params, config, ops, batch_size=16, spread=map):
     """Predict every id but the first once, in windows of n_ctx that do not overlap -> Evaluation.
 
-    `ids`: [n], one row, as encode_documents makes it; `n_bytes`: the bytes of the documents alone.
+    `ids`: [n], one row, as encode_documents makes it; `n_bytes`: the bytes of the documents alone. `spread(function,
+    items)` yields function(item) of each in order: Ranks.map shares them among processes.
     """
-    nats = 0.0
-    for inputs, targets in _windows(ids, config.n_ctx, batch_size):
-        # int8 rounds what is remembered too, so the loss is to be that of a text read with its cache
-        cache = ops.make_cache(config, *inputs.shape) if hasattr(ops, "make_cache") else None
-        final, _ = model.trunk(inputs, params, config, ops, cache=cache)
-        rows = final.reshape(-1, config.n_embd)
-        losses, _ = ops.cross_entropy(rows, model.unembedding(params), targets.reshape(-1))
-        nats += float(losses.sum(dtype=np.float64))
-    return Evaluation(nats, len(ids) - 1, n_bytes)
+    def of_one(rows):
+        return nats_of(rows, params, config, ops)
+
+    return Evaluation(sum(spread(of_one, _windows(ids, config.n_ctx, batch_size)), 0.0), len(ids) - 1, n_bytes)
 
 
-def evaluate_files(gpt, paths, held_out=None):
+def nats_of(rows, params, config, ops):  # [n_batch, n_seq + 1] -> float
+    """What it costs to predict every id of some rows but their first ones."""
+    rows = np.asarray(rows, np.int64)
+    inputs, targets = rows[:, :-1], rows[:, 1:]
+    # int8 rounds what is remembered too, so the loss is to be that of a text read with its cache
+    cache = ops.make_cache(config, *inputs.shape) if hasattr(ops, "make_cache") else None
+    final, _ = model.trunk(inputs, params, config, ops, cache=cache)
+    final = final.reshape(-1, config.n_embd)
+    losses, _ = ops.cross_entropy(final, model.unembedding(params), targets.reshape(-1))
+    return float(losses.sum(dtype=np.float64))
+
+
+def evaluate_files(gpt, paths, held_out=None, spread=map):
     """How well a GPT predicts text files -> Evaluation.
 
-    `held_out`: only the documents that training with this share sets aside; None: all of them.
-    InputError where the model has no tokenizer, or there is no text.
+    `held_out`: only the documents that training with this share sets aside; None: all of them. `spread`: as for
+    evaluate. InputError where the model has no tokenizer, or there is no text.
     """
     if gpt.tokenizer is None:
         raise InputError("eval: expected a model with vocabulary files, got one without; add vocab.json and merges.txt")
@@ -73,7 +81,7 @@ def evaluate_files(gpt, paths, held_out=None):
     ids = data.encode_documents(documents, gpt.tokenizer)
     if len(ids) < 2:
         raise InputError(f"data: expected at least two tokens to predict one from the other, got {len(ids)}")
-    result = evaluate(ids, count_bytes(documents), gpt.params, gpt.config, gpt.ops)
+    result = evaluate(ids, count_bytes(documents), gpt.params, gpt.config, gpt.ops, spread=spread)
     if not math.isfinite(result.nats):
         raise InputError(f"expected a finite loss, got {result.nats}; the weights are broken")
     return result
@@ -91,13 +99,12 @@ def count_bytes(documents):
 
 
 def _windows(ids, n_ctx, batch_size):
-    """Batches of full windows, then the shorter rest by itself."""
+    """Batches of full windows, then the shorter rest by itself: rows of inputs with one target more."""
     ids = np.asarray(ids, np.int64)
     n_full = (len(ids) - 1) // n_ctx
     starts = np.arange(n_full) * n_ctx
     for first in range(0, n_full, batch_size):
-        rows = ids[starts[first : first + batch_size, None] + np.arange(n_ctx + 1)]
-        yield rows[:, :-1], rows[:, 1:]
+        yield ids[starts[first : first + batch_size, None] + np.arange(n_ctx + 1)]
     rest = ids[n_full * n_ctx :][None]
     if rest.shape[1] > 1:
-        yield rest[:, :-1], rest[:, 1:]
+        yield rest

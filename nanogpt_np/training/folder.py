@@ -1,7 +1,7 @@
 """The folder of a training run: one process at a time, nothing left of runs that were killed, and how the run began.
 
 Enter: the folder's name; when a run begins, its options, the hash of its text and its ops. Leave: a lock, and
-`training.json`, which says all that to whoever resumes, and carries a checksum of its own. Next: training/recipes.py.
+`training.json`, which says all that to whoever resumes, and carries a checksum of its own. Next: training/gpt3.py.
 """
 
 import contextlib

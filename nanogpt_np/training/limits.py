@@ -15,20 +15,24 @@ FEW_BYTES = 2_000  # held out: some 500 tokens, whose mean loss is known to abou
 MANY_EPOCHS = 10
 
 
-def check_memory(options):
-    """InputError where a run cannot fit the memory of this machine, by an estimate from below."""
+def check_memory(options, n_here=1, weight_bytes=WEIGHT_BYTES):
+    """InputError where a run cannot fit the memory of this machine, by an estimate from below.
+
+    `n_here`: so many processes share that memory; `weight_bytes`: what each needs for a parameter.
+    """
     room = memory.total_bytes()
     if room is None:
         return
+    room //= n_here
     config = options.shape(options.n_vocab if options.trains_vocabulary else LEAST_VOCAB)
     n_parameters, per_window = P.size(config), window_bytes(config)
-    left = room - WEIGHT_BYTES * n_parameters
-    here = f"the {memory.in_words(room)} of memory here"
+    left = room - weight_bytes * n_parameters
+    here = f"the {memory.in_words(room)} of memory {'' if n_here == 1 else f'that each of {n_here} ranks has '}here"
     if left < 0:
         raise InputError(
-            f"--n-embd {config.n_embd}, --n-layer {config.n_layer}: expected at most about {room // WEIGHT_BYTES:,} "
+            f"--n-embd {config.n_embd}, --n-layer {config.n_layer}: expected at most about {room // weight_bytes:,.0f} "
             f"parameters to train in {here}, got {n_parameters:,}, which take about "
-            f"{memory.in_words(WEIGHT_BYTES * n_parameters)}; make the model smaller"
+            f"{memory.in_words(weight_bytes * n_parameters)}; make the model smaller"
         )
     if left < per_window:
         raise InputError(
@@ -37,7 +41,7 @@ def check_memory(options):
         )
     if left < per_window * options.batch_size:
         raise InputError(
-            f"--batch-size: expected at most about {left // per_window:,} windows at once in {here}, got "
+            f"--batch-size: expected at most about {left // per_window:,.0f} windows at once in {here}, got "
             f"{options.batch_size:,}, which take about {memory.in_words(per_window * options.batch_size)}; "
             "use fewer, and more --accumulate"
         )
@@ -58,12 +62,12 @@ def doubts(options, windows, n_held_out_bytes):
             f"--held-out {options.held_out:g}: holds out {n_held_out_bytes:,} bytes; below {FEW_BYTES:,} the measured "
             "loss is mostly chance, so hold out more, or use more text"
         )
-    if options.warmup >= options.steps:
+    if options.decay_tokens is None and options.warmup >= options.steps:
         lines.append(
             f"--warmup {options.warmup:,}: not below --steps {options.steps:,}, so the learning rate only rises; "
             "a twentieth of the steps is usual"
         )
-    epochs = options.steps * plan.tokens_per_step(options, windows) / plan.tokens_per_epoch(windows)
+    epochs = plan.tokens_before(options, windows, options.steps) / plan.tokens_per_epoch(windows)
     if epochs > MANY_EPOCHS:
         lines.append(
             f"--steps {options.steps:,}: reads the text {epochs:,.0f} times; after more than {MANY_EPOCHS} a model "

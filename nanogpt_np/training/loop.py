@@ -2,14 +2,11 @@
 
 Enter: TrainOptions. Leave: in `out`, the model (checkpoint.py's layout), `training.json` (the options),
 `training_state.safetensors` (weights, moments, generator, step), `log.csv`, `loss.png`, and, where they are wanted,
-`best/` (the model with the lowest held-out loss), `kept/` (models on the way) and `samples.txt`. Next: lens/seen.py.
+`best/` (the model with the lowest held-out loss), `kept/` (models on the way) and `samples.txt`.
+Next: training/distributed_parts.py.
 """
 
-import contextlib
 import hashlib
-import os
-import signal
-import threading
 import time
 from pathlib import Path
 
@@ -34,12 +31,13 @@ from . import (
     plan,
     report,
     samples,
+    schedule,
     start,
     state,
 )
 from .best import Best
 from .progress import Progress, on_terminal
-from .stopping import Stopping
+from .stopping import Stopping, StopSignal
 
 KEPT_BYTES = 1 << 30  # of a freed array: every step needs the same arrays again
 
@@ -64,10 +62,11 @@ def run(options, ops, resume=False, progress=True):
     return run
 
 
-def prepare(options, ops, resume, progress):
+def prepare(options, ops, resume, progress, kind=None):
     """Read the text, find its tokenizer and make ids of it, begin the run or find where it stood.
 
-    -> a Run, and documents to try it with, such as it does not learn where there are several.
+    -> a Run (or what `kind` makes of a Run's arguments), and documents to try it with, such as it does not learn where
+    there are several.
     """
     digest = hashlib.sha256()
     kept, held_out = data.split_held_out(data.read_documents(options.data, digest), options.held_out)
@@ -86,7 +85,8 @@ def prepare(options, ops, resume, progress):
             report.warn(line)
         folder.begin(options, digest.hexdigest(), ops, begun.note if begun else None)
     params = begun.params if begun else None
-    run = Run(options, Path(options.out), config, tokenizer, windows, held_out_ids, n_bytes, ops, params)
+    parts = (options, Path(options.out), config, tokenizer, windows, held_out_ids, n_bytes, ops, params)
+    run = (kind or Run)(*parts)
     return run, held_out if len(held_out) > 1 else kept  # a single one may begin in the middle of a sentence
 
 
@@ -113,11 +113,11 @@ class Run:
         self.rng = np.random.default_rng(options.seed)
         self.params = params or P.init(config, self.rng)
         self.learned, rates = self.what_learns()
-        betas = (options.beta1, options.beta2)
-        self.optimizer = optim.AdamW(self.learned, betas=betas, weight_decay=options.weight_decay, rates=rates)
+        self.optimizer = self.make_optimizer(rates)
         self.step, self.evaluation, self.stopping = 0, None, Stopping(options.patience)
+        self.is_asked_to_stop = False  # by a signal that came elsewhere: see distributed.py
         if state.exists(out):
-            about = state.load(out, self.learned, self.optimizer, self.rng)
+            about = self.load_state()
             if about["tokenizer"] != tokenizer.fingerprint:
                 raise InputError(f"{out}: the weights were trained with another vocabulary; start a new run")
             if config.positions == "sinusoidal" and about.get("sines") != P.STD:
@@ -125,9 +125,10 @@ class Run:
             self.step = about["step"]
             self.stopping.put_back(about.get("stopping", self.stopping.to_dict()))
         else:
-            tokenizer.save(out)
+            self.begin()
             if params is not None:  # so that the model it began with is not needed again
                 self.save_state()
+        self.n_read = schedule.windows_before(options, windows.n_ctx, self.step)
         self.planned = folder.change_steps(options, self.step)
         self.best = Best(out)
         self.samples = samples.Samples(out / samples.NAME, options.sample, config, tokenizer, options.seed, self.step)
@@ -142,7 +143,7 @@ class Run:
             self.say_plan(shown)
             if self.step == 0:
                 self.keep_on_the_way()
-            while not self.is_finished and not stop.asked:
+            while not (self.is_finished or stop.asked or self.is_asked_to_stop):
                 numbers = self.train_step()
                 shown.step_done(self.step)
                 self.keep_on_the_way()
@@ -170,22 +171,36 @@ class Run:
         return self.step % every == 0 or self.step == self.options.steps
 
     def train_step(self):
-        """One step of AdamW over batch_size * accumulate windows -> loss, gradient norm, learning rate."""
-        o = self.options
-        first = self.step * o.batch_size * o.accumulate
-        batches = [self.windows.batch(first + i * o.batch_size, o.batch_size) for i in range(o.accumulate)]
+        """One step of AdamW over the windows that are its turn -> loss, gradient norm, learning rate."""
+        o, first = self.options, self.n_read
+        end = first + schedule.windows_of(o, self.windows.n_ctx, first)
+        batches = [self.windows.batch(at, min(o.batch_size, end - at)) for at in range(first, end, o.batch_size)]
+        lr = schedule.learning_rate(o, self.windows.n_ctx, self.step, first)
+        loss, norm = self.learn(batches, lr)
+        self.step, self.n_read = self.step + 1, end
+        return loss, norm, lr
+
+    def learn(self, batches, lr):
+        """Change the weights by one step against the gradients of some micro-batches -> loss, gradient norm."""
         loss, grads = self.gradients(batches)
-        norm = optim.clip_(grads, o.clip, self.ops)
-        for what, number in (("loss", loss), ("gradient", norm)):  # before the weights are touched, or saved
+        norm = optim.clip_(grads, self.options.clip, self.ops)
+        self.check_finite(loss, norm)
+        self.optimizer.step(self.learned, grads, lr, self.ops)
+        return loss, norm
+
+    def check_finite(self, loss, norm):
+        """InputError where a loss or a gradient is not: before the weights are touched, or saved."""
+        for what, number in (("loss", loss), ("gradient", norm)):
             if not np.isfinite(number):
                 raise InputError(
                     f"step {self.step + 1}: expected a finite {what}, got {number}; "
                     "a run keeps its options, so start a new one with a smaller --lr in another --out"
                 )
-        lr = plan.learning_rate(o, self.step)
-        self.optimizer.step(self.learned, grads, lr, self.ops)
-        self.step += 1
-        return loss, norm, lr
+
+    def make_optimizer(self, rates):
+        """AdamW as the options say, for what learns."""
+        o = self.options
+        return optim.AdamW(self.learned, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, rates=rates)
 
     def what_learns(self):
         """What the optimizer changes, and the rate of each part (see parts.rates)."""
@@ -213,7 +228,7 @@ class Run:
 
     def report(self, loss, norm, lr, evaluation, shown):
         """One row of log.csv, and the numbers beside the progress bar."""
-        tokens = self.step * plan.tokens_per_step(self.options, self.windows)
+        tokens = self.n_read * self.windows.n_ctx
         seconds = time.perf_counter() - self.began
         row = {"step": self.step, "tokens": tokens, "lr": lr, "train_loss": loss, "grad_norm": norm, "seconds": seconds}
         if evaluation:
@@ -245,10 +260,22 @@ class Run:
         """What checkpoint.save and best.offer take."""
         return self.config, self.params, self.tokenizer, self.options.dtype, checkpoint.own_ops(self.ops)
 
+    def begin(self):
+        """What a run leaves before its first step."""
+        self.tokenizer.save(self.out)
+
+    def load_state(self):
+        """Go on from what save_state left -> what stands beside it."""
+        return state.load(self.out, self.learned, self.optimizer, self.rng)
+
     def save_state(self):
         """What it takes to go on from this step."""
         about = {"tokenizer": self.tokenizer.fingerprint, "sines": P.STD, "stopping": self.stopping.to_dict()}
-        state.save(self.out, self.learned, self.optimizer, self.rng, self.step, about)
+        state.save(self.out, self.learned, self.whole_optimizer(), self.rng, self.step, about)
+
+    def whole_optimizer(self):
+        """The optimizer with its means for all that learns."""
+        return self.optimizer
 
     def save(self):
         """The state to go on from, then the model to generate with, then the picture."""
@@ -297,26 +324,3 @@ def accumulated(batches, params, config, ops, dropout=None, n_idle=0):
         else:
             optim.add_(grads, more)
     return loss, grads
-
-
-class StopSignal:
-    """Turns the first Ctrl-C (or SIGTERM) into a wish, so that no step is cut in half; a second one stops at once."""
-
-    def __enter__(self):
-        self.asked = False
-        self.before = {}
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.signal(number, self.ask)
-        return self
-
-    def ask(self, number, frame):
-        """Remember the wish and give the signal its old meaning back."""
-        self.asked = True
-        self.__exit__()
-        with contextlib.suppress(OSError):  # a print may be under way, in which no other may begin
-            os.write(2, b"\nstopping after this step, which is saved; once more stops at once\n")
-
-    def __exit__(self, *exception):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)

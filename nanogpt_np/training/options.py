@@ -41,16 +41,22 @@ class TrainOptions:
     n_embd: int = option(256, "width of the residual stream")
     n_layer: int = option(6, "blocks")
     n_head: int = option(8, "attention heads per block")
+    window: int | None = option(None, "every other layer sees only so many tokens back, as in GPT-3 (default: all)")
     positions: str = option("learned", "learned or sinusoidal")
     activation: str = option("gelu_new", "gelu_new (GPT-2's), gelu (exact) or relu")
     tie_word_embeddings: bool = option(True, "use the token embedding again to make logits")
     dropout: float = option(0.0, "share of values dropped in training")
+    recipe: str | None = option(None, "gpt3: the optimizer and schedules of GPT-3, for what is not named (see below)")
     steps: int = option(2000, "optimizer steps")
     batch_size: int = option(8, "windows of n_ctx tokens read at once")
     accumulate: int = option(1, "batches per step, when memory is short")
     lr: float = option(1e-3, "highest learning rate, reached after --warmup steps")
     min_lr: float | None = option(None, "learning rate at the end of the cosine (default: a tenth of --lr)")
     warmup: int = option(100, "steps to reach --lr")
+    warmup_tokens: int | None = option(None, "tokens to reach --lr, in place of --warmup; with --decay-tokens")
+    decay_tokens: int | None = option(None, "tokens until the cosine ends, in place of --steps; with --warmup-tokens")
+    ramp_tokens: int = option(0, "tokens over which the batch grows to its full size")
+    ramp_from: int = option(1, "with --ramp-tokens: windows in the first step")
     weight_decay: float = option(0.1, "decay of matrices per unit of learning rate")
     beta1: float = option(0.9, "AdamW: memory of the gradient")
     beta2: float = option(0.99, "AdamW: memory of its square")
@@ -105,6 +111,14 @@ class TrainOptions:
         yield "lr", "a positive number", 0.0 < self.lr < math.inf
         yield "min_lr", f"a number from 0 to --lr = {self.lr:g}", least
         yield "warmup", "at least 0", self.warmup >= 0
+        yield "warmup_tokens", "at least 0", self.warmup_tokens is None or self.warmup_tokens >= 0
+        are_both = (self.warmup_tokens is None) == (self.decay_tokens is None)
+        yield "warmup_tokens", "a number with --decay-tokens, and none without", are_both
+        more = f"more than --warmup-tokens = {self.warmup_tokens}"
+        yield "decay_tokens", more, self.decay_tokens is None or self.decay_tokens > (self.warmup_tokens or 0)
+        yield "ramp_tokens", "at least 0", self.ramp_tokens >= 0
+        yield "ramp_from", "at least 1", self.ramp_from >= 1
+        yield "recipe", "gpt3", self.recipe in (None, "gpt3")
         yield "weight_decay", "a number of at least 0", 0.0 <= self.weight_decay < math.inf
         yield "beta1", "a number from 0 to below 1", 0.0 <= self.beta1 < 1.0
         yield "beta2", "a number from 0 to below 1", 0.0 <= self.beta2 < 1.0
@@ -133,6 +147,7 @@ class TrainOptions:
             n_embd=self.n_embd,
             n_layer=self.n_layer,
             n_head=self.n_head,
+            window=self.window,
             positions=self.positions,
             activation=self.activation,
             tie_word_embeddings=self.tie_word_embeddings,

@@ -8,7 +8,8 @@ import shlex
 from dataclasses import replace
 
 from .. import memory
-from . import kept, optim
+from . import kept
+from .schedule import learning_rate, windows_before
 
 MODEL_COPIES = 2  # the last and the best
 STATE_BYTES = 12  # per parameter: the weight and AdamW's two means, as float32
@@ -17,14 +18,15 @@ LONGEST_HINT = 24  # characters
 
 def lines(options, config, n_parameters, windows, n_held_out_bytes, step):
     """The lines said before the first step; `step` are done already, `windows`: data.Windows."""
-    c, per_step = config, tokens_per_step(options, windows)
+    c, per_step = config, options.batch_size * options.accumulate * windows.n_ctx
     shape = f"{c.n_layer} blocks, {c.n_head} heads, {c.n_embd} wide, {c.n_ctx} positions, {c.n_vocab:,} tokens"
-    todo, n_tokens = options.steps * per_step, windows.n_tokens
+    todo, n_tokens = tokens_before(options, windows, options.steps), windows.n_tokens
+    at_first = f" (the first of {options.ramp_from * windows.n_ctx:,})" if options.ramp_tokens else ""
     seen = f"{todo:,} tokens in all, {todo / tokens_per_epoch(windows):.3g} epochs of the {n_tokens:,} to train on"
     held_out = f"{n_held_out_bytes:,} bytes are held out" if n_held_out_bytes else "nothing is held out, so no best/"
     lines = [
         f"model: {n_parameters:,} parameters ({shape})",
-        f"plan: {options.steps:,} steps of {per_step:,} tokens: {seen}; {held_out}",
+        f"plan: {options.steps:,} steps of {per_step:,} tokens{at_first}: {seen}; {held_out}",
         f"disk: {memory.in_words(disk_bytes(options, n_parameters))} in {options.out}; how long it takes is said after "
         "the first steps",
     ]
@@ -33,26 +35,19 @@ def lines(options, config, n_parameters, windows, n_held_out_bytes, step):
     return lines
 
 
-def learning_rate(options, step):
-    """The learning rate of a step (from 0) under the run's plan."""
-    o = options
-    min_lr = o.lr / 10 if o.min_lr is None else o.min_lr
-    return optim.warmup_cosine(step, o.steps, o.lr, min_lr, o.warmup)
-
-
 def new_schedule(options, planned, step):
     """How a run goes on whose number of steps was changed after `step` steps."""
-    before = learning_rate(replace(options, steps=planned), min(step, planned - 1))
+    before = learning_rate(replace(options, steps=planned), options.n_ctx, min(step, planned - 1))
     line = f"new plan: {options.steps:,} steps instead of {planned:,}; from here on the learning rate is that of a run "
     line += f"planned for {options.steps:,}"
     if step < options.steps:
-        line += f": {before:.3g} before, {learning_rate(options, step):.3g} at step {step + 1:,}"
+        line += f": {before:.3g} before, {learning_rate(options, options.n_ctx, step):.3g} at step {step + 1:,}"
     return line
 
 
-def tokens_per_step(options, windows):
-    """How many tokens one step learns from."""
-    return options.batch_size * options.accumulate * windows.n_ctx
+def tokens_before(options, windows, step):
+    """How many tokens all steps before this one (from 0) learn from."""
+    return windows_before(options, windows.n_ctx, step) * windows.n_ctx
 
 
 def tokens_per_epoch(windows):

@@ -7,6 +7,7 @@ Next: training/start.py.
 from typing import NamedTuple
 
 from ..errors import InputError
+from . import gpt3
 
 
 class Recipe(NamedTuple):
@@ -48,14 +49,18 @@ def fill(given, recipe, shape=None):
     """`given` (what the user named) with the recipe's values for the rest.
 
     `shape`: what another model decides (start.shape_of); then a step reads as many tokens as the recipe's, in windows
-    of that model's length, and the learning rate is low.
+    of that model's length, and the learning rate is low. Where a training recipe is named (gpt3.fill), it comes before
+    the preset: of the preset remain the shape and the length.
     """
+    if given.get("recipe") is not None:
+        gpt3.check(given["recipe"])
+        recipe = recipe._replace(options={k: v for k, v in recipe.options.items() if k not in ("lr", "warmup")})
     values = dict(recipe.options)
     if shape is not None:
         n_tokens = values["n_ctx"] * values["batch_size"]
         n_ctx = given.get("n_ctx", shape["n_ctx"])
         values |= shape | {"n_ctx": n_ctx, "batch_size": max(n_tokens // n_ctx, 1), "lr": FURTHER_LR}
-    return values | given
+    return gpt3.fill(values | given)
 
 
 def table():

@@ -1,7 +1,8 @@
 """Where a run begins when it does not begin from nothing: the weights, shape and tokenizer of another model.
 
 Enter: a model's name or directory. Leave: its config for this run, weights of our own to change, its tokenizer, and a
-note for training.json. The positions may be fewer than the model's: the first ones are kept. Next: training/plan.py.
+note for training.json. The positions may be fewer than the model's: the first ones are kept.
+Next: training/schedule.py.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from ..tokenizer.bpe import Tokenizer
 from . import folder, state
 
 # what the model's config decides; n_ctx may be smaller, dropout is the run's own
-SHAPE = ("n_vocab", "n_embd", "n_layer", "n_head", "positions", "activation", "tie_word_embeddings")
+SHAPE = ("n_vocab", "n_embd", "n_layer", "n_head", "window", "positions", "activation", "tie_word_embeddings")
 
 
 class Start(NamedTuple):

@@ -1,10 +1,15 @@
-"""When to stop: as soon as what is measured has not become better for some time (Prechelt 1998, section 2).
+"""When to stop: as soon as what is measured has not become better for some time (Prechelt 1998, section 2), or somebody
+asks for it by a signal.
 
-Enter: what was measured, again and again. Leave: whether it was the best, and whether there is any use in going on.
-Next: training/evaluation.py.
+Enter: what was measured, again and again; signals. Leave: whether it was the best, whether there is any use in going
+on; a wish to end after this step. Next: training/evaluation.py.
 """
 
+import contextlib
 import math
+import os
+import signal
+import threading
 
 from ..errors import check_whole
 
@@ -41,3 +46,31 @@ class Stopping:
         """Go on from what to_dict() said."""
         self.step, self.n_worse = stored["step"], stored["n_worse"]
         self.loss = math.inf if stored["loss"] is None else stored["loss"]
+
+
+class StopSignal:
+    """Turns the first Ctrl-C (or SIGTERM) into a wish, so that no step is cut in half; a second one stops at once."""
+
+    def __init__(self, speaks=True):
+        self.speaks = speaks
+
+    def __enter__(self):
+        self.asked = False
+        self.before = {}
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self.ask)
+        return self
+
+    def ask(self, number, frame):
+        """Remember the wish and give the signal its old meaning back."""
+        self.asked = True
+        self.__exit__()
+        if not self.speaks:
+            return
+        with contextlib.suppress(OSError):  # a print may be under way, in which no other may begin
+            os.write(2, b"\nstopping after this step, which is saved; once more stops at once\n")
+
+    def __exit__(self, *exception):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

@@ -57,6 +57,18 @@ def test_no_script_asks_for_anything(pages):
     assert not [page for page, text in pages.items() if re.search("mathjax@|require.min.js|katex", text)]
 
 
+def test_the_front_page_shows_the_explored_text(site, pages):
+    """A page of its own, which may ask for nothing; where its tour leads is there."""
+    assert '<iframe src="explore.html"' in pages["index.html"]
+    page = (site / "explore.html").read_text(encoding="utf-8")
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-") and "connect-src" not in policy
+    assert len(page.encode()) < 3_000_000 and '"prompt":"Once upon a time, there was a little girl named"' in page
+    shown = set(re.findall(r"\b(?:nanogpt_np/[\w/]+|notebooks/\w+)\.py\b", page))
+    assert len(shown) >= 8
+    assert not [path for path in shown if not (site / f"source/{path}.html").is_file()]
+
+
 def targets(pages):
     """(page, the file that a link leads to, its anchor) of every link that stays inside."""
     for page, text in pages.items():

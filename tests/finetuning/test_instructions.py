@@ -50,6 +50,9 @@ def test_what_a_prompt_asks_for_weighs_more():
     assert targets.tolist() == [[-100, -100, 1, 30, 99], [-100, -100, 1, 31, 99]]
     assert weights[:, 2:].tolist() == [[1, 8, 1], [1, 8, 1]]
     assert Pairs(pairs, 0, emphasis=8.0).batch(0, 2)[2][:, 2:].tolist() == [[1, 8, 1], [1, 8, 1]]
+    again = [Pair([1, 30, 2], [1, 30, 2, 30])]  # said again, it weighs as all else does, and so it does in the prompt
+    for learn_prompts in (False, True):
+        assert instructions.to_batch(again, learn_prompts, 8.0, usual)[2].tolist() == [[1, 1, 1, 8, 1, 1]]
 
 
 def test_padding_changes_no_loss():

@@ -9,7 +9,7 @@ from runs import files_of, options
 from nanogpt_np import ops
 from nanogpt_np.cli import main
 from nanogpt_np.errors import InputError
-from nanogpt_np.training import folder, loop, plan
+from nanogpt_np.training import folder, loop, schedule
 from nanogpt_np.training.folder import resume_options
 from nanogpt_np.training.loop import train
 
@@ -39,7 +39,8 @@ def test_the_schedule_is_that_of_the_new_number_from_there_on(tmp_path):
     got = rates(run.out)
     assert list(got) == list(range(1, 13))
     for step, planned in ((5, run), (6, run), (7, longer), (12, longer)):
-        assert got[step] == pytest.approx(plan.learning_rate(planned, step - 1), rel=1e-5)  # six figures in the log
+        expected = schedule.learning_rate(planned, planned.n_ctx, step - 1)
+        assert got[step] == pytest.approx(expected, rel=1e-5)  # six figures in the log
     assert got[7] > got[6]
 
 
@@ -92,6 +93,6 @@ def test_it_is_said_how_the_learning_rate_goes_on(tmp_path, capsys):
     assert main(["train", "--resume", "--out", run.out, "--steps", "8"]) == 0
     said = capsys.readouterr().out
     assert "resumed after step 4: 4 to go" in said
-    before, after = (plan.learning_rate(o, s) for o, s in ((run, 3), (resume_options(run.out), 4)))
+    before, after = (schedule.learning_rate(o, o.n_ctx, s) for o, s in ((run, 3), (resume_options(run.out), 4)))
     line = "new plan: 8 steps instead of 4; from here on the learning rate is that of a run planned for 8"
     assert f"{line}: {before:.3g} before, {after:.3g} at step 5" in said

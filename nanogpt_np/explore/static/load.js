@@ -1,0 +1,122 @@
+// What a view needs to know, asked for in as few questions as can be. Enters: the state. Leaves: `page`: the models, the first
+// picture, the position that is looked at, perhaps a generation and gradients. Next: shell.js.
+
+import { ask, forget, is_exported, key } from "./ask.js";
+import { number, share } from "./dom.js";
+import { set, state } from "./state.js";
+import { generation_body } from "./view_write.js";
+
+const EVERY = 5000; // ms between two looks at a run that goes on
+let following = 0;
+
+export async function load_models(page) {
+  const found = await ask("/api/models");
+  Object.assign(page, { models: found.models, defaults: found, ops: found.ops, number, share });
+  page.place = () => place(page);
+  page.move = (names) => move(page, names);
+  const known = found.models.some((model) => model.id === state.model);
+  const quiet = { quiet: true };
+  if (!known) set({ model: found.default }, quiet);
+  if (state.prompt === null) set({ prompt: found.prompt ?? "" }, quiet);
+  if (!state.lang) set({ lang: found.lang ?? browser_language() }, quiet);
+}
+
+function browser_language() {
+  return (navigator.language ?? "en").toLowerCase().startsWith("zh") ? "zh" : "en";
+}
+
+function side_of(prompt) {
+  const side = { model: state.model, prompt };
+  if (state.ops !== "float32") side.ops = state.ops;
+  return side;
+}
+
+// The first picture; while a generation is scrubbed, of the text up to its step.
+export async function load_look(page) {
+  page.info = page.models.find((model) => model.id === state.model) ?? page.models[0];
+  page.prompt_side = side_of(state.prompt);
+  await load_story(page);
+  const at = page.story ? Math.min(state.step, page.story.steps.length - 1) : -1;
+  const side = at < 0 ? page.prompt_side : side_of([...page.story.prompt_ids, ...page.story.steps.slice(0, at + 1).map((step) => step.id)]);
+  try {
+    page.look = await ask("/api/look", side);
+    page.side = side;
+  } catch (error) {
+    if (!is_exported || at < 0) throw error; // a file holds the passes of its prompt only
+    page.side = page.prompt_side;
+    page.look = await ask("/api/look", page.side);
+  }
+  place(page);
+  await Promise.all([load_next(page), load_gradients(page)]);
+}
+
+async function load_story(page) {
+  page.story_problem = "";
+  const body = generation_body(page.prompt_side);
+  const asked = key("/api/generate", body);
+  if (page.story_asked !== asked) page.story = null;
+  if (state.step < 0 || page.story) return;
+  try {
+    page.story = await ask("/api/generate", body);
+    page.story_asked = asked;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    Object.assign(page, { story: null, story_problem: error.message });
+  }
+}
+
+async function load_next(page) {
+  page.next = page.look.next;
+  if (!page.is_last) page.next = await ask("/api/next", { ...page.side, position: page.position }).catch(() => null);
+}
+
+async function load_gradients(page) {
+  Object.assign(page, { gradients: null, gradients_problem: "" });
+  if (state.way !== "backward" && state.view !== "backward") return;
+  const body = { ...page.side };
+  if (state.loss_at >= 0) body.position = Math.min(state.loss_at, page.look.ids.length - 2);
+  try {
+    page.gradients = await ask("/api/gradients", body);
+  } catch (error) {
+    page.gradients_problem = error.message;
+  }
+}
+
+// What a change of view or position needs besides.
+async function move(page, names) {
+  if (names.includes("position")) await load_next(page);
+  if (names.includes("view") && state.view === "backward" && !page.gradients) await load_gradients(page);
+}
+
+// Where the reader looks, within what there is.
+function place(page) {
+  if (!page.look) return;
+  const n = page.look.ids.length;
+  const inside = (value, most) => Math.min(Math.max(value, 0), most - 1);
+  page.position = state.position < 0 || state.position >= n ? n - 1 : state.position;
+  page.is_last = page.position === n - 1;
+  page.learned = Math.min(page.position, Math.max(n - 2, 0)); // behind the last one nothing is known: no gradient
+  page.layer = inside(state.layer, page.info.n_layer);
+  page.head = inside(state.head, page.info.n_head);
+}
+
+// A checkpoint of a run that goes on is looked at again when its files changed.
+export function follow_training(page, again, trouble) {
+  clearInterval(following);
+  if (is_exported || !page.models.some((model) => model.run)) return;
+  following = setInterval(async () => {
+    try {
+      const found = await ask("/api/models");
+      const before = page.models.find((model) => model.id === state.model)?.stamp;
+      page.models = found.models;
+      const now = found.models.find((model) => model.id === state.model);
+      if (now && now.stamp !== before) {
+        forget();
+        await again();
+      }
+    } catch (error) {
+      clearInterval(following);
+      trouble(error);
+    }
+  }, EVERY);
+}

@@ -1,0 +1,90 @@
+// Where the reader is, as an address. Enters: the page's query. Leaves: `state`, and set() which changes it, writes the
+// address and tells who listens. Two names that belong to everyone are known to all pages: prompt and model.
+// Next: words.js has every word.
+
+import { exported_state } from "./ask.js";
+
+// name: [what it is without being said, how it is read]
+const FIELDS = {
+  model: ["", String], prompt: [null, String], ops: ["float32", String], layer: [0, whole], head: [0, whole],
+  position: [-1, whole], view: ["next", String], stage: ["probs", String], cell: ["", String], site: ["hidden", String],
+  temperature: [1, Number], top_k: [0, whole], top_p: [1, Number], min_p: [0, Number], seed: [0, whole],
+  step: [-1, whole], n_new: [24, whole], way: ["forward", String], measure: ["probs", String],
+  token: [-1, whole], against: [-1, whole], loss_at: [-1, whole], part: ["embedded", String],
+  mode: ["heads", String], off: ["", String], b_prompt: ["", String], b_model: ["", String], b_ops: ["int8", String],
+  lang: ["", String], theme: ["", String], tour: [0, whole],
+};
+
+export const state = {};
+const listeners = [];
+
+function whole(text) {
+  const number = Number(text);
+  return Number.isInteger(number) ? number : NaN;
+}
+
+export function read_address() {
+  const query = new URLSearchParams(location_search());
+  for (const [name, [otherwise, read]] of Object.entries(FIELDS)) {
+    const said = query.has(name) ? query.get(name) : exported_state[name];
+    const value = said === undefined || said === null ? otherwise : read(said);
+    state[name] = Number.isNaN(value) ? otherwise : value;
+  }
+}
+
+function location_search() {
+  try {
+    return window.location.search;
+  } catch {
+    return "";
+  }
+}
+
+export function address(changes = {}) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries({ ...state, ...changes })) {
+    if (value !== FIELDS[name][0] && value !== null) query.set(name, String(value));
+  }
+  const text = query.toString();
+  return text ? `?${text}` : "?";
+}
+
+// `quiet`: the address changes, but nobody has to draw anew (a slider that is being moved).
+export function set(changes, { quiet = false } = {}) {
+  const changed = Object.keys(changes).filter((name) => !Object.is(state[name], changes[name]));
+  if (!changed.length) return;
+  Object.assign(state, changes);
+  remember(quiet || changed.every((name) => name === "cell" || name === "step"));
+  if (!quiet) for (const listen of listeners) listen(changed);
+}
+
+function remember(replacing) {
+  try {
+    history[replacing ? "replaceState" : "pushState"](null, "", address());
+  } catch {
+    // a page inside another (srcdoc), or from disk in some browsers, has no address of its own
+  }
+}
+
+export function listen(what) {
+  listeners.push(what);
+}
+
+window.addEventListener("popstate", () => {
+  const before = { ...state };
+  read_address();
+  const changed = Object.keys(state).filter((name) => !Object.is(state[name], before[name]));
+  if (changed.length) for (const told of listeners) told(changed);
+});
+
+// "3.5,0.1" -> [[3, 5], [0, 1]]: heads that are switched off
+export function heads_off() {
+  return state.off.split(",").filter((pair) => /^\d+\.\d+$/.test(pair)).map((pair) => pair.split(".").map(Number));
+}
+
+export function switched(layer, head) {
+  const now = heads_off();
+  const without = now.filter(([l, h]) => l !== layer || h !== head);
+  if (without.length === now.length) without.push([layer, head]);
+  return without.sort((a, b) => a[0] - b[0] || a[1] - b[1]).map((pair) => pair.join(".")).join(",");
+}
