@@ -65,6 +65,6 @@ def _announce(url, api):
 
 
 def name_of(model):
-    """What clients call a model by default: name_of("runs/mine/") -> "mine", name_of("a/b.gguf") -> "b" """
+    """What clients call a model by default, a file without its ending: name_of("runs/mine/") -> "mine" """
     last = os.path.basename(os.path.normpath(model))
     return os.path.splitext(last)[0] if os.path.isfile(model) else last

@@ -12,7 +12,7 @@ from ..tokenizer.streaming import StreamDecoder
 
 
 def spelled(token, tokenizer):
-    """A token as text, or its bytes where they are no text: spelled(…) -> " day", "bytes:\\xe4" """
+    """A token as text, or its bytes where they are no text by themselves."""
     raw = tokenizer.token_bytes(token) if token < tokenizer.n_vocab else b""
     try:
         return raw.decode()

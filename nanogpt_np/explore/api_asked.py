@@ -1,8 +1,8 @@
 """What a client asks for, in OpenAI's words, as what generation understands.
 
 Enter: the JSON of a request. Leave: an Asked, in which every value is checked; Refused (400, 404) names the field that
-is wrong. Fields and defaults: OpenAI's API reference, "Completions", "Chat" and "Embeddings". Next:
-explore/api_answers.py.
+is wrong. Fields and defaults: OpenAI's API reference, "Completions", "Chat" and "Embeddings".
+Next: explore/api_answers.py.
 """
 
 import json
