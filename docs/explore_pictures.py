@@ -1,6 +1,6 @@
 """Draws docs/explore_*.png: the page in Chromium, at two widths, light and dark, in both languages.
 
-`python docs/explore_pictures.py`; needs the extra `explore`, Debian's chromium and PyPI's playwright, as the page's tests do.
+`python docs/explore_pictures.py`; needs the extra `explore`, Debian's chromium and PyPI's playwright, as its tests do.
 """
 
 import io
@@ -14,7 +14,7 @@ sys.path.insert(0, str(DOCS.parent / "tests"))
 PROMPT = "Once upon a time, there was a little girl named"
 PICTURES = {
     "model": (1280, "light", {"lang": "en", "view": "next", "temperature": 0.8, "top_p": 0.95}),
-    "attention": (1280, "dark", {"lang": "en", "view": "attention", "layer": 3, "head": 4, "stage": "probs", "tour": 3}),
+    "attention": (1280, "dark", {"lang": "en", "view": "attention", "layer": 3, "head": 4, "tour": 3}),
     "number": (1280, "light", {"lang": "zh", "view": "attention", "layer": 1, "head": 2, "stage": "scores",
                                "cell": "blocks.1.attn.scores[2,10,6]"}),
     "phone": (390, "light", {"lang": "en", "view": "next", "top_k": 5}),

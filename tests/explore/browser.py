@@ -1,7 +1,7 @@
-"""A real Chromium before the real server, for the tests of the page. Enter: addresses. Leave: numbers as the page shows them.
+"""A real Chromium before the real server, for the tests of the page.
 
-Needs Debian's `chromium` (or CHROMIUM=/its/path) and PyPI's `playwright`; where one is missing, the tests are skipped with
-the command that installs it.
+Enter: addresses. Leave: numbers as the page shows them. Needs Debian's `chromium` (or CHROMIUM=/its/path) and PyPI's
+`playwright`; where one is missing, the tests are skipped with the command that installs it.
 """
 
 import math
@@ -26,15 +26,18 @@ READ = """() => [...document.querySelectorAll("[data-of]")].filter((n) => n.getC
 FILLED = "() => [...document.querySelectorAll('details.as-table')].every((d) => d.querySelector('table'))"
 # What is written in the cells of a canvas, beside the table of the same matrix: [row, column, text, full number].
 PAINTED = """() => [...document.querySelectorAll(".matrix-figure")].flatMap((figure) => {
-  const rows = [...figure.querySelectorAll("tbody tr")].map((tr) => [...tr.querySelectorAll("[data-v]")].map((n) => n.dataset.v));
-  return rows.length ? (figure.querySelector("canvas").painted ?? []).map(([i, j, text]) => [i, j, text, rows[i][j]]) : [];
+  const numbers = (tr) => [...tr.querySelectorAll("[data-v]")].map((n) => n.dataset.v);
+  const rows = [...figure.querySelectorAll("tbody tr")].map(numbers);
+  const painted = rows.length ? figure.querySelector("canvas").painted ?? [] : [];
+  return painted.map(([i, j, text]) => [i, j, text, rows[i][j]]);
 })"""
 # Decimal numbers that no address stands beside: words about them, versions and shapes have none.
 ELSEWHERE = """() => {
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
   while (walk.nextNode()) {
     const parent = walk.currentNode.parentElement;
-    if (!parent.getClientRects().length || parent.closest("[data-of], output, .formula, .token, textarea, option, #said, .gone")) continue;
+    const is_known = parent.closest("[data-of], output, .formula, .token, textarea, option, #said, .gone");
+    if (!parent.getClientRects().length || is_known) continue;
     if (/\\d\\.\\d|\\d e[-−+]|\\d ?%/.test(walk.currentNode.data)) found.push(walk.currentNode.data);
   }
   return found;
@@ -53,7 +56,7 @@ def needed():
 @contextmanager
 def serving(*words):
     """`nanogpt-np explore` in a process of its own -> its address and the process."""
-    command = [sys.executable, "-m", "nanogpt_np", "explore", *words, "--port", "0", "--no-browser"]
+    command = [sys.executable, "-m", "nanogpt_np", "explore", "--port", "0", *words, "--no-browser"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     try:
@@ -111,7 +114,7 @@ class Page:
         """Until nothing is asked for and nothing is drawn any more."""
         self.tab.wait_for_function(
             "() => { const { asking, drawing, drawn } = document.body.dataset;"
-            " return asking === '0' && drawing === drawn && !document.body.classList.contains('loading'); }", timeout=limit)
+            " return asking === '0' && drawing === drawn && !document.querySelector('body.loading'); }", timeout=limit)
         self.tab.wait_for_timeout(30)
 
     def act(self, what):

@@ -1,7 +1,7 @@
 """What NumPy says about every number that the page may show. Enter: the address that stands beside it, in `data-of`.
 
-`Expected(gpt, text)("blocks.2.attn.scores[1,5,2]")` -> a float. Arrays are those of one pass of the model with ops.py, of
-lens/ and of generation/sampling.py; what made a number ("term:…", "rest:…") is multiplied here, in float64.
+`Expected(gpt, text)("blocks.2.attn.scores[1,5,2]")` -> a float. Arrays are those of one pass of the model with ops.py,
+of lens/ and of generation/sampling.py; what made a number ("term:…", "rest:…") is multiplied here, in float64.
 """
 
 import math

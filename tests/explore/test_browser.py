@@ -7,15 +7,13 @@ beside them (`data-of`); expected.py knows what NumPy has there.
 import re
 
 import pytest
-
-pytestmark = pytest.mark.slow
-
 from explore import browser as b
 from explore.expected import Beside, Expected, Sliders, Written
 
 from nanogpt_np import GPT
 from nanogpt_np.generation.sampling import Sampling
 
+pytestmark = pytest.mark.slow
 PROMPT = "The little dog ran to the"
 COUNTED = {"numbers": 0, "painted": 0, "states": 0}
 
@@ -144,7 +142,8 @@ def test_pointing_at_a_cell_shows_its_sum(wide, gpt):
     box = page.tab.locator("#pairs canvas").bounding_box()
     page.act(lambda tab: tab.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.6))
     cell = page.tab.text_content("#cell .equation").split(" = ")[0]
-    assert re.fullmatch(r"blocks\.0\.attn\.scores\[5,\d,\d\]", cell) and page.tab.text_content("#pairs-readout").startswith(cell)
+    assert re.fullmatch(r"blocks\.0\.attn\.scores\[5,\d,\d\]", cell)
+    assert page.tab.text_content("#pairs-readout").startswith(cell)
     compare(page, Expected(gpt, PROMPT), 75)
 
 

@@ -1,4 +1,4 @@
-"""The page in Chromium where it is not about numbers: bad input, a server that goes away, keys alone, contrast, one file.
+"""The page in Chromium beside its numbers: bad input, a server that goes away, keys alone, contrast, one file.
 
 What is slow is printed (`-s`), never asserted: the first picture's time, and the frames while a slider moves.
 """
@@ -7,15 +7,13 @@ import json
 import re
 
 import pytest
-
-pytestmark = pytest.mark.slow
-
 from explore import browser as b
 from explore.expected import Expected
 
 from nanogpt_np import GPT
 from nanogpt_np.generation.sampling import Sampling
 
+pytestmark = pytest.mark.slow
 PROMPT = "The little dog ran"
 VIEWS = ("embed", "attention", "ffn", "stream", "attribution", "next", "write", "backward", "compare")
 
@@ -39,7 +37,7 @@ def page(chromium, address):
 
 
 @pytest.mark.parametrize("prompt", ["<script>document.title = 'taken'</script><img src=x onerror=alert(1)>",
-                                    "", "a\x00b\x07 \u202eabc \ud83d\ude00"])  # fmt: skip
+                                    "", "a\x00b\x07 \u202eabc \U0001f600"])  # fmt: skip
 def test_any_text_is_text(page, prompt):
     before = len(page.troubles)
     page.go(prompt=prompt, view="embed")
@@ -49,6 +47,15 @@ def test_any_text_is_text(page, prompt):
     assert page.tab.locator("#trouble").text_content() == ""
     if "script" in prompt:
         assert "script" in "".join(page.tab.locator(".chip .token").all_text_contents())
+
+
+def test_half_a_character_is_said_or_read(page):
+    """A lone surrogate, which no text on a keyboard has, as a script may paste it."""
+    page.go(prompt=PROMPT)
+    page.act(lambda tab: tab.evaluate(r"""() => { const area = document.getElementById("prompt");
+        area.value = "a \ud83d b"; document.getElementById("read").click(); }"""))
+    said = page.tab.text_content("#trouble")
+    assert "expected" in said if said else page.tab.locator(".chip").count() > 1
 
 
 def test_a_text_past_the_context_is_one_line_and_what_stood_there_stays(page):
@@ -62,7 +69,7 @@ def test_a_text_past_the_context_is_one_line_and_what_stood_there_stays(page):
 
 
 def test_bad_places_in_an_address_lead_to_good_ones(page):
-    page.go(prompt=PROMPT, view="attention", layer=99, head=-5, position=1000, stage="probs", temperature="x", cell="y[1]")
+    page.go(prompt=PROMPT, view="attention", layer=99, head=-5, position=1000, temperature="x", cell="y[1]")
     assert page.tab.text_content("#trouble") == ""
     assert (page.tab.input_value("#layer"), page.tab.input_value("#head")) == ("5", "0")
     page.go(prompt=PROMPT, view="nothing", stage="none", measure="none", site="none", mode="none", model="none")
@@ -104,11 +111,19 @@ def test_the_server_stops_in_the_middle_and_comes_again(chromium):
 
 CONTRAST = """() => {
   const canvas = document.createElement("canvas"), pen = canvas.getContext("2d", { willReadFrequently: true });
-  const rgba = (css) => { pen.clearRect(0, 0, 1, 1); pen.fillStyle = css; pen.fillRect(0, 0, 1, 1); return [...pen.getImageData(0, 0, 1, 1).data]; };
+  const rgba = (css) => {
+    pen.clearRect(0, 0, 1, 1);
+    pen.fillStyle = css;
+    pen.fillRect(0, 0, 1, 1);
+    return [...pen.getImageData(0, 0, 1, 1).data];
+  };
   const linear = (c) => (c / 255 <= 0.04045 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4);
   const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
   const behind = (node) => {
-    for (let at = node; at; at = at.parentElement) { const c = rgba(getComputedStyle(at).backgroundColor); if (c[3] === 255) return c; }
+    for (let at = node; at; at = at.parentElement) {
+      const c = rgba(getComputedStyle(at).backgroundColor);
+      if (c[3] === 255) return c;
+    }
     return [255, 255, 255, 255];
   };
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
@@ -119,8 +134,9 @@ CONTRAST = """() => {
     const style = getComputedStyle(node), one = light(rgba(style.color)), two = light(behind(node));
     const ratio = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
     n += 1;
-    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
-    if (ratio < (large ? 3 : 4.5) - 0.005) found.push(`${ratio.toFixed(2)} ${walk.currentNode.data.slice(0, 30)} (${node.className || node.tagName})`);
+    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    const who = `${walk.currentNode.data.slice(0, 30)} (${node.className || node.tagName})`;
+    if (ratio < (large ? 3 : 4.5) - 0.005) found.push(`${ratio.toFixed(2)} ${who}`);
   }
   return [n, found];
 }"""
@@ -138,7 +154,7 @@ def test_every_text_can_be_read(chromium, address, theme, width, lang):
         seen += n
         assert wrong == [], (view, wrong[:5])
         smallest = page.tab.evaluate(
-            "() => Math.min(...[...document.querySelectorAll('#app *')].filter((n) => n.childNodes.length && n.textContent.trim())"
+            "() => Math.min(...[...document.querySelectorAll('#app *')].filter((n) => n.textContent.trim())"
             ".map((n) => parseFloat(getComputedStyle(n).fontSize)))")  # fmt: skip
         assert smallest >= 10
         assert page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
@@ -147,7 +163,8 @@ def test_every_text_can_be_read(chromium, address, theme, width, lang):
 
 
 NAMELESS = """() => [...document.querySelectorAll("button, a, select, input, textarea, [tabindex='0'], summary")]
-  .filter((n) => n.getClientRects().length && !(n.getAttribute("aria-label") || n.textContent.trim() || n.labels?.length))
+  .filter((n) => n.getClientRects().length)
+  .filter((n) => !(n.getAttribute("aria-label") || n.textContent.trim() || n.labels?.length))
   .map((n) => n.outerHTML.slice(0, 120))"""
 
 
@@ -177,7 +194,8 @@ def test_no_mouse_is_needed(page):
         reached.add(name)
         if name == "pairs":
             break
-    assert {"read", "write", "chip-0", "head-0-0", "ffn-3", "guess-2", "tab-next", "layer", "switch-off", "pairs"} <= reached
+    wanted = {"read", "write", "chip-0", "head-0-0", "ffn-3", "guess-2", "tab-next", "layer", "switch-off", "pairs"}
+    assert wanted <= reached
     page.act(lambda tab: tab.keyboard.press("ArrowRight"))
     said = page.tab.text_content("#said")
     assert said == page.tab.text_content("#pairs-readout") and "blocks.0.attn.scores" in said
@@ -205,7 +223,6 @@ def test_a_full_context(page):
     page.go(prompt="the cat sat " * 60, view="attention")
     for view in VIEWS[1:]:
         page.move(view=view)
-        assert page.tab.locator("#view .trouble").count() == (view == "write" and page.tab.locator("#view .trouble").count())
         assert page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
     assert page.troubles[before:] == []
 

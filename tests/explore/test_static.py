@@ -1,4 +1,4 @@
-"""The page's own files, without a browser: two languages alike, colours as lens/style.py has them, text that is never markup."""
+"""The page's own files, without a browser: two languages alike, colours as in lens/style.py, text never markup."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_both_languages_say_the_same_things():
     for key, pair in found.items():
         assert len(pair) == 2 and all(len(text) > 0 for text in pair), f"{key}: {pair}"
         english, chinese = pair
-        assert english.replace("−", "-").replace("‖", "").replace("·", "").replace("▸", "").replace("’", "").isascii(), key
+        assert re.sub("[−‖·▸≥]", "", english).isascii(), key
         assert re.search(r"[\u4e00-\u9fff]", chinese) or english.replace(", ", "、") == chinese, f"{key}: {chinese}"
         assert sorted(re.findall(r"\{\d\}", english)) == sorted(re.findall(r"\{\d\}", chinese)), key
 
@@ -68,7 +68,7 @@ def test_light_colours_are_those_of_the_figures():
 
 
 def test_dark_has_the_same_names_and_its_maps_the_same_colours_around_the_dark_paper():
-    """From paper to one hue, and to both sides of it: what was white is the paper, what was strongest stands out most."""
+    """From paper to one hue, and to both sides of it: what was white is the paper, the strongest stands out most."""
     assert set(DARK) == set(LIGHT)
     assert re.search(r"prefers-color-scheme: dark\) \{\n:root:not\(\[data-theme=\"light\"\]\) \{", COLOURS)
     assert variables(':root:not([data-theme="light"])') == DARK  # chosen by the system, or on the page
