@@ -15,15 +15,18 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("starlette")
+import runs
 from starlette.testclient import TestClient
 
 from nanogpt_np import GPT, FileError, InputError
+from nanogpt_np import ops as numpy_ops
 from nanogpt_np import params as P
 from nanogpt_np.cli import exploring
 from nanogpt_np.explore import answers, asked, export, guard, models, views
 from nanogpt_np.explore import app as room
 from nanogpt_np.storage import formats
 from nanogpt_np.training import kept, report
+from nanogpt_np.training.loop import train
 
 ROOT = Path(__file__).parents[2]
 TEXT = "the cat sat"
@@ -306,3 +309,17 @@ def test_the_limits_that_the_docs_name():
     assert "at most 64 tokens" in text and asked.MOST_NEW == 64
     assert "at most 3 MB" in text and export.MOST == 3_000_000
     assert "http://127.0.0.1:8765" in text and exploring.PORT == 8765
+
+
+def test_a_run_says_how_far_it_is(tmp_path):
+    """A real one, of 12 steps, stopped as it stands: its model, its steps, what it kept."""
+    out = runs.options(tmp_path, steps=12, keep_every=6)
+    train(out, numpy_ops, progress=False)
+    found = models.Models([out.out])
+    (mine, *_), ids = found.listing(), list(found.sources())
+    assert mine["run"] == {"step": 12, "steps": 12} and mine["n_vocab"] == 280
+    assert {"run@step-000000", "run@step-000006", "run@step-000012"} <= set(ids)
+    side = {"prompt": "the cat"}
+    sides = {"a": {"model": "run", **side}, "b": {"model": "run@step-000000", **side}}
+    answer = answers.answer(found, "compare", sides)
+    assert answer["kl"] is not None and answers.answer(found, "training", {"model": "run"})["run"]["step"][-1] == 12
