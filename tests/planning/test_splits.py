@@ -1,5 +1,7 @@
 """Memory per rank against shapes cut by hand and training that is measured; the smallest cluster by trying all."""
 
+import math
+
 import pytest
 from small import run_script
 
@@ -31,7 +33,7 @@ def cut_by_hand(config, tensor, pipeline, stage):
         if name.startswith(("wte", "lm_head")):
             n += -(-shape[0] // tensor) * shape[1]
         else:
-            n += int(np.prod(shape)) // (tensor if cut else 1)
+            n += math.prod(shape) // (tensor if cut else 1)
     return n
 
 
@@ -93,14 +95,15 @@ for config, n_batch in {shapes}:
 
 
 def test_a_training_step_takes_what_was_planned():
-    """By tracemalloc, which sees NumPy's arrays: within 8 %, for what one op makes on the way is not counted.
+    """By tracemalloc, which sees NumPy's arrays: within 8 % of the plan.
 
-    In a process of its own, as it sees what other tests' threads do meanwhile, too.
+    What one op makes on the way is not planned, and where logits are large, not all gradients are there beside them.
+    In a process of its own, as tracemalloc sees what other tests' threads do meanwhile, too.
     """
     peaks = run_script(STEP.format(shapes=SHAPES)).split()
     for (config, n_batch), peak in zip(SHAPES, peaks, strict=True):
         planned = rank_memory(config, Split(), Options(precision="float32", micro_batch=n_batch)).total
-        assert planned == pytest.approx(int(peak), rel=0.08), config
+        assert int(peak) == pytest.approx(planned, rel=0.08), config
 
 
 @pytest.mark.parametrize("split, line", [
