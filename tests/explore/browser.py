@@ -50,7 +50,7 @@ def needed():
     pytest.importorskip("uvicorn", reason='the page needs: pip install -e ".[explore]"')
     if not Path(CHROMIUM).exists():
         pytest.skip("no chromium: apt-get install chromium, or set CHROMIUM to its path")
-    return pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    return pytest.importorskip("playwright.sync_api", reason='the page needs: pip install -e ".[browser]"')
 
 
 @contextmanager

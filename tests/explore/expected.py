@@ -275,21 +275,26 @@ class Written(Expected):
 
     def __init__(self, gpt, prompt, new, sampling, step):
         super().__init__(gpt, [*prompt, *new[: step + 1]], sampling)
-        self.prompt, self.new = list(prompt), list(new)
+        self.prompt, self.new, self.known = list(prompt), list(new), {}
 
     def __call__(self, address):
         found = re.fullmatch(r"steps:(\d+):([\w.]+)(?:\[(\d+)\])?", address)
         if not found:
             return self.cost(address) if address.startswith("cost:") else super().__call__(address)
         step, what, token = int(found[1]), found[2], found[3]
-        before = [*self.prompt, *self.new[:step]]
         if what.startswith("cache."):
-            return self.cache(step, len(before), what.removeprefix("cache."))
-        logits = self.gpt(before)[0, -1:]
-        raw, probs = stages.probabilities(logits)[0], drawn_from(logits, self.sampling)
+            return self.cache(step, len(self.prompt) + step, what.removeprefix("cache."))
+        raw, probs = self.distributions(step)
         if what == "entropy":
             return float(-(raw[raw > 0] * np.log(raw[raw > 0])).sum())
         return float(probs[self.new[step]] if what == "prob" else {"raw": raw, "probs": probs}[what][int(token)])
+
+    def distributions(self, step):
+        """What came next before that step: as the model said it, and as it was drawn from; each [n_vocab]."""
+        if step not in self.known:
+            logits = self.gpt([*self.prompt, *self.new[:step]])[0, -1:]
+            self.known[step] = stages.probabilities(logits)[0], drawn_from(logits, self.sampling)
+        return self.known[step]
 
     def cache(self, step, length, what):
         """How a cache stands after a step has read its input: all of the prompt first, then a token at a time."""
