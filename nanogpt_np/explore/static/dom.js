@@ -64,8 +64,13 @@ export function share(name, index, value) {
   return el("span", { class: "n", data: { of: place(name, index), v: String(value) }, text: percent(value) });
 }
 
+// grouped(1234567) -> "1,234,567"
+export function grouped(value) {
+  return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
 export function count(name, index, value) {
-  const text = value === null || value === undefined ? "–" : Math.round(value).toLocaleString("en-US");
+  const text = value === null || value === undefined ? "–" : grouped(value);
   return el("span", { class: "n", data: { of: place(name, index), v: String(value) }, text });
 }
 

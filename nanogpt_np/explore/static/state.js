@@ -41,6 +41,8 @@ const FIELDS = {
 
 export const state = {};
 const listeners = [];
+const REST = 100; // ms until a slider that is being moved is written into the address: browsers count such writings
+let waiting = 0;
 
 function whole(text) {
   const number = Number(text);
@@ -78,7 +80,9 @@ export function set(changes, { quiet = false } = {}) {
   const changed = Object.keys(changes).filter((name) => !Object.is(state[name], changes[name]));
   if (!changed.length) return;
   Object.assign(state, changes);
-  remember(quiet || changed.every((name) => name === "cell" || name === "step"));
+  clearTimeout(waiting);
+  if (quiet) waiting = setTimeout(() => remember(true), REST);
+  else remember(changed.every((name) => name === "cell" || name === "step"));
   if (!quiet) for (const listen of listeners) listen(changed);
 }
 

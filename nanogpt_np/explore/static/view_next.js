@@ -2,7 +2,7 @@
 // follow the sliders at once, and what each stage removed. Next: view_write.js.
 
 import { ask } from "./ask.js";
-import { button, count, el, number, percent, share, token } from "./dom.js";
+import { button, count, el, grouped, number, percent, share, token } from "./dom.js";
 import { order_of, removed_by, stages } from "./sampling.js";
 import { set, state } from "./state.js";
 import { word } from "./words.js";
@@ -181,20 +181,29 @@ function write(node, text, value) {
   node.dataset.v = String(value);
 }
 
+// What each stage left; the lines stay as long as the same stages are there, and only their numbers change.
 function summarize(sampler, found) {
-  const lines = found.map((stage, i) =>
-    el(
-      "li",
-      { data: { stage: stage.name } },
-      el("b", { text: word(stage.name) }),
-      " ",
-      count(`sampled.n_left:${i}`, [], stage.n_left),
-      ` ${word("left")} · `,
-      share(`sampled.mass:${i}`, [], stage.mass),
-      ` ${word("kept")}`,
-      el("span", { class: "tiny-bar", "aria-hidden": "true" }, el("i", { style: { width: `${100 * stage.mass}%` } })),
-    ),
-  );
-  sampler.summary.replaceChildren(...lines);
-  sampler.sum.textContent = word("sampling_note");
+  const names = found.map((stage) => stage.name).join();
+  if (sampler.named !== names) {
+    sampler.named = names;
+    sampler.lines = found.map((stage, i) => stage_line(stage, i));
+    sampler.summary.replaceChildren(...sampler.lines.map((line) => line.node));
+    sampler.sum.textContent = word("sampling_note");
+  }
+  found.forEach((stage, i) => {
+    const { n_left, mass, bar } = sampler.lines[i];
+    write(n_left, grouped(stage.n_left), stage.n_left);
+    write(mass, percent(stage.mass), stage.mass);
+    bar.style.transform = `scaleX(${stage.mass})`;
+  });
+}
+
+function stage_line(stage, i) {
+  const n_left = count(`sampled.n_left:${i}`, [], stage.n_left);
+  const mass = share(`sampled.mass:${i}`, [], stage.mass);
+  const bar = el("i");
+  const track = el("span", { class: "tiny-bar", "aria-hidden": "true" }, bar);
+  const name = el("b", { text: word(stage.name) });
+  const node = el("li", null, name, " ", n_left, ` ${word("left")} · `, mass, ` ${word("kept")}`, track);
+  return { node, n_left, mass, bar };
 }
