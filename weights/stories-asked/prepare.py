@@ -21,9 +21,9 @@ from pathlib import Path
 from nanogpt_np.files import write_text
 from nanogpt_np.training.data import read_documents, split_held_out
 
-N_TESTS, N_EACH = 200, 2  # requests to be judged by; requests made of each story to learn from
+N_TESTS, N_EACH = 200, 3  # requests to be judged by; requests made of each story to learn from
 LONGEST, FEW = 160, 6  # words of a story to learn from, as the context has room for; words that a request chooses from
-RARE, COMMON = 60, 0.2  # a word to be asked for stands in so many stories at least, and in such a share at most
+RARE, COMMON = 200, 0.2  # a word to be asked for stands in so many stories at least, and in such a share at most
 THING = r"\b(?:the|a|an|his|her|their) (?:[a-z]+ )?([a-z]{3,})(?=[.,!?]| (?:was|is|to|in|on|with|that|had|for|at)\b)"
 # no picture comes with these
 STOP = set(
