@@ -34,6 +34,7 @@ ELSEWHERE = {  # (a page, how a block of it begins) -> who runs or reads it
     ("docs/architecture.md", "nanogpt_np/\n"): "a list of files: tests/test_layering.py",
     ("docs/finetuning.md", "nanogpt-np finetune --task text "): "tests/finetuning/test_adapting.py, test_the_command",
     ("docs/scaling.md", "pip install "): "needs MPI: tests/distributed/test_mpi.py",
+    ("docs/serving.md", "from openai import OpenAI\n"): "needs openai: tests/explore/test_clients.py",
     ("docs/stepping.md", "(Pdb) "): "typed in pdb: tests/test_stepping.py",
 }
 TOO_LONG = {
@@ -43,6 +44,8 @@ TOO_LONG = {
     "warmup": "a minute of compiling; tests/kernels",
     "bench": "minutes, and other people's engines; tests/bench",
     "download": "needs a network; tests/storage",
+    "explore": "until it is stopped; tests/explore/test_app.py, test_export.py",
+    "serve": "until it is stopped; tests/cli/test_serving.py",
     "eval bias": "a quarter of a minute; tests/evaluation/test_bias.py",
     "eval memorization": "a minute, and the training text; tests/evaluation/test_memorization.py",
     "eval prompts": "a quarter of a minute; tests/evaluation/test_tasks.py",
@@ -137,6 +140,8 @@ def run_ours(words, brought, shown):
 
 def check(words, brought, shown):
     """One program of a line: ours is run, of the others it is looked up whether what they are to do can be done."""
+    while re.match(r"[A-Z_]+=", words[0]):  # a variable for the program behind it, whose value may be said by another
+        words = words[next((i for i, word in enumerate(words) if word == "nanogpt-np"), 1) :]
     program = Path(words[0]).name
     if program == "nanogpt-np":
         run_ours(words[1:], brought, shown)
@@ -148,7 +153,7 @@ def check(words, brought, shown):
         assert all((ROOT / place).exists() for place in places)
         assert places or program == "pytest"
     else:
-        known = (["python3", "-m", "venv"], [".", ".venv/bin/activate"], ["echo"], [".venv/bin/pre-commit", "install"])
+        known = (["python3", "-m", "venv"], [".", ".venv/bin/activate"], ["echo"], ["curl"], [".venv/bin/pre-commit", "install"])
         assert any(words[: len(start)] == start for start in known), f"no test knows what {program!r} would do"
 
 
