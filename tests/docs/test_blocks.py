@@ -153,7 +153,10 @@ def check(words, brought, shown):
         assert all((ROOT / place).exists() for place in places)
         assert places or program == "pytest"
     else:
-        known = (["python3", "-m", "venv"], [".", ".venv/bin/activate"], ["echo"], ["curl"], [".venv/bin/pre-commit", "install"])
+        known = (
+            ["python3", "-m", "venv"], [".", ".venv/bin/activate"], ["echo"], ["curl"],
+            [".venv/bin/pre-commit", "install"],
+        )  # fmt: skip
         assert any(words[: len(start)] == start for start in known), f"no test knows what {program!r} would do"
 
 
