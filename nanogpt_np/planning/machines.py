@@ -62,6 +62,7 @@ PUBLISHED = (
     Machine("m2-ultra", "Apple M2 Ultra, GPU of 76 cores", 192 * GB, 800 * GB, _tera(27.2), _tera(27.2), None, 1,
             "Apple's announcement of 5 June 2023, and its page on the Mac Pro"),
 )  # fmt: skip
+# what published accelerators can do, by the name that a plan is asked for with
 MACHINES = {machine.name: machine for machine in PUBLISHED}
 
 
