@@ -24,6 +24,7 @@ from ..errors import FileError, InputError, is_whole, printable, shown
 MOST_BODY = 4 << 20  # bytes of a request
 BODY_SECONDS = 30  # in which a request's body is to be there
 SEND_SECONDS = 30  # in which a client is to take what it was sent
+MOST_REST, REST_SECONDS = 64 << 20, 2  # of a request that is too large: taken, so that its answer is seen
 MOST_LINES = 256  # clients at once
 BACKLOG = 1024  # of them that have come and were not yet looked at
 SHORTEST_KEY = 8
@@ -116,11 +117,13 @@ class Door:
             return await self.app(scope, receive, send)
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1008})
-        answer = Answer(send, self.headers, self.send_seconds)
+        answer, body = Answer(send, self.headers, self.send_seconds), Body(receive, self.max_body, self.body_seconds)
         try:
             self._check(scope)
-            await self.app(scope, Body(receive, self.max_body, self.body_seconds), answer)
+            await self.app(scope, body, answer)
         except Refused as refused:
+            if refused.status == 413 and not body.is_whole:
+                await _take_the_rest(receive)
             await answer.refuse(refused)
         except Gone:
             pass
@@ -194,6 +197,19 @@ def _is_address(name):
     return True
 
 
+async def _take_the_rest(receive):
+    """What a client is still sending, within limits: if its line closed now, it might never see why."""
+    end, left = asyncio.get_running_loop().time() + REST_SECONDS, MOST_REST
+    while left > 0:
+        try:
+            message = await within(end - asyncio.get_running_loop().time(), receive())
+        except TimeoutError:
+            return
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
+        left -= len(message.get("body", b""))
+
+
 def _too_large(most):
     return Refused(413, f"expected a request of at most {most:,} bytes, got a larger one", "request_too_large")
 
@@ -214,9 +230,9 @@ class Body:
         except TimeoutError:
             raise Refused(408, "expected the whole request in time, got a part of it", "request_timeout") from None
         self.left -= len(message.get("body", b""))
+        self.is_whole = not message.get("more_body", False)
         if self.left < 0:
             raise _too_large(self.most)
-        self.is_whole = not message.get("more_body", False)
         return message
 
 
