@@ -100,27 +100,27 @@ class KVCache:
         row = self.rows[layer]
         if row >= 0:
             arrays = [getattr(self, name)[row] for name in self.STORED]
-            return self._put(arrays, 0, self.starts(), k, v)
+            return self._put(arrays, 0, self.length, k, v)
         arrays, n_new = [getattr(self, name)[-1 - row] for name in self.NEAR], k.shape[2]
         first, start = self.near(), self.length - self.offset
         if not self._is_full(n_new):
-            return self._put(arrays, first, np.full(len(k), start), k, v)
+            return self._put(arrays, first, start, k, v)
         whole = [np.empty((*a.shape[:2], start - first + n_new, *a.shape[3:]), a.dtype) for a in arrays]
         for wide, array in zip(whole, arrays, strict=True):
             wide[:, :, : start - first] = array[:, :, first:start]
-        seen, self.is_torn = self._put(whole, 0, np.full(len(k), start - first), k, v), True
+        seen, self.is_torn = self._put(whole, 0, start - first, k, v), True
         for wide, array in zip(whole, arrays, strict=True):
             array[:, :, : self._most_kept()] = wide[:, :, -self._most_kept() :]
         return seen
 
-    def _put(self, arrays: list[np.ndarray], first: int, starts: np.ndarray, k: np.ndarray, v: np.ndarray) -> Any:
-        """Write k and v at `starts` of one layer's arrays -> views of all from `first` on."""
-        end = int(starts.max(initial=0)) + k.shape[2]
+    def _put(self, arrays: list[np.ndarray], first: int, start: int, k: np.ndarray, v: np.ndarray) -> Any:
+        """Write k and v at `start` of one layer's arrays, or each row's at its own -> views of all from `first` on."""
+        end = start + k.shape[2]
         for array, new in zip(arrays, (k, v), strict=True):
             if self.lengths is None:
-                array[:, :, end - new.shape[2] : end] = new
+                array[:, :, start:end] = new
             else:
-                array[np.arange(len(new)), :, starts] = new[:, :, 0]
+                array[np.arange(len(new)), :, self.lengths] = new[:, :, 0]
         return [array[:, :, first:end] for array in arrays]
 
     def near(self) -> int:

@@ -31,10 +31,11 @@ class Int8Cache(KVCache):
         near = self.near_keys.shape[:-1]
         self.near_key_factors, self.near_value_factors = (np.empty(near, np.float32) for _ in range(2))
 
-    def _put(self, arrays, first, starts, k, v):
-        """Write k and v at `starts` of one layer's arrays -> all from `first` on, as they are now remembered."""
+    def _put(self, arrays, first, start, k, v):
+        """Write k and v at `start` of one layer's arrays, or each row's at its own -> all, as now remembered."""
         keys, values, key_factors, value_factors = arrays
-        end, wide = int(starts.max(initial=0)) + k.shape[2], []
+        starts = np.full(len(k), start) if self.lengths is None else self.lengths
+        end, wide = start + k.shape[2], []
         for new, small, factors in ((k, keys, key_factors), (v, values, value_factors)):
             wide.append(np.empty((*small.shape[:2], end - first, small.shape[3]), np.float32))
             _store_kernel(np.asarray(new, np.float32), starts, small, factors)
