@@ -74,6 +74,12 @@ export function count(name, index, value) {
   return el("span", { class: "n", data: { of: place(name, index), v: String(value) }, text });
 }
 
+// The first line of a table: what stands above each column, text or a node; null where nothing does.
+export function columns(...names) {
+  const cells = names.map((name) => (name === null ? el("td") : el("th", { scope: "col" }, name)));
+  return el("thead", null, el("tr", null, cells));
+}
+
 // A token as it looks everywhere; `spelled` comes from the server: " a" as ␣a, stray bytes as \xe4.
 export function token(spelled, properties = {}) {
   return el("span", { ...properties, class: `token ${properties.class ?? ""}`, text: spelled });

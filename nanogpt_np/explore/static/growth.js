@@ -2,11 +2,12 @@
 // their numbers, and the parts of the cost. Next: view_backward.js.
 
 import { at } from "./ask.js";
-import { count, el, svg } from "./dom.js";
+import { columns, count, el, svg } from "./dom.js";
 import { word } from "./words.js";
 
 const WIDE = 320,
   HIGH = 120;
+const KINDS = ["flops", "weight_bytes", "cache_bytes"];
 
 export function growth(page, cost, n_held) {
   const n = cost.growth.shape[0];
@@ -65,7 +66,7 @@ function parts(cost) {
       "tr",
       null,
       el("th", { scope: "row", text: part.name }),
-      ...["flops", "weight_bytes", "cache_bytes"].map((name) =>
+      ...KINDS.map((name) =>
         el("td", null, count(`cost:${part.name}:${name}`, [], part[name])),
       ),
     ),
@@ -80,16 +81,7 @@ function parts(cost) {
       el(
         "table",
         null,
-        el(
-          "thead",
-          null,
-          el(
-            "tr",
-            null,
-            el("td"),
-            ...["flops", "weight_bytes", "cache_bytes"].map((name) => el("th", { scope: "col", text: word(name) })),
-          ),
-        ),
+        columns(null, ...KINDS.map((name) => word(name))),
         el("tbody", null, lines),
       ),
     ),

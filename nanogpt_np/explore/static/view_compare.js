@@ -3,7 +3,7 @@
 // tour.js.
 
 import { ask } from "./ask.js";
-import { button, choice, choices, el, number, share, token } from "./dom.js";
+import { button, choice, choices, columns, el, number, share, token } from "./dom.js";
 import { matrix } from "./matrix.js";
 import { heads_off, set, state, switched } from "./state.js";
 import { word } from "./words.js";
@@ -151,17 +151,11 @@ function next_tokens(found, names) {
     "table",
     { class: "bars next", id: "compare-next" },
     el("caption", { text: word("next_token") }),
-    el(
-      "thead",
+    columns(
+      word("token"),
       null,
-      el(
-        "tr",
-        null,
-        el("th", { scope: "col", text: word("token") }),
-        el("td"),
-        el("th", { scope: "col" }, el("i", { class: "box now", "aria-hidden": "true" }), names[0]),
-        el("th", { scope: "col" }, el("i", { class: "box other", "aria-hidden": "true" }), names[1]),
-      ),
+      [el("i", { class: "box now", "aria-hidden": "true" }), names[0]],
+      [el("i", { class: "box other", "aria-hidden": "true" }), names[1]],
     ),
     el("tbody", null, lines),
   );
@@ -200,16 +194,7 @@ function by_position(page, found) {
       "table",
       { class: "by-position", id: "compare-positions" },
       el("caption", { text: word("by_position") }),
-      el(
-        "thead",
-        null,
-        el(
-          "tr",
-          null,
-          el("td"),
-          found.a.tokens.map((spelled) => el("th", { scope: "col" }, token(spelled))),
-        ),
-      ),
+      columns(null, ...found.a.tokens.map((spelled) => token(spelled))),
       el(
         "tbody",
         null,

@@ -2,7 +2,7 @@
 // follow the sliders at once, and what each stage removed. Next: view_write.js.
 
 import { ask } from "./ask.js";
-import { button, count, el, grouped, number, percent, share, token } from "./dom.js";
+import { button, columns, count, el, grouped, number, percent, share, token } from "./dom.js";
 import { order_of, removed_by, stages } from "./sampling.js";
 import { set, state } from "./state.js";
 import { word } from "./words.js";
@@ -45,19 +45,7 @@ export async function view_next(page) {
       "table",
       { class: "bars next", id: "next-bars" },
       el("caption", { text: word("next_caption") }),
-      el(
-        "thead",
-        null,
-        el(
-          "tr",
-          null,
-          el("th", { scope: "col", text: word("token") }),
-          el("td"),
-          el("th", { scope: "col", text: word("now") }),
-          el("th", { scope: "col", text: word("as_said") }),
-          el("th", { scope: "col", text: word("logit") }),
-        ),
-      ),
+      columns(word("token"), null, word("now"), word("as_said"), word("logit")),
       el(
         "tbody",
         null,

@@ -3,7 +3,7 @@
 // there. Next: growth.js.
 
 import { ask } from "./ask.js";
-import { button, count, el, number, share, token } from "./dom.js";
+import { button, columns, count, el, number, share, token } from "./dom.js";
 import { css } from "./colours.js";
 import { growth } from "./growth.js";
 import { set, state } from "./state.js";
@@ -118,18 +118,7 @@ function candidates(step, at) {
       number(`steps:${at}:entropy`, [], step.entropy, 3),
       " nats",
     ),
-    el(
-      "thead",
-      null,
-      el(
-        "tr",
-        null,
-        el("th", { scope: "col", text: word("token") }),
-        el("td"),
-        el("th", { scope: "col", text: word("now") }),
-        el("th", { scope: "col", text: word("as_said") }),
-      ),
-    ),
+    columns(word("token"), null, word("now"), word("as_said")),
     el("tbody", null, lines),
   );
 }
