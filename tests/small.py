@@ -1,5 +1,6 @@
 """Small models, ids and arrays that several test files use."""
 
+import importlib.util
 import inspect
 import os
 import subprocess
@@ -48,6 +49,14 @@ def rounded(x):
 
 def public(module):
     return {name: f for name, f in vars(module).items() if inspect.isfunction(f) and not name.startswith("_")}
+
+
+def module_at(path):
+    """A script that belongs to no package, as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def run_script(script, **environment):

@@ -1,12 +1,12 @@
 """What README.md shows is so: its links lead somewhere, its commands are known, its samples are what is written."""
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small import module_at
 
 from nanogpt_np import GPT
 from nanogpt_np import params as P
@@ -119,9 +119,7 @@ def test_what_int8_and_int4_cost_is_what_is_said():
 def test_the_picture_is_of_the_model_that_ships(tmp_path):
     """Drawn anew it is the same but for fonts' edges: another model's tokens and colours would differ by far more."""
     image = pytest.importorskip("matplotlib.image")
-    spec = importlib.util.spec_from_file_location("inside", ROOT / "docs" / "inside.py")
-    inside = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(inside)
+    inside = module_at(ROOT / "docs" / "inside.py")
     inside.main(tmp_path / "again.png")
     kept, again = (image.imread(path)[..., :3] for path in (ROOT / "docs" / "inside.png", tmp_path / "again.png"))
     n_rows, n_columns = (min(pair) for pair in zip(kept.shape[:2], again.shape[:2], strict=True))

@@ -1,12 +1,12 @@
 """The models in weights/: they open by name, are what TRAINING.md says, and write what they promise."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small import module_at
 
 from nanogpt_np import GPT
 from nanogpt_np import params as P
@@ -73,10 +73,7 @@ def test_they_say_how_they_like_to_be_sampled():
 
 def _measure():
     """weights/stories/measure.py as a module."""
-    spec = importlib.util.spec_from_file_location("measure", weights_dir() / "stories" / "measure.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(weights_dir() / "stories" / "measure.py")
 
 
 @pytest.mark.slow

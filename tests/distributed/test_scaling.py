@@ -1,16 +1,14 @@
 """docs/scaling.md shows what docs/scaling.py has measured (docs/scaling.json), and what follows from it."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small import module_at
 
 DOCS = Path(__file__).parents[2] / "docs"
-spec = importlib.util.spec_from_file_location("scaling", DOCS / "scaling.py")
-scaling = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(scaling)
+scaling = module_at(DOCS / "scaling.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,15 @@
 """docs/finetuning.md shows what docs/sentiment.py has measured (docs/sentiment.json), and nothing else."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+from small import module_at
 
 from nanogpt_np.finetuning import results
 
 DOCS = Path(__file__).parents[2] / "docs"
-spec = importlib.util.spec_from_file_location("sentiment", DOCS / "sentiment.py")
-sentiment = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sentiment)
+sentiment = module_at(DOCS / "sentiment.py")
 
 
 @pytest.fixture(scope="module")

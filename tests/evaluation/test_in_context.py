@@ -1,12 +1,11 @@
 """Learning from examples in the text: the game of cards, and the curves that weights/cards/train.py keeps."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from small import make
+from small import make, module_at
 
 from nanogpt_np import GPT, InputError, ops
 from nanogpt_np.evaluation.in_context import Cards, accuracy, best_possible, texts
@@ -77,16 +76,9 @@ def test_what_is_kept_says_what_is_said_of_it():
     assert sizes == sorted(sizes, reverse=True) and sizes[2] < sizes[0] / 3
 
 
-def recipe():
-    spec = importlib.util.spec_from_file_location("cards_train", CARDS / "train.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.slow
 def test_the_recipe_makes_what_is_kept():
     """The whole training of one: another BLAS adds in another order, and 200 steps carry that on."""
-    gpt, losses, _ = recipe().trained("alternating")
+    gpt, losses, _ = module_at(CARDS / "train.py").trained("alternating")
     assert np.mean(losses[-20:]) == pytest.approx(KEPT["models"]["alternating"]["loss"], abs=0.03)
     assert np.abs(accuracy(gpt, Cards(**KEPT["task"])) - KEPT["models"]["alternating"]["accuracy"]).max() < 0.1

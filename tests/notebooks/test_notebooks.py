@@ -7,7 +7,6 @@ another order and a training carries that on; in a line that says "measured" (a 
 
 import contextlib
 import importlib
-import importlib.util
 import io
 import json
 import re
@@ -15,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small import module_at
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parent.parent / "notebooks"
@@ -58,11 +58,7 @@ def said(cell):
 
 def wrong_answers(script):
     """The file of wrong answers of a notebook."""
-    path = HERE / "wrong" / f"ch{script.stem[:2]}.py"
-    spec = importlib.util.spec_from_file_location(f"wrong_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(HERE / "wrong" / f"ch{script.stem[:2]}.py")
 
 
 def solutions(script):

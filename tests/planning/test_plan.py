@@ -1,13 +1,13 @@
 """A whole plan, from words to text, JSON and pictures; what docs/planning.md shows is what is said."""
 
 import dataclasses
-import importlib.util
 import json
 import math
 import os
 from pathlib import Path
 
 import pytest
+from small import module_at
 
 from nanogpt_np import GPTConfig, planning
 from nanogpt_np.cli import entry
@@ -91,10 +91,7 @@ def test_each_check_of_the_page_is_a_test():
 def planned_script(monkeypatch):
     """docs/planned.py as a module."""
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", os.environ.get("OPENBLAS_NUM_THREADS", "1"))
-    spec = importlib.util.spec_from_file_location("planned", ROOT / "docs" / "planned.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
+    return module_at(ROOT / "docs" / "planned.py")
 
 
 def test_the_script_beside_the_page_runs(monkeypatch):
