@@ -11,10 +11,11 @@ from numba import boolean, float32, void
 from .calls import shared
 from .compile import inner, read
 from .math import ZERO
-from .vectors import copy_run, multiply_tile, transpose_tile
+from .vectors import RUN, copy_tall, copy_wide, multiply_tile, transpose_tile
 from .writer import TILE_COLUMNS, TILE_ROWS
 
-DEPTH = 384  # of a panel: what a tile reads again and again fits the second cache, and GPT-2's widths divide evenly
+DEPTH = 384  # of a panel; GPT-2's widths divide evenly
+SIDE = 128  # rows and columns whose panels stay together in the second cache while they are multiplied
 
 
 @shared(void(read(float32[:, :]), read(float32[:, :]), float32[:, :], boolean))
@@ -24,20 +25,29 @@ def multiply(a, b, c, add):
     n_columns = b.shape[1]
     depth = min(n_k, DEPTH)
     a_panels = np.empty(_ceil(n_rows, TILE_ROWS) * depth, np.float32)
-    b_panels = np.empty(_ceil(n_columns, TILE_COLUMNS) * depth, np.float32)
+    b_panels = np.empty(_ceil(min(n_columns, SIDE), TILE_COLUMNS) * depth, np.float32)
     edge = np.empty((TILE_ROWS, TILE_COLUMNS), np.float32)
     tall, wide = np.int64(TILE_ROWS), np.int64(TILE_COLUMNS)  # as constants, each would have `pack` compiled for it
     for k in range(0, n_k, DEPTH):
         depth = min(DEPTH, n_k - k)
         pack(a, tall, k, depth, a_panels)
-        pack(b.T, wide, k, depth, b_panels)
-        for j in range(0, n_columns, TILE_COLUMNS):
-            for i in range(0, n_rows, TILE_ROWS):
-                if i + TILE_ROWS <= n_rows and j + TILE_COLUMNS <= n_columns:
-                    multiply_tile(a_panels, i * depth, b_panels, j * depth, depth, c, i, j, add or k > 0)
-                else:
-                    multiply_tile(a_panels, i * depth, b_panels, j * depth, depth, edge, 0, 0, False)
-                    _copy_edge(edge, c[i : i + TILE_ROWS, j : j + TILE_COLUMNS], add or k > 0)
+        for j in range(0, n_columns, SIDE):
+            pack(b[:, j : j + SIDE].T, wide, k, depth, b_panels)
+            for i in range(0, n_rows, SIDE):
+                panels = a_panels[i * depth :]
+                _multiply_panels(panels, b_panels, depth, c[i : i + SIDE, j : j + SIDE], add or k > 0, edge)
+
+
+@inner
+def _multiply_panels(a_panels, b_panels, depth, c, add, edge):
+    n_rows, n_columns = c.shape
+    for j in range(0, n_columns, TILE_COLUMNS):
+        for i in range(0, n_rows, TILE_ROWS):
+            if i + TILE_ROWS <= n_rows and j + TILE_COLUMNS <= n_columns:
+                multiply_tile(a_panels, i * depth, b_panels, j * depth, depth, c, i, j, add)
+            else:
+                multiply_tile(a_panels, i * depth, b_panels, j * depth, depth, edge, 0, 0, False)
+                _copy_edge(edge, c[i : i + TILE_ROWS, j : j + TILE_COLUMNS], add)
 
 
 @inner
@@ -56,20 +66,33 @@ def _copy_edge(edge, c, add):
 def pack(a, width, k, depth, panels):
     """Columns k to k + depth of `a` as panels [n_panels, depth, width] of `width` rows each; zeros where rows end."""
     n_rows = a.shape[0]
-    for i in range(0, n_rows, width):
+    first = np.int64(0)
+    if a.strides[0] == a.itemsize and a.strides[1] != a.itemsize:
+        first = _pack_lines(a, width, k, depth, panels)
+    for i in range(first, n_rows, width):
         panel = panels[i * depth : (i + width) * depth]
         n = min(width, n_rows - i)
         if n < width:
             panel[:] = ZERO  # no result is taken from there, but numbers close to zero are slow
         if a.strides[1] == a.itemsize:
             _pack_rows(a[i : i + n], k, depth, width, panel)
-        elif n == width and a.strides[0] == a.itemsize:
-            columns = a.T
-            for step in range(depth):
-                for at in range(0, width, TILE_ROWS):
-                    copy_run(columns, k + step, i + at, panel, step * width + at)
         else:
             _pack_each(a, i, i + n, k, np.int64(0), depth, width, panel)
+
+
+@inner
+def _pack_lines(a, width, k, depth, panels):
+    """Of columns that are contiguous, as many as whole lines hold, all panels side by side -> how many."""
+    columns, whole, even = a.T, len(a) // TILE_COLUMNS * TILE_COLUMNS, depth // RUN * RUN
+    for step in range(0, even, RUN):
+        for i in range(0, whole, TILE_COLUMNS):
+            if width == TILE_COLUMNS:
+                copy_wide(columns, k + step, i, panels, i * depth + step * width, width * depth)
+            else:
+                copy_tall(columns, k + step, i, panels, i * depth + step * width, width * depth)
+    for i in range(0, whole if even < depth else 0, width):
+        _pack_each(a, i, i + width, k, even, depth, width, panels[i * depth : (i + width) * depth])
+    return whole
 
 
 @inner

@@ -13,6 +13,8 @@ from numba.extending import intrinsic
 from .writer import FLOAT, INT32, TILE_COLUMNS, TILE_ROWS, TILE_VECTORS, VECTOR, compiled, integer, zeros
 
 GROUP = 8  # rows of the weights that stream by together; the next 8 are asked for meanwhile
+RUN = 8  # rows that are packed together, likewise
+LINE = 16  # numbers of memory that come together
 
 
 @intrinsic
@@ -85,15 +87,34 @@ def transpose_tile(typingctx, a, i, j, out, at, step):
     return compiled(types.void(a, n, n, out, n, n), write)
 
 
-@intrinsic
-def copy_run(typingctx, a, i, j, out, at):
-    """out[at : at + TILE_ROWS] = a[i, j : j + TILE_ROWS]"""
+def _make_copy(width):
+    @intrinsic
+    def copy_lines(typingctx, a, i, j, out, at, apart):
+        """TILE_COLUMNS columns of RUN rows from a[i, j] on, into panels that are `width` of them wide.
 
-    def write(w, a, i, j, out, at):
-        w.store(w.load(w.address(0, i, j), 0, TILE_ROWS), w.address(3, at))
+        The first panel lies from `at` on, the next `apart` numbers behind it; a row's numbers lie together.
+        The rows below are asked for meanwhile: each lies on a page of its own, so the CPU by itself fetches nothing.
+        """
 
-    n = types.intp
-    return compiled(types.void(a, n, n, out, n), write)
+        def write(w, a, i, j, out, at, apart):
+            rows, coming = w.rows(0, RUN, i, j), w.rows(0, RUN, w.builder.add(i, integer(RUN)), j)
+            first = w.address(3, at)
+            for number, row in enumerate(rows):
+                for line in range(0, TILE_COLUMNS, LINE):
+                    w.prefetch(coming[number], integer(line))
+                for panel, start in enumerate(range(0, TILE_COLUMNS, width)):
+                    target = w.builder.gep(first, [w.builder.mul(apart, integer(panel))])
+                    for column in range(0, width, min(width, VECTOR)):
+                        values = w.load(row, start + column, min(width, VECTOR))
+                        w.store(values, target, number * width + column)
+
+        n = types.intp
+        return compiled(types.void(a, n, n, out, n, n), write)
+
+    return copy_lines
+
+
+copy_tall, copy_wide = _make_copy(TILE_ROWS), _make_copy(TILE_COLUMNS)
 
 
 # ---------------------------------------------------------------- a few rows, while the weights stream by
@@ -177,8 +198,13 @@ if config.DISABLE_JIT:
         for column in range(TILE_ROWS):
             out[at + column * step :][:TILE_ROWS] = a[i : i + TILE_ROWS, j + column]
 
-    def copy_run(a, i, j, out, at):
-        out[at : at + TILE_ROWS] = a[i, j : j + TILE_ROWS]
+    def copy_tall(a, i, j, out, at, apart, width=TILE_ROWS):
+        for panel in range(TILE_COLUMNS // width):
+            start = j + panel * width
+            out[at + panel * apart :][: RUN * width] = a[i : i + RUN, start : start + width].reshape(-1)
+
+    def copy_wide(a, i, j, out, at, apart):
+        copy_tall(a, i, j, out, at, apart, TILE_COLUMNS)
 
     def stream_1(x, k, weight, j, n, sums):
         sums[:4, :n] += x[:4, k : k + GROUP] @ weight[k : k + GROUP, j : j + n]
