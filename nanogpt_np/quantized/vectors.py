@@ -100,19 +100,36 @@ def sum_panel(w, targets, n_columns, lanes, n_groups, add_group):
     """Write the sums of a panel, strip by strip: in registers, or near them, from the first group to the last.
 
     add_group(first column of the strip, group, sums so far) -> the sums with that group, of each target row n_columns
-    registers.
+    registers. A single row waits for memory, so that it takes the weights as they lie, group by group, and its sums
+    of all strips are kept beside.
     """
-    nothing = ir.Constant(ir.VectorType(FLOAT, lanes), [0.0] * lanes)
+    nothing, width = ir.Constant(ir.VectorType(FLOAT, lanes), [0.0] * lanes), n_columns * lanes
+
+    def places(first):
+        return [(target, w.builder.add(first, integer(v * lanes))) for target in targets for v in range(n_columns)]
 
     def strip(first, _):
         start = [nothing] * (len(targets) * n_columns)
         whole = w.loop(n_groups, 1, start, lambda group, before: add_group(first, group, before))
-        for place, one in enumerate(whole):
-            column = w.builder.add(first, integer(place % n_columns * lanes))
-            w.store(one, targets[place // n_columns], column)
+        for place, one in zip(places(first), whole, strict=True):
+            w.store(one, *place)
         return []
 
-    w.loop(integer(PANEL), n_columns * lanes, [], strip)
+    def group_of_all(group, _):
+        def further(first, _):
+            before = [w.load(*place, lanes) for place in places(first)]
+            for place, one in zip(places(first), add_group(first, group, before), strict=True):
+                w.store(one, *place)
+            return []
+
+        return w.loop(integer(PANEL), width, [], further)
+
+    if len(targets) > 1 or width == PANEL:
+        w.loop(integer(PANEL), width, [], strip)
+        return
+    for at in range(0, PANEL, lanes):
+        w.store(nothing, targets[0], at)
+    w.loop(n_groups, 1, [], group_of_all)
 
 
 def _multiply_strip(w, recipe, strip, rows, offsets, group):
