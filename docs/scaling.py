@@ -119,7 +119,7 @@ def steps(ranks):
         made = learner(ranks, accumulate, SHAPE)
         rows = np.random.default_rng(1).integers(0, SHAPE["n_vocab"], (accumulate * BATCH, SHAPE["n_ctx"] + 1))
         one = rows[:BATCH].astype(np.int32)
-        found[name] = repeated(lambda made=made, rows=rows: made.step(1e-4, rows), ranks.comm)
+        found[name] = repeated(lambda made=made, rows=rows: made.step(1e-4, len(rows), rows), ranks.comm)
         if name == "weak":
             found["n_parameters"] = made.flat.n_numbers
             found["learn"] = repeated(lambda made=made, one=one: made.learn(made.parts[0], one), ranks.comm)
@@ -134,7 +134,7 @@ def memory_of(ranks):
 
     before = memory.most_used()
     made = learner(ranks, ranks.size, HEAVY, 1)
-    made.step(1e-4, np.zeros((ranks.size, HEAVY["n_ctx"] + 1), np.int64))
+    made.step(1e-4, ranks.size, np.zeros((ranks.size, HEAVY["n_ctx"] + 1), np.int64))
     rows = ranks.gather([before, memory.most_used(), arrays_of(made), made.flat.n_numbers])
     if rows is None:
         return None

@@ -91,6 +91,52 @@ def test_cut_batches_have_the_same_losses_and_the_same_bits_each_time(text, tmp_
     assert files_of(tmp_path / "again", *SAME) == files_of(tmp_path / "four", *SAME)
 
 
+RAMP = f"{WHOLE} --ramp-tokens 400 --ramp-from 1"  # 400 tokens are 25 windows: steps of 1, 1, 1, 1, 2, 2, 3, 4, 5, …
+
+
+@pytest.fixture(scope="module")
+def grown(text, tmp_path_factory):
+    """A run of one process, that of RAMP."""
+    out = tmp_path_factory.mktemp("grown") / "run"
+    run(1, *RAMP.split(), "--data", text, "--out", str(out))
+    return out
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_the_same_bits_while_the_batch_grows(n, grown, text, tmp_path):
+    """In the first steps there is less than a batch for each rank, so some wait; none is cut."""
+    said, _ = run(n, *RAMP.split(), "--data", text, "--out", str(tmp_path / "run"))
+    assert files_of(tmp_path / "run", *SAME) == files_of(grown, *SAME)
+    assert rows(tmp_path / "run") == rows(grown)
+    read = [int(row["tokens"]) // 16 for row in rows(grown)]
+    assert read[0] == 1 and 1 < read[-1] - read[-2] < 8, "it ends while the batch still grows"
+    assert f"a full step: 4 parts of 2 windows, part i on rank i modulo {n}" in said
+
+
+def test_going_on_while_the_batch_grows_with_another_number_of_ranks_is_exact(text, tmp_path):
+    """Five steps by two ranks, then three by four, and three by one: as if never stopped, but for the plan."""
+    out = tmp_path / "run"
+    run(2, *RAMP.replace("--steps 8", "--steps 5").split(), "--data", text, "--out", str(out))
+    for n in (1, 2, 4):
+        subprocess.run(["cp", "-r", str(out), str(tmp_path / f"by-{n}")], check=True)
+        run(n, "train", "--resume", "--out", str(tmp_path / f"by-{n}"), "--steps", "8")
+    names = [name for name in SAME if not name.startswith("best")]
+    for n in (2, 4):
+        assert files_of(tmp_path / f"by-{n}", *names) == files_of(tmp_path / "by-1", *names)
+        assert rows(tmp_path / f"by-{n}") == rows(tmp_path / "by-1")
+    counts = np.diff([0, *(int(row["tokens"]) // 16 for row in rows(tmp_path / "by-4"))])
+    assert counts[4] < counts[-1] < 8 and rows(tmp_path / "by-4")[-1]["step"] == "8"
+
+
+def test_batches_that_grow_and_are_cut_have_the_same_losses(text, tmp_path):
+    ramp = f"{CUT} --ramp-tokens 200 --ramp-from 1"
+    for name, n in (("one", 1), ("four", 4), ("again", 4)):
+        run(n, *ramp.split(), "--data", text, "--out", str(tmp_path / name))
+    one, four = ([float(row["train_loss"]) for row in rows(tmp_path / name)] for name in ("one", "four"))
+    np.testing.assert_allclose(four, one, rtol=0, atol=1e-5)  # sums of float32 in another order
+    assert files_of(tmp_path / "again", *SAME) == files_of(tmp_path / "four", *SAME)
+
+
 def ranks_of(process):
     """The processes that an mpiexec has started, by the rank that they are told, {rank: pid}."""
     found = {}
