@@ -31,11 +31,11 @@ SAME = ("model.safetensors", "training_state.safetensors", "vocab.json", "merges
 LIMIT = 240  # seconds, on a machine that is busy; alone they take two or three
 
 
-def environment():
-    """One thread; root may start it (containers); who waits lets others have the core."""
+def environment(n_threads=1):
+    """Few threads; root may start it (containers); who waits lets others have the core."""
     return os.environ | {
-        "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
+        "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": str(n_threads),
+        "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
     }  # fmt: skip
 
 
@@ -45,10 +45,10 @@ def started(n, *words):
     return [*several, sys.executable, *words]
 
 
-def run(n, *words, status=0, folder=None):
+def run(n, *words, status=0, folder=None, n_threads=1):
     """nanogpt-np on n ranks -> what it printed and what stood on standard error."""
-    command = started(n, "-m", "nanogpt_np", *words)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=folder, timeout=LIMIT)
+    command, env = started(n, "-m", "nanogpt_np", *words), environment(n_threads)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, timeout=LIMIT)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout, done.stderr
 
@@ -89,6 +89,27 @@ def test_cut_batches_have_the_same_losses_and_the_same_bits_each_time(text, tmp_
     held_out = [json.loads((tmp_path / name / "best/measured.json").read_text()) for name in ("one", "four")]
     assert held_out[1]["held_out_loss"] == pytest.approx(held_out[0]["held_out_loss"], abs=1e-5)
     assert files_of(tmp_path / "again", *SAME) == files_of(tmp_path / "four", *SAME)
+
+
+# matrices and pieces of them on either side of kernels.math.SMALL, below which NumPy does the work of some kernels
+COMPILED = WHOLE.replace("--n-embd 16", "--n-embd 64").replace("--steps 8", "--steps 5") + " --ops numba"
+
+
+@pytest.fixture(scope="module")
+def compiled(text, tmp_path_factory):
+    """The run of one process with compiled ops, once its kernels are kept: who has just compiled them may differ."""
+    pytest.importorskip("numba")
+    folder = tmp_path_factory.mktemp("compiled")
+    for name in ("first", "run"):
+        run(1, *COMPILED.split(), "--data", text, "--out", str(folder / name))
+    return folder / "run"
+
+
+@pytest.mark.parametrize("n, n_threads", [(1, 2), (2, 1), (2, 2), (4, 1)])
+def test_the_same_bits_with_compiled_ops_and_any_number_of_threads(n, n_threads, compiled, text, tmp_path):
+    run(n, *COMPILED.split(), "--data", text, "--out", str(tmp_path / "run"), n_threads=n_threads)
+    assert files_of(tmp_path / "run", *SAME) == files_of(compiled, *SAME)
+    assert rows(tmp_path / "run") == rows(compiled)
 
 
 RAMP = f"{WHOLE} --ramp-tokens 400 --ramp-from 1"  # 400 tokens are 25 windows: steps of 1, 1, 1, 1, 2, 2, 3, 4, 5, …
