@@ -119,7 +119,7 @@ def steps(ranks):
         made = learner(ranks, accumulate, SHAPE)
         rows = np.random.default_rng(1).integers(0, SHAPE["n_vocab"], (accumulate * BATCH, SHAPE["n_ctx"] + 1))
         one = rows[:BATCH].astype(np.int32)
-        found[name] = repeated(lambda made=made, rows=rows: made.step(1e-4, rows), ranks.comm)
+        found[name] = repeated(lambda made=made, rows=rows: made.step(1e-4, len(rows), rows), ranks.comm)
         if name == "weak":
             found["n_parameters"] = made.flat.n_numbers
             found["learn"] = repeated(lambda made=made, one=one: made.learn(made.parts[0], one), ranks.comm)
@@ -134,7 +134,7 @@ def memory_of(ranks):
 
     before = memory.most_used()
     made = learner(ranks, ranks.size, HEAVY, 1)
-    made.step(1e-4, np.zeros((ranks.size, HEAVY["n_ctx"] + 1), np.int64))
+    made.step(1e-4, ranks.size, np.zeros((ranks.size, HEAVY["n_ctx"] + 1), np.int64))
     rows = ranks.gather([before, memory.most_used(), arrays_of(made), made.flat.n_numbers])
     if rows is None:
         return None
@@ -213,6 +213,14 @@ def predicted(n_parameters, n_ranks, latency, speed, flops, hidden=False):
 def efficiency(compute, told):
     """The share of a step in which ranks compute."""
     return compute / (compute + told)
+
+
+def kept(n_ranks):
+    """Bytes that a rank keeps for each parameter: weight and gradient, and its share of the sum and of two means.
+
+    kept(4) -> 11.0
+    """
+    return 8 + 12 / n_ranks
 
 
 # ---------------------------------------------------------------- tables
@@ -339,21 +347,29 @@ def of_ranks(plt, found):
 
 
 def of_large(plt, found):
-    """The share of a step in which ranks compute, up to 1,000 of them."""
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True)
-    for axes, (model, n_parameters) in zip(panels, LARGE.items(), strict=True):
-        for (machine, network), color in zip(PAIRS, COLORS, strict=False):
-            for hidden, line in ((False, "-"), (True, ":")):
-                settings = (*NETWORKS[network], FLOPS[machine], hidden)
-                shares = [efficiency(*predicted(n_parameters, n, *settings)) for n in FAR]
-                label = None if hidden else f"{machine}, {network}"
-                axes.plot(FAR, shares, line, color=color, linewidth=1.6, label=label)
-        axes.axvspan(TOKENS / 1024, 1000, color="0.93", zorder=0)
-        axes.set(xscale="log", ylim=(0, 1.02), xlabel="ranks", title=f"GPT-2 {model}, {TOKENS:,} tokens a step")
-    panels[0].set_ylabel("share of a step that computes (predicted)")
-    panels[0].legend(frameon=False, fontsize=8, loc="lower left")
+    """To 1,000 ranks: the share of a step in which they compute, the same for every size, and what each keeps."""
+    figure, (time, memory) = plt.subplots(1, 2, figsize=(9, 4.2))
+    (n_parameters, *_) = LARGE.values()  # operations, bytes and pieces all grow with it
+    for (machine, network), color in zip(PAIRS, COLORS, strict=True):
+        for hidden, line in ((False, "-"), (True, ":")):
+            settings = (*NETWORKS[network], FLOPS[machine], hidden)
+            shares = [efficiency(*predicted(n_parameters, n, *settings)) for n in FAR]
+            label = None if hidden else f"{machine}, {network}"
+            time.plot(FAR, shares, line, color=color, linewidth=1.6, label=label)
+    time.set(ylim=(0, 1.02), ylabel="share of a step that computes")
+    time.set_title(f"predicted, a model of any size, {TOKENS:,} tokens a step", fontsize=10)
     words = "dotted: gradients hidden behind backward\ngrey: fewer windows of 1,024 than ranks"
-    panels[1].text(1.1, 0.04, words, fontsize=7.5)
+    time.text(1.1, 0.24, words, fontsize=7.5)
+    for (model, n_parameters), color in zip(LARGE.items(), COLORS, strict=False):
+        for of_n, line, way in ((kept, "-", "cut (ZeRO-1)"), (lambda _: kept(1), "--", "whole")):
+            gigabytes = [of_n(n) * n_parameters / 1e9 for n in FAR]
+            memory.plot(FAR, gigabytes, line, color=color, linewidth=1.6, label=f"GPT-2 {model}, AdamW {way}")
+    memory.set(yscale="log", ylabel="GB that a rank keeps from step to step")
+    memory.set_title("counted: 20 bytes for each parameter, or 8 + 12 / ranks", fontsize=10)
+    for axes in (time, memory):
+        axes.axvspan(TOKENS / 1024, 1000, color="0.93", zorder=0)
+        axes.set(xscale="log", xlabel="ranks")
+        axes.legend(frameon=False, fontsize=8, loc="lower left" if axes is time else "best")
     return figure
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..lens import style
 
 MOST_LABELS = 20  # that a confusion matrix is written for; more would not be read
+LONGEST, UPRIGHT = 24, 7  # letters of a label that are written; above so many it stands upright below the matrix
 COLOURS = (style.ATTENTION, style.KEY, style.VALUE, style.QUERY, style.FFN)
 
 
@@ -25,10 +26,15 @@ class Curve(NamedTuple):
 def draw_measured(view, labels, model=""):
     """The confusion matrix and the calibration of a Measured -> Figure."""
     n = min(len(labels), MOST_LABELS)
-    size = 2.2 + 0.45 * n
+    labels = [label if len(label) <= LONGEST else label[: LONGEST - 1] + "…" for label in labels]
+    longest = max(map(len, labels[:n]))
+    size, room = 2.2 + 0.45 * n, 0.08 * longest if longest > UPRIGHT else 0.0
     said = f"{view}; calibration error {view.calibration_error:.3f}"
-    figure = style.figure(size + 4.2, max(size, 3.6), "What was taken for what, and how sure it was", model, said)
-    left, right = figure.subplots(1, 2, width_ratios=(size, 4))
+    if n < len(labels):
+        said += f"; the matrix shows the first {n} of {len(labels):,} labels"
+    title, height = "What was taken for what, and how sure it was", max(size, 3.6) + room
+    figure = style.figure(size + room + 4.2, height, title, model, said)
+    left, right = figure.subplots(1, 2, width_ratios=(size + room, 4))
     _draw_confusion(left, view.confusion[:n, :n], labels[:n])
     _draw_calibration(right, view)
     return figure
@@ -63,7 +69,7 @@ def _draw_confusion(axes, confusion, labels):
     for (row, column), count in np.ndenumerate(confusion):
         ink = style.write_on(colours(shares[row, column]))
         axes.text(column, row, f"{count:,}", ha="center", va="center", fontsize=8, color=ink)
-    style.mark_tokens(axes.xaxis, labels, size=8)
+    style.mark_tokens(axes.xaxis, labels, size=8, rotate=max(map(len, labels)) > UPRIGHT)
     style.mark_tokens(axes.yaxis, labels, size=8)
     axes.set_xlabel("what was said", fontsize=8)
     axes.set_ylabel("what was right (colour: share of a row)", fontsize=8)
@@ -77,7 +83,7 @@ def _draw_calibration(axes, view):
     for sure, right, count in zip(view.confidence[full], view.correct[full], view.counts[full], strict=True):
         axes.annotate(f"{count:,}", (sure, right), xytext=(4, -9), textcoords="offset points", fontsize=7,
                       color=style.PALE)  # fmt: skip
-    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), box_aspect=1)
     axes.set_xlabel("probability of what was said (small: how many texts)", fontsize=8)
     axes.set_ylabel("share that was right", fontsize=8)
     axes.tick_params(labelsize=7)

@@ -164,18 +164,26 @@ class Inner(CPUDispatcher):
     @functools.cached_property
     def for_python(self):
         """The same compiled once more, for who tries it out: without that, a call would end the process."""
-        return njit(fastmath=FAST, error_model="numpy")(self.py_func)
+        return njit(fastmath=self.targetoptions["fastmath"], error_model="numpy")(self.py_func)
 
     def __call__(self, *args):
         return self.for_python(*args)
 
 
-def inner(function):
+def inner(function, fastmath=FAST):
     """Turn a function into one that only kernels call."""
     if config.DISABLE_JIT:
         return function
-    options = {"fastmath": FAST, "error_model": "numpy", "nopython": True, **UNWRAPPED}
+    options = {"fastmath": fastmath, "error_model": "numpy", "nopython": True, **UNWRAPPED}
     return Inner(py_func=function, targetoptions=options)
+
+
+def exact(function):
+    """The same with the bits of ops.py, wherever in an array a number lies: nothing is fused or put in another order.
+
+    For what waits for memory anyway.
+    """
+    return inner(function, fastmath=False)
 
 
 def compile_all(progress=iter):

@@ -10,7 +10,7 @@ from numba import float32, float64, int64, intp, void
 
 from .. import ops
 from ..ops import IGNORE
-from .compile import inner, kernel, read
+from .compile import exact, inner, kernel, read
 from .cores import spread
 from .math import SMALL, ZERO, exp, is_float32
 from .products import product, share
@@ -130,12 +130,12 @@ def _adam_step_kernel(p, g, m, v, settings, each):
     spread((p.size + each - 1) // each, _adam_step_part, (p, g, m, v, settings, each))
 
 
-@inner
+@exact  # so a rank that moves a part of an array moves it as who moves all of it (training/distributed_optim.py)
 def _adam_step_part(part, p, g, m, v, settings, each):
     new1, old2, new2, rate, make_good, eps, kept = (
         settings[0], settings[1], settings[2], settings[3], settings[4], settings[5], settings[6]
     )  # fmt: skip
     for i in range(part * each, min(p.size, (part + 1) * each)):
         m[i] += new1 * (g[i] - m[i])
-        v[i] = v[i] * old2 + new2 * g[i] * g[i]
+        v[i] = v[i] * old2 + new2 * (g[i] * g[i])
         p[i] = p[i] * kept - rate * m[i] / (np.float32(math.sqrt(v[i])) * make_good + eps)

@@ -23,7 +23,7 @@ CHINESE = (
     "WenQuanYi Micro Hei", "PingFang SC", "Hiragino Sans GB", "Heiti SC", "Microsoft YaHei", "SimHei",
 )  # fmt: skip
 LATIN = "DejaVu Sans"  # comes with matplotlib
-PER_INCH = 16.5  # characters of the small letters below a picture
+PER_INCH = 15  # characters of the small letters below a picture, digits among them, which are wide
 
 
 def figure(width, height, title, *made_of):

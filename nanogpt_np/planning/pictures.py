@@ -14,6 +14,7 @@ BATCHES = (1, 8, 64, 512)  # texts at once whose next tokens are drawn
 REACH = np.geomspace(0.2, 2e4, 200)  # operations per byte
 LOOKS = dict(zip((fit.name for fit in scaling.FITS), (":", "--", "-"), strict=True))
 NEAR = 1.6  # times as high, below which two roofs nearly touch
+NEAR_POINT = 2.5  # times as many operations per byte, below which the words beside two points would touch
 DECADES = 3  # of operations, to either side of the run
 
 
@@ -68,11 +69,13 @@ def _roofline(axes, plan):
     _names(axes, plan, dtype)
     c, o = plan.config, plan.options
     points = [(f"{n:,}", work.token_work(c, o.n_before, dtype, n)) for n in BATCHES]
-    for i, (name, asked) in enumerate([*points, (f"prompt of {o.n_prompt:,}", plan.prompt)]):
+    points.append((f"prompt of {o.n_prompt:,}", plan.prompt))
+    for i, (name, asked) in enumerate(points):
         took, above = times.seconds(asked, plan.machine, dtype), i % 2 or i == len(BATCHES)
+        is_near = i >= 2 and asked.intensity < NEAR_POINT * points[i - 2][1].intensity  # to the last one on this side
         y = min(plan.machine.flops(dtype), asked.intensity * plan.machine.bandwidth)
         axes.plot(asked.intensity, y, "o", color=style.PROBABILITY[3], markersize=6, zorder=3)
-        beside = (-6, 4) if above else (4, -12)
+        beside = (-6, 4 + 9 * is_near) if above else (4, -12 - 9 * is_near)
         axes.annotate(f"{name}: {in_time(took)}", (asked.intensity, y), xytext=beside, textcoords="offset points",
                       ha="right" if above else "left", fontsize=7.5, color=style.INK)  # fmt: skip
     axes.set(xscale="log", yscale="log", xlim=(REACH[0], REACH[-1]))

@@ -16,7 +16,6 @@ import numpy as np
 from .. import memory
 from .. import params as P
 from ..config import GPTConfig
-from ..errors import InputError
 from ..model import Dropout
 from . import backward, data, distributed_sums, evaluation, folder, limits, loop, optim, parts, plan, report, state
 from .distributed_optim import ShardedAdamW, clip_
@@ -49,9 +48,6 @@ def run(options, ops, ranks, resume=False, progress=True):
 
 def check(options, ranks):
     """InputError where a step has too few windows for all, or a rank's part does not fit its share of the memory."""
-    if options.ramp_tokens:  # whose steps grow, and so would the parts of the ranks
-        got = f"{options.ramp_tokens:,}"
-        raise InputError(f"--ramp-tokens: expected 0 with several ranks, as all their steps are alike, got {got}")
     found = parts_of(options.accumulate, options.batch_size, ranks.size)
     n_windows = max(part.n for part in found)
     of_rank = dataclasses.replace(options, batch_size=n_windows)
@@ -85,7 +81,7 @@ class Learner:
             named[name][...] = array
         betas = (options.beta1, options.beta2)
         self.optimizer = ShardedAdamW(self.flat, self.rates, betas=betas, weight_decay=options.weight_decay)
-        self.parts = parts_of(options.accumulate, options.batch_size, ranks.size)
+        self.divide(options.accumulate * options.batch_size)
         self.wishes_to_stop = False  # of any rank, as of the last step
 
     def agree(self, n_steps=0, m=None, v=None):
@@ -98,11 +94,17 @@ class Learner:
         if has_means:
             self.optimizer.hand_out(n_steps, m, v)
 
-    def step(self, lr, rows=None, wishes_to_stop=False):
+    def divide(self, n_windows):
+        """Say how many windows the next step has, which decides whose they are."""
+        self.n_windows = n_windows
+        self.parts = parts_of(self.options.accumulate, self.options.batch_size, self.ranks.size, n_windows)
+
+    def step(self, lr, n_windows, rows=None, wishes_to_stop=False):
         """One step of AdamW -> loss, gradient norm, the same on all ranks; where one is not finite, nothing was moved.
 
         `rows`: on the first rank all windows of the step, int [n_windows, n_ctx + 1]; each rank gets its own.
         """
+        self.divide(n_windows)
         mine = of_rank(self.parts, self.ranks.rank, self.ranks.size)
         rows = self.hand_out(rows)
         losses = np.zeros(self.n_rounds + 1)
@@ -114,7 +116,7 @@ class Learner:
             n_added = min(len(self.parts) - i * self.ranks.size, self.ranks.size)
             distributed_sums.add_shares(self.flat, self.gradient, self.sum, n_added, is_begun=i > 0)
         if self.options.dropout:
-            skip_(self.rng, self.options.accumulate * self.options.batch_size * draws_per_window(self.config))
+            skip_(self.rng, self.n_windows * draws_per_window(self.config))
         loss = self.sum_of_losses(losses)
         norm = clip_(self.flat, self.sum, self.options.clip, self.ops)
         if np.isfinite(loss) and np.isfinite(norm):
@@ -147,10 +149,11 @@ class Learner:
         dropout = None
         if o.dropout:
             before = part.batch * o.batch_size * draws_per_window(self.config)
-            dropout = Dropout(o.dropout, RowsOf(ahead(self.rng, before), part.first, o.batch_size))
+            n_rows = min(o.batch_size, self.n_windows - part.batch * o.batch_size)  # the last batch may have fewer
+            dropout = Dropout(o.dropout, RowsOf(ahead(self.rng, before), part.first, n_rows))
         loss, stages = backward.loss_and_stages(
             rows[:, :-1], rows[:, 1:], self.params, self.config, self.ops, dropout=dropout,
-            n_counted=o.accumulate * o.batch_size * self.config.n_ctx,
+            n_counted=self.n_windows * self.config.n_ctx,
             n_idle=parts.n_idle(self.rates, self.config.n_layer),
         )  # fmt: skip
         for stage, grads in stages:
@@ -239,8 +242,8 @@ class DistributedRun(loop.Run):
     def learn(self, batches, lr):
         """One step of all ranks -> loss, gradient norm."""
         rows = np.concatenate([np.concatenate([ids, targets[:, -1:]], axis=1) for ids, targets in batches])
-        self.ranks.share(["step", lr])
-        loss, norm = self.learner.step(lr, rows)
+        self.ranks.share(["step", lr, len(rows)])
+        loss, norm = self.learner.step(lr, len(rows), rows)
         self.check_finite(loss, norm)
         self.is_asked_to_stop = self.learner.wishes_to_stop
         return loss, norm
@@ -285,6 +288,7 @@ def lines(learner, others):
     where = "this machine" if len(machines) == 1 else f"{len(machines):,} machines"
     windows = " or ".join(map(str, sizes)) + (" window" if sizes == [1] else " windows")
     yield f"ranks: {n:,} on {where}, threads each: {each} (cores / ranks)"
-    yield f"a step: {len(learner.parts):,} parts of {windows}, part i on rank i modulo {n:,}"
+    step = "full step" if learner.options.ramp_tokens else "step"
+    yield f"a {step}: {len(learner.parts):,} parts of {windows}, part i on rank i modulo {n:,}"
     means = 8 * learner.flat.n_numbers
     yield f"AdamW's means: {memory.in_words(means)} in all, {memory.in_words(means / n)} on each rank"

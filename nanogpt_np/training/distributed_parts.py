@@ -5,6 +5,7 @@ enough of them, dealt out one after the other; for each part numbers for dropout
 Next: training/distributed_ranks.py.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -21,22 +22,30 @@ class Part(NamedTuple):
     n: int
 
 
-def parts_of(n_batches, batch_size, n_ranks):
+def parts_of(n_batches, batch_size, n_ranks, n_windows=None):
     """The Parts of a step in their order; part i belongs to rank i % n_ranks.
 
     Batches stay whole where each rank gets one, so that sums are those of one process; else each is cut alike.
     parts_of(1, 8, 2) -> [(0, 0, 4), (0, 4, 4)]; parts_of(2, 8, 2) -> [(0, 0, 8), (1, 0, 8)]
-    InputError for fewer windows than ranks.
+    `n_windows`: of a step that is smaller (schedule.windows_of), whose last batch may be, too. It is cut only where a
+    full step is, and ranks may be left without a part. parts_of(2, 8, 2, 11) -> [(0, 0, 8), (1, 0, 3)]
+    InputError where a full step has fewer windows than there are ranks.
     """
-    n_cuts = -(-n_ranks // n_batches)
-    if n_cuts > batch_size:
+    full = n_batches * batch_size
+    if n_ranks > full:
         raise InputError(
-            f"mpiexec: expected at most {n_batches * batch_size:,} ranks, as many as --batch-size x --accumulate = "
+            f"mpiexec: expected at most {full:,} ranks, as many as --batch-size x --accumulate = "
             f"{batch_size} x {n_batches} windows a step has, got {n_ranks:,}; use fewer, or larger batches"
         )
-    edges = [batch_size * i // n_cuts for i in range(n_cuts + 1)]
-    cuts = list(zip(edges[:-1], edges[1:], strict=True))
-    return [Part(batch, start, end - start) for batch in range(n_batches) for start, end in cuts]
+    n_windows = full if n_windows is None else n_windows
+    sizes = [min(batch_size, n_windows - first) for first in range(0, n_windows, batch_size)]
+    n_cuts = 1 if n_ranks <= n_batches else -(-n_ranks // len(sizes))
+    return [part for batch, size in enumerate(sizes) for part in _cut(batch, size, min(n_cuts, size))]
+
+
+def _cut(batch, size, n_cuts):
+    edges = [size * i // n_cuts for i in range(n_cuts + 1)]
+    return [Part(batch, start, end - start) for start, end in itertools.pairwise(edges)]
 
 
 def of_rank(parts, rank, n_ranks):

@@ -22,19 +22,24 @@ def options(accumulate, **changes):
     return TrainOptions(["-"], "-", **shape, batch_size=BATCH, accumulate=accumulate, clip=0.5, **changes)
 
 
-def rows_of(step, accumulate, config=CONFIG):
-    return random_ids(accumulate * BATCH, config.n_ctx + 1, seed=step, config=config)
+def rows_of(step, n_windows, config=CONFIG):
+    return random_ids(n_windows, config.n_ctx + 1, seed=step, config=config)
 
 
-def alone(o, n_steps, config=CONFIG):
-    """One process, by what loop.Run calls -> losses, norms, params, optimizer, generator."""
+def full(o, n_steps):
+    """How many windows each step has, where none is smaller."""
+    return [o.accumulate * BATCH] * n_steps
+
+
+def alone(o, windows, config=CONFIG):
+    """One process, by what loop.Run calls, `windows` in each step -> losses, norms, params, optimizer, generator."""
     params, rng = P.nest({name: array.copy() for name, array in P.walk(make(config))}), np.random.default_rng(7)
     rates = parts.rates(params, config.n_layer, o.freeze, o.layer_decay)
     optimizer = optim.AdamW(params, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, rates=rates)
     found = []
-    for step in range(n_steps):
-        rows = rows_of(step, o.accumulate, config)
-        batches = [(batch[:, :-1], batch[:, 1:]) for batch in np.split(rows, o.accumulate)]
+    for step, n_windows in enumerate(windows):
+        rows = rows_of(step, n_windows, config)
+        batches = [(batch[:, :-1], batch[:, 1:]) for batch in np.split(rows, range(BATCH, n_windows, BATCH))]
         dropout = Dropout(o.dropout, rng) if o.dropout else None
         n_idle = parts.n_idle(rates, config.n_layer)
         loss, grads = loop.accumulated(batches, params, config, ops, dropout, n_idle)
@@ -45,15 +50,15 @@ def alone(o, n_steps, config=CONFIG):
     return found, params, optimizer, rng
 
 
-def several(o, n_steps, size, config=CONFIG):
+def several(o, windows, size, config=CONFIG):
     """The same by ranks that are threads -> losses and norms, params of each rank, whole means, Learners."""
 
     def work(ranks):
         rng = np.random.default_rng(7 if ranks.is_first else 8)  # agree() is to give all the first one's
         learner = Learner(o, config, rng, ops, ranks, make(config) if ranks.is_first else None)
         learner.agree()
-        found = [learner.step(0.01, rows_of(i, o.accumulate, config) if ranks.is_first else None)
-                 for i in range(n_steps)]  # fmt: skip
+        found = [learner.step(0.01, n_windows, rows_of(i, n_windows, config) if ranks.is_first else None)
+                 for i, n_windows in enumerate(windows)]  # fmt: skip
         return found, learner, learner.optimizer.collect()
 
     return together(size, work)
@@ -74,8 +79,18 @@ def test_the_same_bits_with_whole_batches(size, accumulate, changes):
     config = CONFIG.replace(**{name: changes[name] for name in ("tie_word_embeddings", "positions") if name in changes})
     o = options(accumulate, **changes)
     config = config.replace(dropout=o.dropout)
-    expected, params, optimizer, rng = alone(o, 3, config)
-    ranks = several(o, 3, size, config)
+    check_bits(o, full(o, 3), size, config)
+
+
+@pytest.mark.parametrize("size, dropout", [(1, 0.1), (2, 0.0), (2, 0.1), (4, 0.1)])
+def test_the_same_bits_while_the_batch_grows(size, dropout):
+    """From one window to four batches of three; the last batch may be smaller, and ranks may have none."""
+    check_bits(options(4, dropout=dropout), [1, 2, 4, 5, 9, 11, 12, 12], size, CONFIG.replace(dropout=dropout))
+
+
+def check_bits(o, windows, size, config):
+    expected, params, optimizer, rng = alone(o, windows, config)
+    ranks = several(o, windows, size, config)
     for found, learner, _ in ranks:
         assert [loss for loss, _ in found] == [loss for loss, _ in expected]
         # squares are summed in another order, in float64: about 1e-16 each
@@ -93,8 +108,19 @@ def test_the_same_bits_with_whole_batches(size, accumulate, changes):
 def test_batches_that_are_cut_give_the_same_losses(size, accumulate):
     o = options(accumulate, dropout=0.1)
     config = CONFIG.replace(dropout=0.1)
-    expected, params, _, _ = alone(o, 6, config)
-    first, second = (several(o, 6, size, config) for _ in range(2))
+    check_losses(o, full(o, 6), size, config)
+
+
+@pytest.mark.parametrize("size, accumulate", [(2, 1), (3, 1), (4, 2)])
+def test_batches_that_are_cut_give_the_same_losses_while_they_grow(size, accumulate):
+    config = CONFIG.replace(dropout=0.1)
+    check_losses(options(accumulate, dropout=0.1), [1, 1, 2, 3, *full(options(accumulate), 2)], size, config)
+
+
+def check_losses(o, windows, size, config):
+    """Those of one process within 1e-5, as sums of float32 are made in another order; the same bits each time."""
+    expected, _, _, _ = alone(o, windows, config)
+    first, second = (several(o, windows, size, config) for _ in range(2))
     losses = [[loss for loss, _ in found] for found, _, _ in first]
     np.testing.assert_allclose(losses, [[loss for loss, _ in expected]] * size, rtol=0, atol=1e-5)
     assert losses == [[loss for loss, _ in found] for found, _, _ in second]
@@ -119,7 +145,7 @@ def test_no_window_is_seen_twice(size):
 def test_each_rank_keeps_its_share_of_the_means(size):
     """ZeRO-1: 12 / n bytes for each number, up to n of them that fill the last piece."""
     n = P.count(make())
-    for _, learner, _ in several(options(4), 1, size):
+    for _, learner, _ in several(options(4), full(options(4), 1), size):
         kept = sum(array.nbytes for array in (learner.sum, learner.optimizer.m, learner.optimizer.v))
         assert 12 * n / size <= kept <= 12 * (n / size + 1)
         assert learner.weights.nbytes + learner.gradient.nbytes <= 8 * (n + size)
@@ -135,7 +161,7 @@ def test_not_finite_moves_nothing():
         learner.agree()
         before = learner.weights.tobytes()
         with np.errstate(all="ignore"):
-            loss, _ = learner.step(0.01, rows_of(0, 2) if ranks.is_first else None)
+            loss, _ = learner.step(0.01, 2 * BATCH, rows_of(0, 2 * BATCH) if ranks.is_first else None)
         return np.isnan(loss) and learner.weights.tobytes() == before and learner.optimizer.n_steps == 0
 
     assert together(2, work) == [True, True]

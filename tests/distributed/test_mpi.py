@@ -31,11 +31,11 @@ SAME = ("model.safetensors", "training_state.safetensors", "vocab.json", "merges
 LIMIT = 240  # seconds, on a machine that is busy; alone they take two or three
 
 
-def environment():
-    """One thread; root may start it (containers); who waits lets others have the core."""
+def environment(n_threads=1):
+    """Few threads; root may start it (containers); who waits lets others have the core."""
     return os.environ | {
-        "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
+        "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": str(n_threads),
+        "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
     }  # fmt: skip
 
 
@@ -45,10 +45,10 @@ def started(n, *words):
     return [*several, sys.executable, *words]
 
 
-def run(n, *words, status=0, folder=None):
+def run(n, *words, status=0, folder=None, n_threads=1):
     """nanogpt-np on n ranks -> what it printed and what stood on standard error."""
-    command = started(n, "-m", "nanogpt_np", *words)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=folder, timeout=LIMIT)
+    command, env = started(n, "-m", "nanogpt_np", *words), environment(n_threads)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, timeout=LIMIT)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout, done.stderr
 
@@ -88,6 +88,73 @@ def test_cut_batches_have_the_same_losses_and_the_same_bits_each_time(text, tmp_
     np.testing.assert_allclose(four, one, rtol=0, atol=1e-5)
     held_out = [json.loads((tmp_path / name / "best/measured.json").read_text()) for name in ("one", "four")]
     assert held_out[1]["held_out_loss"] == pytest.approx(held_out[0]["held_out_loss"], abs=1e-5)
+    assert files_of(tmp_path / "again", *SAME) == files_of(tmp_path / "four", *SAME)
+
+
+# matrices and pieces of them on either side of kernels.math.SMALL, below which NumPy does the work of some kernels
+COMPILED = WHOLE.replace("--n-embd 16", "--n-embd 64").replace("--steps 8", "--steps 5") + " --ops numba"
+
+
+@pytest.fixture(scope="module")
+def compiled(text, tmp_path_factory):
+    """The run of one process with compiled ops, once its kernels are kept: who has just compiled them may differ."""
+    pytest.importorskip("numba")
+    folder = tmp_path_factory.mktemp("compiled")
+    for name in ("first", "run"):
+        run(1, *COMPILED.split(), "--data", text, "--out", str(folder / name))
+    return folder / "run"
+
+
+@pytest.mark.parametrize("n, n_threads", [(1, 2), (2, 1), (2, 2), (4, 1)])
+def test_the_same_bits_with_compiled_ops_and_any_number_of_threads(n, n_threads, compiled, text, tmp_path):
+    run(n, *COMPILED.split(), "--data", text, "--out", str(tmp_path / "run"), n_threads=n_threads)
+    assert files_of(tmp_path / "run", *SAME) == files_of(compiled, *SAME)
+    assert rows(tmp_path / "run") == rows(compiled)
+
+
+RAMP = f"{WHOLE} --ramp-tokens 400 --ramp-from 1"  # 400 tokens are 25 windows: steps of 1, 1, 1, 1, 2, 2, 3, 4, 5, …
+
+
+@pytest.fixture(scope="module")
+def grown(text, tmp_path_factory):
+    """A run of one process, that of RAMP."""
+    out = tmp_path_factory.mktemp("grown") / "run"
+    run(1, *RAMP.split(), "--data", text, "--out", str(out))
+    return out
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_the_same_bits_while_the_batch_grows(n, grown, text, tmp_path):
+    """In the first steps there is less than a batch for each rank, so some wait; none is cut."""
+    said, _ = run(n, *RAMP.split(), "--data", text, "--out", str(tmp_path / "run"))
+    assert files_of(tmp_path / "run", *SAME) == files_of(grown, *SAME)
+    assert rows(tmp_path / "run") == rows(grown)
+    read = [int(row["tokens"]) // 16 for row in rows(grown)]
+    assert read[0] == 1 and 1 < read[-1] - read[-2] < 8, "it ends while the batch still grows"
+    assert f"a full step: 4 parts of 2 windows, part i on rank i modulo {n}" in said
+
+
+def test_going_on_while_the_batch_grows_with_another_number_of_ranks_is_exact(text, tmp_path):
+    """Five steps by two ranks, then three by four, and three by one: as if never stopped, but for the plan."""
+    out = tmp_path / "run"
+    run(2, *RAMP.replace("--steps 8", "--steps 5").split(), "--data", text, "--out", str(out))
+    for n in (1, 2, 4):
+        subprocess.run(["cp", "-r", str(out), str(tmp_path / f"by-{n}")], check=True)
+        run(n, "train", "--resume", "--out", str(tmp_path / f"by-{n}"), "--steps", "8")
+    names = [name for name in SAME if not name.startswith("best")]
+    for n in (2, 4):
+        assert files_of(tmp_path / f"by-{n}", *names) == files_of(tmp_path / "by-1", *names)
+        assert rows(tmp_path / f"by-{n}") == rows(tmp_path / "by-1")
+    counts = np.diff([0, *(int(row["tokens"]) // 16 for row in rows(tmp_path / "by-4"))])
+    assert counts[4] < counts[-1] < 8 and rows(tmp_path / "by-4")[-1]["step"] == "8"
+
+
+def test_batches_that_grow_and_are_cut_have_the_same_losses(text, tmp_path):
+    ramp = f"{CUT} --ramp-tokens 200 --ramp-from 1"
+    for name, n in (("one", 1), ("four", 4), ("again", 4)):
+        run(n, *ramp.split(), "--data", text, "--out", str(tmp_path / name))
+    one, four = ([float(row["train_loss"]) for row in rows(tmp_path / name)] for name in ("one", "four"))
+    np.testing.assert_allclose(four, one, rtol=0, atol=1e-5)  # sums of float32 in another order
     assert files_of(tmp_path / "again", *SAME) == files_of(tmp_path / "four", *SAME)
 
 

@@ -38,6 +38,20 @@ def test_each_window_belongs_to_one_part_of_one_rank(n_batches, batch_size, n_ra
         assert len(parts) == n_batches  # whole batches, so that sums are those of one process
 
 
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 6), st.integers(1, 9), st.integers(1, 12), st.integers(1, 54))
+def test_a_step_that_is_not_full_is_cut_only_where_a_full_one_is(n_batches, batch_size, n_ranks, n_windows):
+    n_ranks, n_windows = (min(n, n_batches * batch_size) for n in (n_ranks, n_windows))
+    parts = parts_of(n_batches, batch_size, n_ranks, n_windows)
+    assert [part.batch * batch_size + part.first + i for part in parts for i in range(part.n)] == list(range(n_windows))
+    assert all(part.n >= 1 and part.first + part.n <= batch_size for part in parts)
+    if n_ranks <= n_batches:  # a batch is learned from as one process does, whoever has nothing to do meanwhile
+        assert [part.n for part in parts[:-1]] == [batch_size] * (len(parts) - 1)
+    whole = parts_of(n_batches, batch_size, n_ranks)
+    assert max(part.n for part in parts) <= max(part.n for part in whole)  # so it fits the memory if a full step does
+    assert parts_of(n_batches, batch_size, n_ranks, n_batches * batch_size) == whole
+
+
 def test_how_much_waits():
     assert share_idle(parts_of(4, 8, 4), 4) == share_idle(parts_of(1, 8, 2), 2) == 0.0
     assert share_idle(parts_of(3, 8, 2), 2) == 0.25 and share_idle(parts_of(1, 3, 2), 2) == 0.25

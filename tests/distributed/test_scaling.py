@@ -37,10 +37,21 @@ def test_predictions_by_hand():
     assert scaling.predicted(10, 1, 1.0, 1.0, 1.0)[1] == 0.0
 
 
+@pytest.mark.parametrize("machine, network", scaling.PAIRS)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_the_share_that_computes_is_that_of_any_size(machine, network, hidden):
+    """So one panel shows it: within 1 %, as the last piece of 8 MiB is not full."""
+    for n in scaling.FAR:
+        settings = (n, *scaling.NETWORKS[network], scaling.FLOPS[machine], hidden)
+        small, large = (scaling.efficiency(*scaling.predicted(size, *settings)) for size in scaling.LARGE.values())
+        assert small == pytest.approx(large, rel=0.01)
+
+
 def test_what_the_page_says_of_the_numbers(found):
     memory = {n: found[str(n)]["memory"] for n in scaling.RANKS}
     for n, of in memory.items():
         assert of["arrays"] / of["numbers"] == pytest.approx(8 + 12 / n, rel=1e-3)
+        assert scaling.kept(n) == 8 + 12 / n
     for n in (2, 4):  # overlap buys nothing
         assert found[str(n)]["overlapped"] > 0.95 * found[str(n)]["after"]
     assert found["1"]["n_parameters"] == pytest.approx(0.93e6, rel=0.05)

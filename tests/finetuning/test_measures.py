@@ -57,6 +57,9 @@ def test_pictures_say_the_numbers():
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert texts[:4] == ["1", "0", "2", "2"]  # the confusion matrix, row by row
     assert "accuracy 0.600" in figure._supxlabel.get_text()
+    many = measures.measure(np.eye(30)[:, ::-1] * 0.9 + 0.1 / 30, np.arange(30))
+    said = pictures.draw_measured(many, [str(i) for i in range(30)])._supxlabel.get_text()
+    assert "the matrix shows the first 20 of 30 labels" in " ".join(said.split())
     curves = [pictures.Curve(name, [10, 100], [found, found]) for name in ("one", "two")]
     axes = pictures.draw_curves(curves, "tiny").axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two"]
