@@ -1,13 +1,15 @@
 """Attention on all cores: whole tiles for many queries, one pass over keys and values for a few.
 
 Enter and leave: as in ops.py. A query's result has the same bits however many others (up to FEW_ROWS in all) are asked
-with it, as each sum ends at the last key that the query may see. Next: kernels/pointwise.py.
+with it, as each sum ends at the last key that the query may see. Keys before a band are not looked at: no bit of a sum
+changes, as what is left out is zeros, and what remains keeps its place in pieces and vectors.
+Next: kernels/pointwise.py.
 """
 
 import math
 
 import numpy as np
-from numba import boolean, float32, void
+from numba import boolean, float32, int64, intp, void
 
 from .. import ops
 from .calls import shared
@@ -15,11 +17,12 @@ from .compile import inner, kernel, read
 from .cores import spread
 from .math import ONE, ZERO, exp, is_float32
 from .products import FEW_ROWS, dots, pad_rows, product, stream
-from .tiles import multiply
+from .tiles import DEPTH, multiply
 
 LOWEST = np.float32(-math.inf)
 QUERIES = 128  # that are handled together: what none of them may see is not even looked at
-STACKS, ROWS = read(float32[:, :, :, :]), read(float32[:, :, :, ::1])
+STEP = 64  # numbers that a loop may add side by side: one that begins at a multiple adds them in the same order
+STACKS, ROWS, BOUNDS = read(float32[:, :, :, :]), read(float32[:, :, :, ::1]), read(int64[:, :, ::1])
 
 
 def softmax_scores(scores, visible, scale):
@@ -37,9 +40,12 @@ def attention_probs(q, k, visible):
         return ops.attention_probs(q, k, visible)
     n_query, scale = q.shape[2], np.float32(1.0 / math.sqrt(q.shape[-1]))
     mask = masks(visible, (*q.shape[:3], k.shape[2]))
-    run, q = (_probs_kernel, q) if n_query > FEW_ROWS else (_few_probs_kernel, pad_rows(q))
+    q = q if n_query > FEW_ROWS else pad_rows(q)
     probs = np.empty((*q.shape[:3], k.shape[2]), np.float32)
-    run(q, k, mask, scale, probs)
+    if n_query > FEW_ROWS:
+        _probs_kernel(q, k, mask, visible_keys(mask), scale, probs)
+    else:
+        _few_probs_kernel(q, k, mask, scale, probs)
     return probs[:, :, :n_query]
 
 
@@ -58,19 +64,29 @@ def attention_mix(probs, v):
     if not is_float32(probs, v) or v.ndim != 4 or v.strides[-1] != v.itemsize:
         return ops.attention_mix(probs, v)
     n_query = probs.shape[2]
-    if n_query > FEW_ROWS:
+    many = n_query > FEW_ROWS
+    if many and not leaves_out(probs):
         return product(probs, v)
-    probs = pad_rows(probs)
+    run, probs = (_mix_kernel, np.ascontiguousarray(probs)) if many else (_few_mix_kernel, pad_rows(probs))
     out = np.empty((*probs.shape[:3], v.shape[-1]), np.float32)
-    _few_mix_kernel(probs, v, out)
+    run(probs, v, out)
     return out[:, :, :n_query]
 
 
 def attention_mix_backward(dout, probs, v):
-    """See ops.attention_mix_backward."""
+    """See ops.attention_mix_backward; in a banded layer dprobs is 0 outside the bands, where nothing asks for it."""
     if not is_float32(dout, probs, v):
         return ops.attention_mix_backward(dout, probs, v)
-    return product(dout, v.swapaxes(-1, -2)), product(probs.swapaxes(-1, -2), dout)
+    if probs.ndim != 4 or not leaves_out(probs):
+        return product(dout, v.swapaxes(-1, -2)), product(probs.swapaxes(-1, -2), dout)
+    dprobs, dv = np.empty(probs.shape, np.float32), np.empty(v.shape, np.float32)
+    _mix_backward_kernel(dout, np.ascontiguousarray(probs), v, dprobs, dv)
+    return dprobs, dv
+
+
+def leaves_out(probs):
+    """Does no last query look at the first key? Then there is a band, most likely; elsewhere a search would cost."""
+    return not probs[:, :, -1:, :1].any()
 
 
 def _softmax_(scores, visible, scale):
@@ -92,6 +108,14 @@ def masks(visible, shape):
     return np.ascontiguousarray(visible).reshape(-1, n_query, n_key)
 
 
+def visible_keys(mask):  # [n_masks, n_query, n_key] -> int64 [n_masks, n_blocks, 2]
+    """Where the keys begin and end that QUERIES neighbours may see together; both the same where they see none."""
+    n_query, n_key = mask.shape[1:]
+    blocks = np.stack([mask[:, i : i + QUERIES].any(axis=1) for i in range(0, n_query, QUERIES)], axis=1)
+    ends = np.where(blocks.any(axis=-1), n_key - blocks[..., ::-1].argmax(axis=-1), 0)
+    return np.stack([blocks.argmax(axis=-1), ends], axis=-1)
+
+
 @kernel(void(float32[:, :, ::1], read(boolean[:, :, ::1]), float32), early=False)
 def _softmax_kernel(scores, visible, scale):
     spread(len(scores) * scores.shape[1], _softmax_of_row, (scores, visible, scale))
@@ -107,10 +131,15 @@ def _softmax_of_row(row, scores, visible, scale):
 @shared(void(float32[::1], read(boolean[::1]), float32))
 def softmax_row(scores, visible, scale):
     """One row of ops.softmax_scores, in place."""
-    end = scores.size
+    end, start = scores.size, 0
     while end > 0 and not visible[end - 1]:
         end -= 1
+    while start < end and not visible[start]:
+        start += 1
+    start -= start % STEP
     scores[end:] = ZERO
+    scores[:start] = ZERO
+    scores, visible, end = scores[start:], visible[start:], end - start
     top = LOWEST
     for j in range(end):
         value = scores[j] * scale if visible[j] else LOWEST
@@ -126,34 +155,24 @@ def softmax_row(scores, visible, scale):
         scores[j] *= share
 
 
-@kernel(void(STACKS, STACKS, read(boolean[:, :, ::1]), float32, float32[:, :, :, ::1]))
-def _probs_kernel(q, k, visible, scale, probs):
-    n_batch, n_heads, n_query = probs.shape[:3]
-    n_blocks = (n_query + QUERIES - 1) // QUERIES
-    spread(n_batch * n_heads * n_blocks, _probs_of_block, (q, k, visible, scale, n_blocks, probs))
+@kernel(void(STACKS, STACKS, read(boolean[:, :, ::1]), BOUNDS, float32, float32[:, :, :, ::1]))
+def _probs_kernel(q, k, visible, bounds, scale, probs):
+    n_tasks = probs.shape[0] * probs.shape[1] * bounds.shape[1]
+    spread(n_tasks, _probs_of_block, (q, k, visible, bounds, scale, probs))
 
 
 @inner
-def _probs_of_block(task, q, k, visible, scale, n_blocks, probs):
+def _probs_of_block(task, q, k, visible, bounds, scale, probs):
     n_batch, n_heads, n_query = probs.shape[:3]
-    stack, first = task // n_blocks, task % n_blocks * QUERIES
-    batch, head, end = stack // n_heads, stack % n_heads, min(first + QUERIES, n_query)
-    mask = visible[stack * len(visible) // (n_batch * n_heads)]
-    n_key = last_seen(mask[first:end])
-    block = probs[batch, head, first:end]
-    if n_key:
-        multiply(q[batch, head, first:end], k[batch, head, :n_key].T, block[:, :n_key], False)
+    stack, block = task // bounds.shape[1], task % bounds.shape[1]
+    batch, head, of_mask = stack // n_heads, stack % n_heads, stack * len(visible) // (n_batch * n_heads)
+    first, end = block * QUERIES, min(block * QUERIES + QUERIES, n_query)
+    start, stop = bounds[of_mask, block, 0], bounds[of_mask, block, 1]
+    scores = probs[batch, head, first:end, start:stop]
+    if start < stop:
+        multiply(q[batch, head, first:end], k[batch, head, start:stop].T, scores, False)
     for query in range(first, end):
-        softmax_row(probs[batch, head, query], mask[query], scale)
-
-
-@inner
-def last_seen(mask):
-    """How many keys there are up to the last that any of these queries may see."""
-    n_key = mask.shape[1]
-    while n_key > 0 and not mask[:, n_key - 1].any():
-        n_key -= 1
-    return n_key
+        softmax_row(probs[batch, head, query], visible[of_mask, query], scale)
 
 
 @kernel(void(ROWS, STACKS, STACKS, ROWS, float32, float32[:, :, :, ::1], float32[:, :, :, ::1]), early=False)
@@ -165,45 +184,111 @@ def _probs_backward_kernel(dprobs, q, k, probs, scale, dq, dk):
 def _probs_backward_of_head(stack, dprobs, q, k, probs, scale, dq, dk):
     n_heads, n_query = probs.shape[1:3]
     batch, head = stack // n_heads, stack % n_heads
-    dk[batch, head] = ZERO
+    dk[batch, head], bounds = ZERO, np.empty(2, np.int64)
     for first in range(0, n_query, QUERIES):
         end = min(first + QUERIES, n_query)
         seen = probs[batch, head, first:end]
-        n_key = last_nonzero(seen)
+        looked_at(seen, bounds)
+        start, n_key = bounds[0], bounds[1]
         if n_key == 0:
             dq[batch, head, first:end] = ZERO
             continue
-        dscores = softmax_backward_rows(dprobs[batch, head, first:end], seen, n_key, scale)
-        multiply(dscores, k[batch, head, :n_key], dq[batch, head, first:end], False)
-        multiply(dscores.T, q[batch, head, first:end], dk[batch, head, :n_key], True)
+        dscores = softmax_backward_rows(dprobs[batch, head, first:end], seen, start - start % STEP, n_key, scale)
+        multiply_part(dscores, k[batch, head], start, n_key, dq[batch, head, first:end])
+        multiply(dscores[:, start:].T, q[batch, head, first:end], dk[batch, head, start:n_key], True)
 
 
 @inner
-def last_nonzero(probs):
-    """How many keys there are up to the last that any of these queries looks at; hidden ones are exactly zero."""
-    n_key = 0
-    for row in range(len(probs) - 1, -1, -1):  # under a causal mask the last query sees most
-        total = ZERO
-        for j in range(n_key, probs.shape[1]):
-            total += abs(probs[row, j])
-        if total != ZERO:
-            n_key = probs.shape[1]
-            while probs[row, n_key - 1] == ZERO:
-                n_key -= 1
-    return n_key
-
-
-@inner
-def softmax_backward_rows(dprobs, probs, n_key, scale):  # -> [n_rows, n_key]
+def softmax_backward_rows(dprobs, probs, start, n_key, scale):  # -> [n_rows, n_key], columns before `start` unused
     """See ops.softmax_backward; times the scale of the scores."""
     dscores = np.empty((len(probs), n_key), np.float32)
     for row in range(len(probs)):
+        given, seen, out = dprobs[row, start:n_key], probs[row, start:n_key], dscores[row, start:]
         along = ZERO
-        for j in range(n_key):
-            along += dprobs[row, j] * probs[row, j]
-        for j in range(n_key):
-            dscores[row, j] = probs[row, j] * (dprobs[row, j] - along) * scale
+        for j in range(out.size):
+            along += given[j] * seen[j]
+        for j in range(out.size):
+            out[j] = seen[j] * (given[j] - along) * scale
     return dscores
+
+
+@shared(void(read(float32[:, ::1]), int64[::1]))
+def looked_at(probs, bounds):
+    """bounds[:] = where the keys begin and end that any of these queries looks at; hidden ones are exactly zero."""
+    n_query, n_key = probs.shape
+    bounds[0], bounds[1] = n_key, 0
+    for row in range(n_query):  # of a band's queries the first reaches back furthest
+        if not is_zero(probs[row, : bounds[0]]):
+            bounds[0] = 0
+            while probs[row, bounds[0]] == ZERO:
+                bounds[0] += 1
+    for row in range(n_query - 1, -1, -1):  # and the last one sees most
+        if not is_zero(probs[row, bounds[1] :]):
+            bounds[1] = n_key
+            while probs[row, bounds[1] - 1] == ZERO:
+                bounds[1] -= 1
+
+
+@inner
+def is_zero(row):
+    """Is every number zero? NaN is none."""
+    total = ZERO
+    for j in range(row.size):
+        total += abs(row[j])
+    return total == ZERO
+
+
+@shared(void(read(float32[:, :]), read(float32[:, :]), intp, intp, float32[:, :]))
+def multiply_part(a, b, first, end, out):
+    """out = a[:, first:end] @ b[first:end], in the pieces of DEPTH that a sum over everything would be made of."""
+    if first >= end:
+        out[:] = ZERO
+    at = first
+    while at < end:
+        to = min(end, at - at % DEPTH + DEPTH)
+        multiply(a[:, at:to], b[at:to], out, at > first)
+        at = to
+
+
+@kernel(void(ROWS, STACKS, float32[:, :, :, ::1]))
+def _mix_kernel(probs, v, out):
+    n_blocks = (probs.shape[2] + QUERIES - 1) // QUERIES
+    spread(len(probs) * probs.shape[1] * n_blocks, _mix_of_block, (probs, v, n_blocks, out))
+
+
+@inner
+def _mix_of_block(task, probs, v, n_blocks, out):
+    stack, first = task // n_blocks, task % n_blocks * QUERIES
+    batch, head, end = stack // probs.shape[1], stack % probs.shape[1], min(first + QUERIES, probs.shape[2])
+    seen, bounds = probs[batch, head, first:end], np.empty(2, np.int64)
+    looked_at(seen, bounds)
+    multiply_part(seen, v[batch, head], bounds[0], bounds[1], out[batch, head, first:end])
+
+
+@kernel(void(STACKS, ROWS, STACKS, float32[:, :, :, ::1], float32[:, :, :, ::1]), early=False)
+def _mix_backward_kernel(dout, probs, v, dprobs, dv):
+    spread(len(probs) * probs.shape[1], _mix_backward_of_head, (dout, probs, v, dprobs, dv))
+
+
+@inner
+def _mix_backward_of_head(stack, dout, probs, v, dprobs, dv):
+    batch, head = stack // probs.shape[1], stack % probs.shape[1]
+    dout, probs, v = dout[batch, head], probs[batch, head], v[batch, head]
+    n_query, n_key = probs.shape
+    bounds = np.empty(((n_query + QUERIES - 1) // QUERIES, 2), np.int64)
+    dprobs[batch, head] = ZERO
+    for block in range(len(bounds)):
+        first, end = block * QUERIES, min(block * QUERIES + QUERIES, n_query)
+        looked_at(probs[first:end], bounds[block])
+        start, stop = bounds[block, 0], bounds[block, 1]
+        if start < stop:
+            multiply(dout[first:end], v[start:stop].T, dprobs[batch, head, first:end, start:stop], False)
+    for first in range(0, n_key, QUERIES):
+        end, start, stop = min(first + QUERIES, n_key), n_query, 0
+        for block in range(len(bounds)):
+            if bounds[block, 0] < end and bounds[block, 1] > first:
+                start, stop = min(start, block * QUERIES), min(block * QUERIES + QUERIES, n_query)
+        multiply_part(probs[:, first:end].T, dout, start, stop, dv[batch, head, first:end])
 
 
 @kernel(
