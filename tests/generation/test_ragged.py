@@ -13,13 +13,15 @@ from nanogpt_np.kv_cache import KVCache, Ragged
 
 kernels = pytest.importorskip("nanogpt_np.kernels")
 quantized = pytest.importorskip("nanogpt_np.quantized")
+int4 = pytest.importorskip("nanogpt_np.quantized.int4")
 
-TWINS = {"numpy": ops, "numba": kernels, "int8": quantized}
+TWINS = {"numpy": ops, "numba": kernels, "int8": quantized, "int4": int4}
 FLOAT32 = 1e-4  # logits of about 1 to 10, summed in another order: a product of several rows is another call of BLAS
 
 
 def weights(name, config=CONFIG):
-    return quantized.quantize(make(config), config) if name == "int8" else make(config)
+    twin = TWINS[name]
+    return twin.quantize(make(config), config) if hasattr(twin, "quantize") else make(config)
 
 
 def begin(n_rows, twin, params, config=CONFIG, seed=0):
@@ -91,7 +93,7 @@ def test_parts_of_the_rows_have_the_bits_of_all():
         assert np.array_equal(getattr(ragged.cache, name), getattr(twin.cache, name))
 
 
-@pytest.mark.parametrize("name", ["numba", "int8"])
+@pytest.mark.parametrize("name", ["numba", "int8", "int4"])
 def test_a_model_that_is_not_compiled_as_a_whole(name):
     """Another GELU: model.forward over all rows."""
     twin, config = TWINS[name], dataclasses.replace(CONFIG, activation="gelu")
