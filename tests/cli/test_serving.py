@@ -41,12 +41,6 @@ def test_a_key_in_the_environment_counts(capsys, monkeypatch):
     assert "short" not in (line := refused(capsys)) and "at least 8 printable" in line
 
 
-def test_without_the_packages_one_line_says_what_to_install(capsys, monkeypatch):
-    for name in ("starlette", "starlette.applications", "nanogpt_np.explore.api"):
-        monkeypatch.setitem(sys.modules, name, None)
-    assert "pip install 'nanogpt-np[explore]'" in refused(capsys, "--ops", "numpy")
-
-
 def test_what_clients_call_a_model(tmp_path):
     (tmp_path / "b.gguf").touch()
     assert name_of("stories") == "stories" and name_of("runs/mine/") == "mine"
