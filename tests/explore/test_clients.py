@@ -1,10 +1,8 @@
-"""Other people's clients, against our server: the package openai, the program llm, lm-evaluation-harness, curl."""
+"""Other people's clients, against our server: the package openai, llm, lm-evaluation-harness, Prometheus."""
 
 import asyncio
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -216,7 +214,7 @@ def test_lm_eval_generates(running, gpt, monkeypatch):
     assert said == gpt.generate(PROMPT, 30, temperature=0, stop=".")
 
 
-# ---- Prometheus and curl
+# ---- Prometheus
 
 
 def test_prometheus_reads_the_metrics(running):
@@ -229,16 +227,3 @@ def test_prometheus_reads_the_metrics(running):
     assert buckets.type == "histogram" and all(family.documentation for family in families.values())
     counts = [sample.value for sample in buckets.samples if sample.name.endswith("_bucket")]
     assert counts == sorted(counts) and families["nanogpt_np_rows"].samples[0].value == 4
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-@pytest.mark.parametrize("name", ["README.md", "README.zh.md", "docs/serving.md"])
-def test_curl_as_the_docs_have_it(running, gpt, name):
-    text = (ROOT / name).read_text("utf-8")
-    commands = re.findall(r"^curl .*(?:\\\n.*)*", text, flags=re.MULTILINE)
-    assert commands
-    for command in commands:
-        command = command.replace("http://127.0.0.1:8000", running.url)
-        command = command.replace("curl ", f"curl -s -H 'Authorization: Bearer {KEY}' ", 1)
-        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0 and '"error"' not in done.stdout, done.stdout + done.stderr
