@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, DTypeLike
 from .config import GPTConfig
 from .errors import InputError, check_kind, check_whole, is_whole, shown
 
+NOWHERE = np.zeros((2, 0), np.int64)  # where no layer has a band, nobody asks where one begins
+
 
 class KVCache:
     """Room for `n_ctx` positions of every layer, allocated once; memory is touched only as it fills.
@@ -22,7 +24,8 @@ class KVCache:
     in use; `mask`: bool [n_batch, n_ctx], False at padding. `near_keys`, `near_values`: [n_banded, n_batch, n_head,
     room, d_head], the newest positions of the banded layers, from `offset` on: what is older no token will ask for.
     `rows`: where a layer's part lies, r in the first two, -1 - r in the near ones. `lengths`: None, or where rows come
-    and go, as in a server (see Ragged), int64 [n_batch], the positions of each.
+    and go, as in a server (generation/ragged.py), int64 [n_batch], the positions of each; then `ends`: where in the
+    near arrays the next one of each goes, and `oldest`: the first position of each that is there.
     """
 
     STORED = ("keys", "values")  # what holds something for each position: [n_dense, n_batch, n_head, n_ctx, …]
@@ -36,7 +39,7 @@ class KVCache:
         _check(n_batch, n_ctx, dtype)
         self.n_ctx, self.length, self.offset, self.is_torn = n_ctx, 0, 0, False
         self.bands, self.rows = bands_of(config), _rows(config)
-        self.window = None if self.bands is None else self.bands[0]
+        self.window = None if self.bands is None else min(self.bands[0], n_ctx)
         # some of the newest positions can be forgotten, and as many be added before all move
         self.spare = 0 if self.window is None else spare_of(self.window)
         self.room = 0 if self.window is None else min(n_ctx, self.window - 1 + 2 * self.spare)
@@ -50,6 +53,8 @@ class KVCache:
         except (MemoryError, ValueError) as error:  # ValueError: more than an address can count
             raise InputError(f"cache: expected one that fits the memory, got {shown(shape)}; ask for less") from error
         self.lengths: np.ndarray | None = None
+        self.ends: np.ndarray | None = None
+        self.oldest: np.ndarray | None = None
         self.first_row: int = 0
         self._whole: KVCache | None = None  # of what this is a part; compiled code wants it in one piece
 
@@ -68,10 +73,7 @@ class KVCache:
         return self if self._whole is None else self._whole
 
     def reserve(self, n_new: int, mask: ArrayLike | None = None) -> None:
-        """Take note of `n_new` coming positions (mask [n_batch, n_new]); InputError where they do not fit.
-
-        Where the near ones are full, their newest move to the front: once in `spare` tokens.
-        """
+        """Take note of `n_new` coming positions (mask [n_batch, n_new]); InputError where they do not fit."""
         if self.length + n_new > self.n_ctx or (self.lengths is not None and n_new != 1):
             raise InputError(
                 f"expected at most n_ctx = {self.n_ctx} positions, got {self.length} in the cache and {n_new} more; "
@@ -84,12 +86,18 @@ class KVCache:
         else:
             self.mask[np.arange(len(self.mask)), self.lengths] = True
         if self._is_full(n_new) and n_new <= self.spare:
-            kept = min(self.length - self.offset, self._most_kept())
-            first, self.is_torn = self.length - kept - self.offset, True
-            for name in self.NEAR:
-                stored = getattr(self, name)
-                stored[:, :, :, :kept] = stored[:, :, :, first : first + kept].copy()
-            self.offset, self.is_torn = self.length - kept, False
+            self.to_front()
+
+    def to_front(self) -> None:
+        """The newest of the near positions move to the front, so that others have room: once in `spare` tokens."""
+        kept = min(self.length - self.offset, self._most_kept())
+        first, self.is_torn = self.length - kept - self.offset, True
+        for name in self.NEAR:
+            stored = getattr(self, name)
+            stored[:, :, :, :kept] = stored[:, :, :, first : first + kept].copy()
+        self.offset, self.is_torn = self.length - kept, False
+        if self.ends is not None and self.oldest is not None and self.lengths is not None:
+            self.ends[:], self.oldest[:] = kept, np.maximum(self.oldest, self.lengths - kept)
 
     def append(self, layer: int, k: np.ndarray, v: np.ndarray) -> Any:
         # [n_batch, n_head, n_new, d_head] -> [n_batch, n_head, length + n_new, d_head]
@@ -100,7 +108,7 @@ class KVCache:
         row = self.rows[layer]
         if row >= 0:
             arrays = [getattr(self, name)[row] for name in self.STORED]
-            return self._put(arrays, 0, self.length, k, v)
+            return self._put(arrays, 0, self.length, k, v, self.lengths)
         arrays, n_new = [getattr(self, name)[-1 - row] for name in self.NEAR], k.shape[2]
         first, start = self.near(), self.length - self.offset
         if not self._is_full(n_new):
@@ -113,19 +121,34 @@ class KVCache:
             array[:, :, : self._most_kept()] = wide[:, :, -self._most_kept() :]
         return seen
 
-    def _put(self, arrays: list[np.ndarray], first: int, start: int, k: np.ndarray, v: np.ndarray) -> Any:
+    def _put(
+        self, arrays: list[np.ndarray], first: int, start: int, k: np.ndarray, v: np.ndarray,
+        starts: np.ndarray | None = None,
+    ) -> Any:  # fmt: skip
         """Write k and v at `start` of one layer's arrays, or each row's at its own -> views of all from `first` on."""
         end = start + k.shape[2]
         for array, new in zip(arrays, (k, v), strict=True):
-            if self.lengths is None:
+            if starts is None:
                 array[:, :, start:end] = new
             else:
-                array[np.arange(len(new)), :, self.lengths] = new[:, :, 0]
+                array[np.arange(len(new)), :, starts] = new[:, :, 0]
         return [array[:, :, first:end] for array in arrays]
 
     def near(self) -> int:
         """Where in the near arrays the keys begin that the next token sees in a banded layer."""
         return 0 if self.window is None else max(self.length - self.window + 1, 0) - self.offset
+
+    def near_of_each(self) -> np.ndarray:
+        """near() of each row, and the position that its first place would have: int64 [2, n_batch], 0 without bands."""
+        if self.window is None:
+            return NOWHERE
+        found = np.empty((2, len(self.mask)), np.int64)
+        if self.lengths is None:
+            found[0], found[1] = self.near(), self.offset
+        else:  # the newest of all rows lie side by side
+            end = self.length - self.offset
+            found[0], found[1] = end - np.minimum(self.lengths, self.window - 1), self.lengths - end
+        return found
 
     def _is_full(self, n_new: int) -> bool:
         return self.window is not None and self.length + n_new - self.offset > self.room
@@ -141,6 +164,8 @@ class KVCache:
             self.offset = self.length - self._most_kept()
         if self.lengths is not None:
             self.lengths += n_new
+        if self.ends is not None:
+            self.ends += n_new
         self.is_torn = False
 
     def starts(self) -> np.ndarray:
@@ -188,6 +213,9 @@ class KVCache:
         if self.lengths is not None:
             twin.lengths = self.lengths[start:end]
             twin.length = int(twin.lengths.max(initial=0))
+        if self.ends is not None and self.oldest is not None:
+            twin.ends, twin.oldest = self.ends[start:end], self.oldest[start:end]
+            twin.offset = twin.length - int(twin.ends.max(initial=0))
         return twin
 
     def pass_over(self, twin: "KVCache") -> None:
@@ -252,68 +280,6 @@ def cache_bytes(config: GPTConfig, n_positions: int, itemsize: int = 4) -> int:
         n_near = min(n_positions, config.window - 1 + 2 * spare_of(config.window))
     stored = int(np.count_nonzero(rows >= 0)) * n_positions + int(np.count_nonzero(rows < 0)) * n_near
     return 2 * stored * config.n_embd * itemsize
-
-
-class Ragged:
-    """Rows of one cache that come and go, each as long as its own text: what many clients share.
-
-    The first `n_rows` are in use. Each holds its text from position 0 on, so that its sums run over the same terms in
-    the same order as if it were alone. `cache`: an empty one with as many rows as there may be; InputError for bands.
-    """
-
-    def __init__(self, cache: KVCache) -> None:
-        if cache.window is not None:  # of which each row would have a band of its own, elsewhere
-            expected = "a model whose layers all see everything, as in GPT-2"
-            raise InputError(f"cache: expected that of {expected}, got one with bands of {cache.window} positions")
-        self.cache, self.n_rows, self.most = cache, 0, len(cache.mask)
-        cache.lengths, cache.mask[:] = np.zeros(self.most, np.int64), False
-        for name in cache.STORED:  # shares of 0 are multiplied by what lies behind a row's end: it must be a number
-            stored = getattr(cache, name)
-            setattr(cache, name, np.zeros(stored.shape, stored.dtype))
-
-    def part(self, start: int, end: int) -> KVCache:
-        """Some rows in use as one cache, in the same memory, for one new token of each."""
-        return self.cache.part(start, end)
-
-    def row(self, i: int) -> KVCache:
-        """One row as a cache of its own, in the same memory."""
-        twin = self.cache.part(i, i + 1)
-        twin.lengths = None
-        return twin
-
-    def join(self, cache: KVCache, length: int) -> int:
-        """The first positions of a cache of one row take the next row -> its number; InputError where all are taken."""
-        if self.n_rows == self.most:
-            raise InputError(f"rows: expected at most {self.most}, got one more; wait until one has ended")
-        self._copy(cache, self.n_rows, length)
-        self.n_rows += 1
-        return self.n_rows - 1
-
-    def leave(self, i: int) -> int:
-        """A row is no longer in use -> the row that took its place, which was the last (or this one itself)."""
-        last = self.n_rows - 1
-        self._wipe(i)
-        if i != last:
-            row = self.row(last)
-            self._copy(row, i, row.length)
-            self._wipe(last)
-        self.n_rows = last
-        return last
-
-    def _copy(self, source: KVCache, i: int, length: int) -> None:
-        target = self.row(i)
-        for name in source.STORED:
-            getattr(target, name)[:, 0, :, :length] = getattr(source, name)[:, 0, :, :length]
-        target.mask[0, :length] = True
-        self.cache.starts()[i] = length
-
-    def _wipe(self, i: int) -> None:
-        """Back to zeros: what a broken model left there must not reach another text."""
-        row = self.row(i)
-        for name in row.STORED:
-            getattr(row, name)[:, :, :, : row.length] = 0
-        row.mask[:] = False
-        self.cache.starts()[i] = 0
 
 
 def _check(n_batch: Any, n_ctx: Any, dtype: Any) -> None:

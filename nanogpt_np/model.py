@@ -79,6 +79,13 @@ class GPTActs(NamedTuple):
     __repr__ = describe
 
 
+class Visible(NamedTuple):
+    """What each query may see where rows come and go, each as long as its own text, and some layers have bands."""
+
+    whole: Any  # bool [n_batch, 1, 1, n_key] of a dense layer's keys, each row's own first; or None: everything
+    near: Any  # bool [n_batch, 1, 1, n_near] of a banded layer's, each row's own last; or None
+
+
 class Dropout(NamedTuple):
     """How to drop in training: the share of values, and the generator that chooses them."""
 
@@ -120,7 +127,7 @@ def trunk(ids, params, config, ops, *, mask=None, cache=None, last_only=False, k
 def place(shape, config, ops, mask, cache):
     """-> positions [n_batch or 1, n_seq], and what each query may see (None: everything).
 
-    `visible` is bool [n_seq, n_key], or [n_batch, 1, n_seq or 1, n_key] where there is padding.
+    `visible` is bool [n_seq, n_key], or [n_batch, 1, n_seq or 1, n_key] where there is padding, or a Visible.
     """
     n_seq = shape[1]
     start = 0 if cache is None else cache.length
@@ -135,6 +142,8 @@ def place(shape, config, ops, mask, cache):
     real = np.asarray(mask, bool)
     positions = np.maximum(np.cumsum(real, axis=1) - 1, 0)[:, start:]
     visible = real[:, None, None, :]
+    if cache is not None and cache.ends is not None:
+        return positions, Visible(visible, visible[..., ::-1][..., -cache.window :])
     return positions, visible if causal is None else causal & visible  # -> [n_batch, 1, n_query, n_key]
 
 
@@ -143,6 +152,8 @@ def narrow(visible, window, n_query, n_key, ops):
 
     The same as ops.band_mask over all keys, and padding hidden. `window` None: a dense layer, and `visible` as it is.
     """
+    if isinstance(visible, Visible):  # one new token of each row, and place() knows what is near
+        return visible.whole if window is None else visible.near
     if window is None:
         return visible
     visible = None if visible is None else visible[..., -n_key:]

@@ -3,7 +3,6 @@
 Next: cli/machine.py.
 """
 
-from ..errors import InputError
 from .options import command, read_stdin
 
 PROMPTS = {"poems": "床前明月光"}  # what a page begins with, by model
@@ -63,9 +62,10 @@ def _serve(models, prompt, args):
     from ..explore import guard
 
     try:
+        from ..explore import connections  # noqa: F401  (uvicorn, before a model is opened)
         from ..explore.app import make_app
     except ImportError as error:
-        raise InputError(guard.MISSING.format(error.name)) from error
+        raise guard.missing(error) from error
 
     def announce(address):
         shown = ", ".join(source.id for source in models.given)

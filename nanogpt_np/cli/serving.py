@@ -6,7 +6,6 @@ Next: cli/planning.py.
 import os
 import sys
 
-from ..errors import InputError
 from .options import command, open_model, ops_options
 
 KEY = "NANOGPT_NP_API_KEY"
@@ -50,9 +49,10 @@ def serve(args):
     check_whole("rows", 1 if args.rows is None else args.rows, 1)
     check_whole("most_waiting", args.most_waiting, 1)
     try:
+        from ..explore import connections  # noqa: F401  (uvicorn, before a model is opened)
         from ..explore.api import Api, make_app
     except ImportError as error:
-        raise InputError(guard.MISSING.format(error.name)) from error
+        raise guard.missing(error) from error
     gpt = open_model(GPT, args)
     api = Api(gpt, args.name or name_of(args.model), args.rows, args.most_waiting)
     app = guard.guarded(make_app(api), hosts=guard.hosts_for(args.host), key=key)

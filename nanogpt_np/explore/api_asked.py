@@ -25,12 +25,17 @@ SHARED = {
     "ignore_eos": "ignore_eos", "min_tokens": "min_new_tokens",
 }  # fmt: skip; what OpenAI's interface has not, from top_k on, goes by the name that vLLM gives it, or else ours
 BOTH = {*SHARED, "model", "n", "stop", "seed", "logit_bias", "stream", "stream_options", "logprobs", "user"}
-IDLE = {"best_of": (1,), "suffix": ("",), "metadata": ({},), "store": (False,), "tools": ([],), "functions": ([],),
-        "tool_choice": ("none",), "parallel_tool_calls": (True, False), "response_format": ({"type": "text"},),
-        "modalities": (["text"],), "service_tier": ("auto", "default")}  # fmt: skip; with these values they say nothing
-OF_COMPLETIONS = {*BOTH, "prompt", "max_tokens", "echo"}
+PASSED_OVER = {
+    "metadata", "store", "safety_identifier", "service_tier", "parallel_tool_calls", "prediction",
+    "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
+}  # fmt: skip; how a request is billed, kept or sped up: whatever they say, the text is the same
+IDLE = {"suffix": ("",), "tools": ([],), "functions": ([],), "tool_choice": ("none", "auto"),
+        "function_call": ("none", "auto"), "response_format": ({"type": "text"},), "modalities": (["text"],),
+        "reasoning_effort": ("none",), "verbosity": ("medium",)}  # fmt: skip; with these values they say nothing
+OF_COMPLETIONS = {*BOTH, "prompt", "max_tokens", "echo", "best_of"}
 OF_CHAT = {*BOTH, "messages", "max_tokens", "max_completion_tokens", "top_logprobs"}
 OF_EMBEDDINGS = {"model", "input", "encoding_format", "dimensions", "user"}
+OF_MESSAGES = ("role", "content", "name")  # the name is not written
 ROLES = ("system", "developer", "user", "assistant")
 THEIR_NAMES = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens", "num_return_sequences": "n"}
 
@@ -69,7 +74,7 @@ class Asked(NamedTuple):
 def read_json(body):
     """The object that a request's body holds; Refused where it is none."""
     try:
-        data = json.loads(body.decode(), parse_constant=_no_constant)
+        data = json.loads(body.decode(), parse_constant=_no_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         message = f"expected a body of JSON, got other bytes ({_first_line(error)})"
         raise Refused(400, message, "invalid_json") from error
@@ -80,6 +85,14 @@ def read_json(body):
 
 def _no_constant(name):
     raise ValueError(f"{name} is no JSON")
+
+
+def _object(pairs):
+    """An object in which no name is said twice: which one counts, everyone decides differently."""
+    data = dict(pairs)
+    if len(data) != len(pairs):
+        raise ValueError("a name that is said twice")
+    return data
 
 
 def _first_line(error):
@@ -96,8 +109,11 @@ def refused(error):
 
 def check_fields(data, known, model):
     """Refused for a field that nobody here reads, and for another model; null is nothing said."""
+    unused = {"tools", "functions"} if "none" in (data.get("tool_choice"), data.get("function_call")) else set()
     for name, value in data.items():
-        if name not in known and value is not None and value not in IDLE.get(name, ()):
+        if name in known or name in PASSED_OVER or name in unused or value is None:
+            continue
+        if not any(type(value) is type(idle) and value == idle for idle in IDLE.get(name, ())):
             got = f"{shown(name)} with {shown(value)}" if name in IDLE else shown(name)
             raise Refused(400, f"expected fields that are understood here, got {got}", "unknown_parameter", name[:80])
     asked = data.get("model")
@@ -113,6 +129,11 @@ def completion(data, served):
     echo = _truth(data, "echo")
     most = _whole(data, "max_tokens", USUAL_NEW_TOKENS, 0)
     n_top = _whole(data, "logprobs", None, 0, MOST_TOP)
+    n = _whole(data, "n", 1, 1, MOST_N)
+    if _whole(data, "best_of", n, 1) != n:
+        got = f"{shown(data['best_of'])}; ask for n and logprobs, and choose"
+        raise Refused(400, f"best_of: expected n = {n}, as all that is written is told, got {got}", "invalid_value",
+                      "best_of")  # fmt: skip
     return _asked(data, prompts, most, n_top, echo, "prompt", served.gpt)
 
 
@@ -121,7 +142,12 @@ def conversation(data, served):
     check_fields(data, OF_CHAT, served.name)
     turns = [_turn(message) for message in _messages(data.get("messages"))]
     most = _whole(data, "max_completion_tokens", _whole(data, "max_tokens", None, 1), 1)
-    n_top = _whole(data, "top_logprobs", 0, 0, MOST_TOP) if _truth(data, "logprobs") else None
+    n_top = _whole(data, "top_logprobs", 0, 0, MOST_TOP)
+    if not _truth(data, "logprobs"):
+        if n_top:
+            expected = "logprobs: true beside it"
+            raise Refused(400, f"top_logprobs: expected {expected}, got it alone", "invalid_value", "top_logprobs")
+        n_top = None
     prompts = as_prompts("messages", chat.one_text(turns), served)
     return _asked(data, prompts, most, n_top, False, "messages", served.gpt)
 
@@ -139,8 +165,9 @@ def _turn(message):
     content = message.get("content") if isinstance(message, dict) else None
     parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
     texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
-    if role not in ROLES or not all(isinstance(text, str) for text in texts):
-        expected = f"an object with a role ({', '.join(ROLES)}) and text as its content"
+    says_more = isinstance(message, dict) and any(message[key] for key in message if key not in OF_MESSAGES)
+    if role not in ROLES or not all(isinstance(text, str) for text in texts) or says_more:
+        expected = f"an object with a role ({', '.join(ROLES)}) and text as its content, no calls of tools"
         raise Refused(400, f"messages: expected {expected}, got {shown(message)}", "invalid_value", "messages")
     return role, "".join(texts)
 
@@ -219,6 +246,11 @@ def _asked(data, prompts, most, n_top, echo, name, gpt):
     if not isinstance(options, dict):
         raise Refused(400, f"stream_options: expected an object, got {shown(options)}", "invalid_value",
                       "stream_options")  # fmt: skip
+    for key in options:
+        if options[key] and key != "include_usage":  # only what is not wanted can be left out
+            got = f"{shown(key)} with {shown(options[key])}"
+            raise Refused(400, f"stream_options: expected include_usage, got {got}", "unknown_parameter",
+                          "stream_options")  # fmt: skip
     ids, texts = ([pair[i] for pair in prompts] for i in (0, 1))
     return Asked(ids, texts, asked, n, n_top, echo, _truth(data, "stream"), _truth(options, "include_usage"))
 

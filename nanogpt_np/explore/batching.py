@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import memory
 from ..generation import budget, decoding
-from ..kv_cache import Ragged
+from ..generation.ragged import Ragged
 from .guard import Refused
 from .metrics import Metrics
 from .sequences import score_on
@@ -197,8 +197,10 @@ class Batcher:
         """Does a row hold the same prompt, read for the same request? Then it need not be read again."""
         for i, other in enumerate(self.live):
             if other.ids is sequence.ids and other.first_logits is not None and not sequence.scored:
-                self._begin(sequence, other.first_logits, self.rows.row(i))
-                return True
+                row = self.rows.row(i)
+                if row.can_rewind(len(sequence.ids)):  # else a band has moved on too far
+                    self._begin(sequence, other.first_logits, row)
+                    return True
         return False
 
     def _begin(self, sequence, logits, cache):

@@ -294,7 +294,7 @@ def run(app, host="127.0.0.1", port=8000, *, most=MOST_LINES, announce=print):
     try:
         from .connections import server
     except ImportError as error:
-        raise InputError(MISSING.format(error.name)) from error
+        raise missing(error) from error
     listener = listen(host, port)
     name = f"[{host}]" if ":" in host else host
     announce(f"http://{name}:{listener.getsockname()[1]}")
@@ -320,7 +320,11 @@ def _stopped_alike():
         signal.signal(signal.SIGTERM, before)
 
 
-MISSING = "expected the packages starlette and uvicorn, got no {}; pip install 'nanogpt-np[explore]'"
+def missing(error):
+    """An ImportError as an InputError: which package is not there, and what to install."""
+    package = (error.name or "one of them").partition(".")[0]
+    got = f"got no {package}; pip install 'nanogpt-np[explore]'"
+    return InputError(f"expected the packages starlette and uvicorn, {got}")
 
 
 def listen(host, port):

@@ -2,7 +2,7 @@
 
 Enter: ids, and the cache that holds what came before. Leave: logits, the cache longer. Ops may offer
 `decode_plan` and `decode_few`, all of model.forward behind the embedding in one compiled call, and `make_cache`, for a
-cache of their own. Next: generation/tokens.py.
+cache of their own. Next: generation/ragged.py.
 """
 
 import numpy as np

@@ -23,6 +23,7 @@ from .products import FEW_ROWS, add_bias, dots, pad_rows, stream
 
 STORED = float32[:, :, :, :, ::1]
 STARTS = read(int64[::1])  # where each text goes on
+PLACES = int64[:, ::1]  # of KVCache.near_of_each()
 PAIR = itemgetter("weight", "bias")
 
 
@@ -53,7 +54,7 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
     by_output, n_hidden = bool(table[-1, -1]), n_hidden_of(arrays)
     _decode_kernel(
         rows, table, by_output, n_hidden, cache.rows, cache.first_row, cache.starts(), whole.keys, whole.values, mask,
-        whole.near_keys, whole.near_values, cache.near(), cache.offset, near_mask, eps, n_threads(), logits,
+        whole.near_keys, whole.near_values, cache.near_of_each(), near_mask, eps, n_threads(), logits,
     )  # fmt: skip
     return logits[: n_batch * n_new].reshape(n_batch, n_new, -1)
 
@@ -61,11 +62,12 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
 def masks_of(visible, n_batch, n_new, config, cache):
     """What may be seen of all keys, and of the near ones, for compiled code; without bands the same twice."""
     n_key = cache.length + n_new
-    mask = masks(visible, (n_batch, config.n_head, n_new, n_key))
+    mask = masks(narrow(visible, None, n_new, n_key, ops), (n_batch, config.n_head, n_new, n_key))
     if cache.window is None:
         return mask, mask
     n_near = min(n_key, cache.window - 1 + n_new)
-    near = narrow(visible, cache.window, n_new, n_near, ops)
+    # rows that come and go see all from where their own bands begin
+    near = narrow(visible, cache.window, n_new, n_near, ops) if cache.lengths is None else None
     return mask, masks(near, (n_batch, config.n_head, n_new, n_near))
 
 
@@ -111,15 +113,16 @@ def _table(arrays):
 
 @kernel(void(
     float32[:, ::1], read(int64[:, ::1]), boolean, intp, read(int64[::1]), intp, STARTS,
-    STORED, STORED, read(boolean[:, :, ::1]), STORED, STORED, intp, intp, read(boolean[:, :, ::1]),
+    STORED, STORED, read(boolean[:, :, ::1]), STORED, STORED, PLACES, read(boolean[:, :, ::1]),
     float32, intp, float32[:, ::1],
 ))  # fmt: skip
 def _decode_kernel(
     x, table, by_output, n_hidden, stored, first_text, starts, keys, values, visible,
-    near_keys, near_values, near, offset, near_visible, eps, n_parts, logits,
+    near_keys, near_values, near, near_visible, eps, n_parts, logits,
 ):  # fmt: skip
     n_rows, n_embd = x.shape
-    n_batch, n_heads, nothing = len(starts), keys.shape[2], np.int64(0)
+    n_batch, n_heads = len(starts), keys.shape[2]
+    begin = np.zeros((2, n_batch), np.int64)
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.zeros((n_rows, n_embd), np.float32)
     qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
 
@@ -128,12 +131,12 @@ def _decode_kernel(
         normalize(x, block[0], block[1], eps, normed)
         spread(n_parts, multiply, (normed, block[2], block[3], by_output, n_parts, qkv))
         if stored[layer] >= 0:
-            row, begin, before, seen = stored[layer], nothing, nothing, visible
+            row, places, seen = stored[layer], begin, visible
             of_layer = keys[row], values[row]
         else:  # a banded layer
-            row, begin, before, seen = -1 - stored[layer], near, offset, near_visible
+            row, places, seen = -1 - stored[layer], near, near_visible
             of_layer = near_keys[row], near_values[row]
-        spread(n_batch * n_heads, attend, (qkv, *of_layer, begin, before, first_text, starts, seen, merged))
+        spread(n_batch * n_heads, attend, (qkv, *of_layer, places, first_text, starts, seen, merged))
         spread(n_parts, multiply, (merged, block[4], block[5], by_output, n_parts, normed))
         add(normed, x)
 
@@ -210,15 +213,15 @@ def own_queries(queries):
 
 
 @inner
-def attend(stack, qkv, keys, values, begin, offset, first_text, starts, visible, merged):
-    """One head of one text: its new keys and values into the cache, its queries over all from `begin` on.
+def attend(stack, qkv, keys, values, places, first_text, starts, visible, merged):
+    """One head of one text: its new keys and values into the cache, its queries over all that it sees.
 
-    `offset`: the position of the first that is stored, 0 but in a banded layer.
+    `places`: where these begin in each text, and the position of the first place; zeros but in a banded layer.
     """
     batch, head = stack // keys.shape[1], stack % keys.shape[1]
     text = first_text + batch
     n_embd, d_head = merged.shape[1], keys.shape[3]
-    start, n_new = starts[batch] - offset, visible.shape[1]
+    begin, start, n_new = places[0, batch], starts[batch] - places[1, batch], visible.shape[1]
     end = start + n_new
     n_key = end - begin
     first, row = head * d_head, batch * n_new

@@ -31,10 +31,10 @@ class Int8Cache(KVCache):
         near = self.near_keys.shape[:-1]
         self.near_key_factors, self.near_value_factors = (np.empty(near, np.float32) for _ in range(2))
 
-    def _put(self, arrays, first, start, k, v):
+    def _put(self, arrays, first, start, k, v, starts=None):
         """Write k and v at `start` of one layer's arrays, or each row's at its own -> all, as now remembered."""
         keys, values, key_factors, value_factors = arrays
-        starts = np.full(len(k), start) if self.lengths is None else self.lengths
+        starts = np.full(len(k), start) if starts is None else starts
         end, wide = start + k.shape[2], []
         for new, small, factors in ((k, keys, key_factors), (v, values, value_factors)):
             wide.append(np.empty((*small.shape[:2], end - first, small.shape[3]), np.float32))

@@ -14,6 +14,7 @@ from ..kernels.attention import softmax_row
 from ..kernels.compile import inner, kernel, n_threads, read
 from ..kernels.cores import spread
 from ..kernels.decode import (
+    PLACES,
     STARTS,
     STORED,
     add,
@@ -60,7 +61,7 @@ def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> 
         rows, table, are_fours, n_hidden_of(arrays), cache.rows, cache.first_row, cache.starts(),
         whole.keys, whole.key_factors, whole.values, whole.value_factors, mask,
         whole.near_keys, whole.near_key_factors, whole.near_values, whole.near_value_factors,
-        cache.near(), cache.offset, near_mask, np.float32(config.layer_norm_eps), n_threads(), logits,
+        cache.near_of_each(), near_mask, np.float32(config.layer_norm_eps), n_threads(), logits,
     )  # fmt: skip
     return logits.reshape(n_batch, n_new, -1)
 
@@ -90,17 +91,18 @@ def _table(arrays):
 @kernel(void(
     float32[:, ::1], read(int64[:, ::1]), boolean, intp, read(int64[::1]), intp, STARTS,
     SMALL, FACTORS, SMALL, FACTORS, read(boolean[:, :, ::1]),
-    SMALL, FACTORS, SMALL, FACTORS, intp, intp, read(boolean[:, :, ::1]),
+    SMALL, FACTORS, SMALL, FACTORS, PLACES, read(boolean[:, :, ::1]),
     float32, intp, float32[:, ::1],
 ))  # fmt: skip
 def _decode_kernel(
     x, table, are_fours, n_hidden, rows, first_text, starts,
     keys, key_factors, values, value_factors, visible,
-    near_keys, near_key_factors, near_values, near_value_factors, near, offset, near_visible,
+    near_keys, near_key_factors, near_values, near_value_factors, near, near_visible,
     eps, n_parts, logits,
 ):  # fmt: skip
     n_rows, n_embd = x.shape
-    n_batch, n_heads, nothing = len(starts), keys.shape[2], np.int64(0)
+    n_batch, n_heads = len(starts), keys.shape[2]
+    begin = np.zeros((2, n_batch), np.int64)
     normed, merged = np.empty((n_rows, n_embd), np.float32), np.empty((n_rows, n_embd), np.float32)
     qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
     small, small_hidden = room_for(n_rows, n_embd), room_for(n_rows, n_hidden)
@@ -111,12 +113,12 @@ def _decode_kernel(
         quantize(normed, *small)
         spread(n_parts, multiply, (*small, are_fours, block[2:5], n_parts, qkv))
         if rows[layer] >= 0:
-            row, begin, before, seen = rows[layer], nothing, nothing, visible
+            row, places, seen = rows[layer], begin, visible
             stored = keys[row], key_factors[row], values[row], value_factors[row]
         else:  # a banded layer
-            row, begin, before, seen = -1 - rows[layer], near, offset, near_visible
+            row, places, seen = -1 - rows[layer], near, near_visible
             stored = near_keys[row], near_key_factors[row], near_values[row], near_value_factors[row]
-        spread(n_batch * n_heads, attend, (qkv, *stored, begin, before, first_text, starts, seen, merged))
+        spread(n_batch * n_heads, attend, (qkv, *stored, places, first_text, starts, seen, merged))
         quantize(merged, *small)
         spread(n_parts, multiply, (*small, are_fours, block[5:8], n_parts, normed))
         add(normed, x)
@@ -163,12 +165,12 @@ def multiply_hidden(
 
 
 @inner
-def attend(stack, qkv, keys, key_factors, values, value_factors, begin, offset, first_text, starts, visible, merged):
+def attend(stack, qkv, keys, key_factors, values, value_factors, places, first_text, starts, visible, merged):
     """One head of one text: see kernels/decode.py."""
     batch, head = stack // keys.shape[1], stack % keys.shape[1]
     text = first_text + batch
     n_embd, d_head = merged.shape[1], keys.shape[3]
-    start, n_new = starts[batch] - offset, visible.shape[1]
+    begin, start, n_new = places[0, batch], starts[batch] - places[1, batch], visible.shape[1]
     end = start + n_new
     n_key = end - begin
     first, row = head * d_head, batch * n_new

@@ -62,7 +62,10 @@ def test_a_value_that_makes_no_sense_names_its_field(served, field, value):
 
 
 @pytest.mark.parametrize("field, value", [
-    ("best_of", 2), ("suffix", "x"), ("tools", [{}]), ("response_format", {"type": "json_object"}), ("model_path", "x"),
+    ("suffix", "x"), ("tools", [{}]), ("functions", [{}]), ("tool_choice", "required"), ("reasoning_effort", "high"),
+    ("response_format", {"type": "json_object"}), ("response_format", {"type": "json_schema", "json_schema": {}}),
+    ("audio", {"voice": "a"}), ("modalities", ["text", "audio"]), ("moderation", {}), ("web_search_options", {}),
+    ("verbosity", "low"), ("suffix", 0), ("tools", False), ("function_call", {"name": "f"}), ("model_path", "x"),
     ("file", "/etc/passwd"), ("x" * 10_000, 1), ("\ud800", 1), ("guided_regex", "a+"),
 ])  # fmt: skip
 def test_a_field_that_nobody_reads_is_not_passed_over(served, field, value):
@@ -70,8 +73,41 @@ def test_a_field_that_nobody_reads_is_not_passed_over(served, field, value):
 
 
 def test_a_field_that_says_nothing_is_passed_over(served):
-    idle = {"best_of": 1, "suffix": "", "tools": [], "user": "somebody", "service_tier": "auto", "whatever": None}
+    idle = {"best_of": 1, "suffix": "", "tools": [], "user": "somebody", "service_tier": "flex", "whatever": None,
+            "stream_options": {"include_usage": False, "include_obfuscation": False, "more": None}}  # fmt: skip
     assert api_asked.completion({"prompt": "Once", **idle}, served).prompts == [served.gpt.tokenizer.encode("Once")]
+
+
+def test_what_clients_say_of_a_chat_that_changes_no_text_is_passed_over(served):
+    """The fields of the package openai 3.57 that are not about what is written, and those that ask for nothing."""
+    said = {"metadata": {"job": "5"}, "store": True, "safety_identifier": "a", "prompt_cache_key": "b",
+            "prompt_cache_options": {"mode": "auto"}, "prompt_cache_retention": "24h", "service_tier": "priority",
+            "prediction": {"type": "content", "content": "c"}, "parallel_tool_calls": True, "user": "d",
+            "tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none", "audio": None,
+            "response_format": {"type": "text"}, "modalities": ["text"], "verbosity": "medium",
+            "reasoning_effort": "none", "logprobs": False, "top_logprobs": 0}  # fmt: skip
+    turn = {"role": "user", "content": "Once", "name": "Tom", "tool_calls": None, "refusal": None, "annotations": []}
+    assert api_asked.conversation({"messages": [turn], **said}, served) == api_asked.conversation(
+        {"messages": [{"role": "user", "content": "Once"}]}, served)  # fmt: skip
+
+
+def test_best_of_as_many_as_are_told_says_nothing_and_of_more_is_refused(served):
+    assert api_asked.completion({"prompt": "Once", "n": 3, "best_of": 3}, served).n == 3
+    for said in ({"best_of": 2}, {"n": 2, "best_of": 3}, {"n": 2, "best_of": 1}, {"best_of": True}):
+        assert refused(api_asked.completion, served, prompt="a", **said) == (400, "invalid_value", "best_of")
+
+
+@pytest.mark.parametrize("options", [{"include_obfuscation": True}, {"include_usage": True, "chunk_size": 5}])
+def test_an_option_of_a_stream_that_nobody_reads_is_not_passed_over(served, options):
+    expected = (400, "unknown_parameter", "stream_options")
+    assert refused(api_asked.completion, served, prompt="a", stream=True, stream_options=options) == expected
+
+
+def test_top_logprobs_without_logprobs_would_tell_nothing(served):
+    messages = [{"role": "user", "content": "Once"}]
+    for said in ({}, {"logprobs": False}, {"logprobs": None}):
+        found = refused(api_asked.conversation, served, messages=messages, top_logprobs=2, **said)
+        assert found == (400, "invalid_value", "top_logprobs")
 
 
 def test_another_model_is_not_found(served):
@@ -98,6 +134,7 @@ def test_what_just_fits(served):
     [{"role": "user", "content": 5}],
     [{"role": "user", "content": [{"type": "image_url", "image_url": "http://a"}]}], [{"role": "user", "content": [5]}],
     [{"role": "user", "content": None}], [{"role": ["user"], "content": "a"}],
+    [{"role": "assistant", "content": "", "tool_calls": [{"id": "a"}]}], [{"role": "user", "content": "a", "x": 1}],
 ])  # fmt: skip
 def test_messages_that_are_none(served, messages):
     assert refused(api_asked.conversation, served, messages=messages) == (400, "invalid_value", "messages")
@@ -150,7 +187,8 @@ JSON = {"content-type": "application/json"}
 
 @pytest.mark.parametrize("content", [
     b"", b"{", b"[]", b"5", b"null", b"\xff\xfe", b'{"prompt": NaN}', b'{"a": Infinity}', b"[" * 50_000,
-    b'{"n": ' + b"9" * 5000 + b"}", b"\x00", b'{"prompt": "a"} {}',
+    b'{"n": ' + b"9" * 5000 + b"}", b"\x00", b'{"prompt": "a"} {}', b'{"n": 1, "n": 2}', b'{"a": {"b": 1, "b": 1}}',
+    b'{"a":' * 20_000, b'{"prompt": "\xed\xa0\x80"}', b'{"prompt": "\xc0\xaf"}', b'{"a": -Infinity}', b"\xef\xbb\xbf{}",
 ])  # fmt: skip
 def test_a_body_that_is_no_object_of_json(client, content, capfd):
     answer = client.post("/v1/completions", content=content, headers=JSON)

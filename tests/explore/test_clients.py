@@ -1,10 +1,8 @@
-"""Other people's clients, against our server: the package openai, the program llm, lm-evaluation-harness, curl."""
+"""Other people's clients, against our server: the package openai, llm, lm-evaluation-harness, Prometheus."""
 
 import asyncio
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +124,59 @@ def test_openai_lists_models(client):
     assert client.models.retrieve("stories").owned_by == "nanogpt-np"
 
 
+def test_openai_says_what_most_clients_say(client, gpt):
+    """Each field that means nothing here, in the package's own words; the text is what it is without them."""
+    messages = [{"role": "user", "content": PROMPT, "name": "Tom"}]
+    said = client.chat.completions.create(
+        model="stories", messages=messages, max_completion_tokens=9, seed=1, n=1, user="Tom", metadata={"a": "b"},
+        store=True, response_format={"type": "text"}, modalities=["text"], service_tier="default", logit_bias={},
+        tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}], tool_choice="none",
+        parallel_tool_calls=False, prompt_cache_key="c", safety_identifier="d", stop=None, frequency_penalty=0,
+        presence_penalty=0, top_p=1, temperature=0.7, timeout=60, extra_headers={"X-Anything": "e"},
+    )  # fmt: skip
+    assert said.choices[0].message.content == gpt.generate(PROMPT, 9, seed=1)
+    turns = [*messages, said.choices[0].message, {"role": "user", "content": "One day"}]  # as clients go on
+    again = client.chat.completions.create(model="stories", messages=turns, max_tokens=5, temperature=0)
+    assert again.choices[0].message.content == gpt.generate(
+        f"{PROMPT}{said.choices[0].message.content} One day", 5, temperature=0)  # fmt: skip
+
+
+def test_openai_streams_a_chat_with_its_helper(client, gpt):
+    """It takes a text that reached its length for an error, so this one stops."""
+    asked = {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 100, "seed": 1, "stop": "."}
+    with client.chat.completions.stream(model="stories", **asked) as stream:
+        events = [event.type for event in stream]
+        said = stream.get_final_completion()
+    assert said.choices[0].message.content == gpt.generate(PROMPT, 100, seed=1, stop=".")
+    assert "content.delta" in events and said.choices[0].finish_reason == "stop"
+
+
+def test_openai_asks_for_more_than_there_is(openai, client, running):
+    """What would change the text is refused by name, never passed over."""
+    messages = [{"role": "user", "content": PROMPT}]
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    for field, value in (("tools", [tool]), ("response_format", {"type": "json_object"}), ("reasoning_effort", "low"),
+                         ("modalities", ["text", "audio"]), ("web_search_options", {})):  # fmt: skip
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(model="stories", messages=messages, **{field: value})
+        assert (caught.value.code, caught.value.param) == ("unknown_parameter", field)
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.completions.create(model="stories", prompt=PROMPT, n=2, best_of=4)
+    assert caught.value.param == "best_of"
+    two = client.completions.create(model="stories", prompt=PROMPT, n=2, best_of=2, max_tokens=2)
+    assert len(two.choices) == 2
+    n_embd = client.models.retrieve("stories").embedding_length
+    assert len(client.embeddings.create(model="stories", input="a", dimensions=n_embd).data[0].embedding) == n_embd
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.embeddings.create(model="stories", input="a", dimensions=8)
+    assert caught.value.param == "dimensions"
+    for ask in (lambda: client.responses.create(model="stories", input="a"), lambda: client.files.list(),
+                lambda: client.models.delete("stories"), lambda: client.chat.completions.list()):  # fmt: skip
+        with pytest.raises(openai.APIStatusError) as caught:
+            ask()
+        assert caught.value.status_code in (404, 405) and caught.value.code == "unknown_url"
+
+
 def test_openai_knows_our_errors(openai, client, running, api):
     with pytest.raises(openai.BadRequestError) as caught:
         client.completions.create(model="stories", prompt=PROMPT * 100)
@@ -216,7 +267,7 @@ def test_lm_eval_generates(running, gpt, monkeypatch):
     assert said == gpt.generate(PROMPT, 30, temperature=0, stop=".")
 
 
-# ---- Prometheus and curl
+# ---- Prometheus
 
 
 def test_prometheus_reads_the_metrics(running):
@@ -229,16 +280,3 @@ def test_prometheus_reads_the_metrics(running):
     assert buckets.type == "histogram" and all(family.documentation for family in families.values())
     counts = [sample.value for sample in buckets.samples if sample.name.endswith("_bucket")]
     assert counts == sorted(counts) and families["nanogpt_np_rows"].samples[0].value == 4
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-@pytest.mark.parametrize("name", ["README.md", "README.zh.md", "docs/serving.md"])
-def test_curl_as_the_docs_have_it(running, gpt, name):
-    text = (ROOT / name).read_text("utf-8")
-    commands = re.findall(r"^curl .*(?:\\\n.*)*", text, flags=re.MULTILINE)
-    assert commands
-    for command in commands:
-        command = command.replace("http://127.0.0.1:8000", running.url)
-        command = command.replace("curl ", f"curl -s -H 'Authorization: Bearer {KEY}' ", 1)
-        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0 and '"error"' not in done.stdout, done.stdout + done.stderr
