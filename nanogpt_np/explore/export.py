@@ -97,7 +97,8 @@ def _questions(gpt, side, state, with_int8):
     yield [(name, side | {"position": position}) for position in range(n - 1) for name in ("next", "attribution")]
     yield [("neighbours", {"model": side["model"], "token": token}) for token in reversed(ids)]
     yield [("compare", {"a": side, "b": side | {"ops": "int8"}})] if with_int8 else []
-    yield [("compare", {"a": side, "b": side | {"ablate": [pair]}}) for pair in [list(pair) for pair in heads]]
+    parts = [*map(list, heads), *([layer, half] for layer in range(n_layer) for half in ("attn", "ffn"))]
+    yield [("compare", {"a": side, "b": side | {"ablate": [part]}}) for part in parts]
     yield [("array", side | {"name": name, "index": [n - 1]}) for name in _gradients(n_layer)] if n > 1 else []
     yield list(_rows(side, n_layer, [n - 1]))
     yield list(_cells_of_head(side, *here, n))

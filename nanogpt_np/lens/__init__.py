@@ -20,7 +20,7 @@ from .embeddings import neighbours, positions_view
 from .generated import generation_view
 from .gradients import gradients_view
 from .head_pictures import draw_attention, draw_attention_grid, draw_attention_lines, draw_attention_stages, draw_heads
-from .interventions import Run, ablate, run, run_blocks
+from .interventions import Run, ablate, run, run_blocks, taken_out
 from .learning import step_view, training_view
 from .learning_pictures import draw_playback, draw_step, draw_training
 from .logits import logit_lens_view
@@ -52,5 +52,5 @@ __all__ = [
     "head_summaries", "induction_scores", "layer_norms", "logit_lens_view", "look", "neighbours", "neuron_texts",
     "neurons", "next_tokens", "patch", "patch_map", "path_patch", "playback_view", "positions_view", "reading",
     "residual_view", "rounding_view", "run", "run_blocks", "sampling_view", "stages_view", "step_view", "stream",
-    "tokens_ansi", "tokens_html", "tokens_view", "trace", "training_view", "weights_view",
+    "taken_out", "tokens_ansi", "tokens_html", "tokens_view", "trace", "training_view", "weights_view",
 ]  # fmt: skip

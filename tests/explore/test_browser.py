@@ -241,6 +241,33 @@ def test_a_head_is_switched_off_by_a_click(page, gpt):
     assert "off=" not in page.tab.url
 
 
+def test_parts_are_switched_off_several_together(page, gpt):
+    """A block's attention, an FFN, a unit, a head: by clicks and by keys, kept in the address, beside the whole."""
+    go(page, view="compare")
+    off = []
+    for selector, part in (("#switch-2-attn", (2, "attn")), ("#switch-4-ffn", (4, "ffn")), ("#switch-0-3", (0, 3))):
+        page.act(lambda tab, selector=selector: tab.click(selector))
+        off.append(part)
+        compare(page, Beside(gpt, PROMPT, off=off), 75)
+    page.act(lambda tab: tab.click("#ffn-1"))
+    unit = int(page.tab.get_attribute("#units button.plain", "id").removeprefix("units-"))
+    page.act(lambda tab: tab.click(f"#switch-unit-{unit}"))
+    off.append((1, "ffn", unit))
+    compare(page, Beside(gpt, PROMPT, off=off), 75)
+    assert f"off=0.3%2C1.ffn.{unit}%2C2.attn%2C4.ffn" in page.tab.url
+    assert page.tab.locator("#head-2-0.off, #head-2-7.off, #head-0-3.off, #ffn-4.off").count() == 4
+    assert page.tab.locator(".head.off").count() == gpt.config.n_head + 1
+    for selector, key, part in (("#ffn-3", "x", (3, "ffn")), ("#head-5-1", "X", (5, "attn"))):
+        page.act(lambda tab, selector=selector, key=key: (tab.focus(selector), tab.keyboard.press(key)))
+        off.append(part)
+        compare(page, Beside(gpt, PROMPT, off=off), 75)
+    page.tab.reload()
+    page.settle()
+    compare(page, Beside(gpt, PROMPT, off=off), 75)
+    page.act(lambda tab: tab.click(f"#switch-1-ffn-{unit}"))  # and on again
+    compare(page, Beside(gpt, PROMPT, off=[part for part in off if part != (1, "ffn", unit)]), 75)
+
+
 def test_two_prompts_two_models_and_int8(page, gpt):
     go(page, view="compare", mode="prompt", b_prompt="The little cat ran to the")
     compare(page, Beside(gpt, PROMPT, Expected(gpt, "The little cat ran to the")), 75)

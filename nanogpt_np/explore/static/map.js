@@ -6,7 +6,7 @@ import { at } from "./ask.js";
 import { as_css, colour_of, ink_on } from "./colours.js";
 import { button, el, number, replace, share, token } from "./dom.js";
 import { spine } from "./spine.js";
-import { heads_off, set, state, switched } from "./state.js";
+import { is_off, set, state, switched } from "./state.js";
 import { word } from "./words.js";
 
 const SHOWN_NEXT = 5;
@@ -157,28 +157,32 @@ function block_row(page, layer) {
 }
 
 function head_button(page, layer, head) {
-  const is_off = heads_off().some(([l, h]) => l === layer && h === head);
+  const gone = is_off(layer, head) || is_off(layer, "attn");
   const chosen = state.view === "attention" && state.layer === layer && state.head === head;
   const made = el(
     "button",
     {
       type: "button",
       id: `head-${layer}-${head}`,
-      class: `head${is_off ? " off" : ""}`,
+      class: `head${gone ? " off" : ""}`,
       "aria-pressed": chosen ? "true" : "false",
-      "aria-label": `L${layer}.H${head}${is_off ? `, ${word("is_off")}` : ""}`,
+      "aria-label": `L${layer}.H${head}${gone ? `, ${word("is_off")}` : ""}`,
       title: `L${layer}.H${head}`,
       on: {
         click: () => set({ view: "attention", layer, head, cell: "" }),
-        keydown: (event) => {
-          if (event.key === "x") set({ off: switched(layer, head), view: "compare", mode: "heads" });
-        },
+        keydown: (event) => switch_by_key(event, layer, event.key === "X" ? "attn" : head),
       },
     },
     thumbnail(page.look.attention, layer, head),
     el("span", { class: "tag", "aria-hidden": "true", text: `H${head}` }),
   );
   return made;
+}
+
+// x takes a part out or puts it back; X on a head does it with the whole attention of its block.
+function switch_by_key(event, ...part) {
+  if (event.key !== "x" && event.key !== "X") return;
+  set({ off: switched(...part), view: "compare", mode: "heads" });
 }
 
 // A head's pattern, a pixel for each pair of tokens.
@@ -199,17 +203,21 @@ function thumbnail(patterns, layer, head) {
 function ffn_button(page, layer) {
   const on = at(page.look.ffn.on, layer, page.position);
   const chosen = state.view === "ffn" && state.layer === layer;
+  const gone = is_off(layer, "ffn");
   return el(
     "button",
     {
       type: "button",
       id: `ffn-${layer}`,
-      class: "ffn-part",
+      class: `ffn-part${gone ? " off" : ""}`,
       "aria-pressed": chosen ? "true" : "false",
-      title: word("ffn_on"),
-      on: { click: () => set({ view: "ffn", layer, cell: "" }) },
+      title: word("ffn_share"),
+      on: {
+        click: () => set({ view: "ffn", layer, cell: "" }),
+        keydown: (event) => switch_by_key(event, layer, "ffn"),
+      },
     },
-    el("span", { class: "ffn-name", text: word("ffn") }),
+    el("span", { class: "ffn-name", text: gone ? `${word("ffn")}, ${word("is_off")}` : word("ffn") }),
     el("span", { class: "gauge", "aria-hidden": "true" }, el("i", { style: { width: `${100 * on}%` } })),
     el("span", { class: "ffn-on" }, share("ffn.on", [layer, page.position], on), ` ${word("on")}`),
   );
