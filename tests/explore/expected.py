@@ -70,7 +70,9 @@ class Expected:
         view = self.gradients
         if name.startswith("params:"):
             return view.params[name.removeprefix("params:")]
-        if name in ("loss", "norms", "times_input", "heads", "times_head"):
+        if name == "patterns":
+            return lens.pattern_gradients(self.gpt, self.ids, view)
+        if name in ("loss", "norms", "through", "times_input", "heads", "times_head", "times_ffn"):
             return getattr(view, name)
         places = {"embedded": 0, "x": len(view.names) - 1}
         found = re.fullmatch(r"blocks\.(\d+)\.(x|x_mid)", name)
@@ -338,7 +340,7 @@ class Beside(Expected):
 
 
 class Without(Expected):
-    """One pass with some parts giving 0, by lens/interventions.py: (layer, head), (layer, "attn"), (layer, "ffn", 5)."""
+    """One pass with parts giving 0, by lens/interventions.py: (layer, head), (layer, "attn"), (layer, "ffn", 5)."""
 
     def __init__(self, gpt, ids, off):
         super().__init__(gpt, ids)

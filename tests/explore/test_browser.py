@@ -6,6 +6,7 @@ beside them (`data-of`); expected.py knows what NumPy has there.
 
 import re
 
+import numpy as np
 import pytest
 from explore import browser as b
 from explore.expected import Beside, Expected, Sliders, Written
@@ -15,6 +16,10 @@ from nanogpt_np.generation.sampling import Sampling
 
 pytestmark = pytest.mark.slow
 PROMPT = "The little dog ran to the"
+THUMBNAIL = """(id) => {
+  const canvas = document.querySelector(`#${id} canvas`);
+  return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+}"""
 COUNTED = {"numbers": 0, "painted": 0, "states": 0}
 
 
@@ -229,6 +234,33 @@ def test_the_same_picture_backwards(page, gpt):
     compare(page, Expected(gpt, PROMPT, loss_at=2), 75)
     page.act(lambda tab: tab.click("#way-forward"))
     compare(page, Expected(gpt, PROMPT, loss_at=2), 75)
+
+
+def test_the_models_picture_is_backwards_in_the_view_of_gradients(page, gpt):
+    """Its bands, joints, bars, and the small pictures of its heads; forwards again in any other view."""
+    go(page, view="next")
+    forwards = page.tab.evaluate(THUMBNAIL, "head-2-3")
+    page.act(lambda tab: tab.click("#tab-backward"))
+    compare(page, Expected(gpt, PROMPT), 75)
+    kinds = page.tab.evaluate("() => [...document.querySelectorAll('#map [data-of]')].map((n) => n.dataset.of)")
+    for kind, n in (("grad.norms", 8), ("grad.through", 12), ("grad.times_ffn", 6), ("grad.loss", 1)):
+        assert len([of for of in kinds if of.startswith(kind)]) == n - (kind == "grad.norms")  # the last is in no row
+    assert all("grad" in of for of in kinds)
+    view = Expected(gpt, PROMPT).gradients
+    patterns = Expected(gpt, PROMPT).array("grad.patterns")
+    for layer, head in ((0, 0), (2, 3), (5, 7)):
+        pixels = np.array(page.tab.evaluate(THUMBNAIL, f"head-{layer}-{head}"), int).reshape(*patterns.shape[2:], 4)
+        redder, shares = pixels[..., 0] - pixels[..., 2], patterns[layer, head] / np.abs(patterns).max()
+        assert np.all(redder[shares > 0.02] > 0) and np.all(redder[shares < -0.02] < 0)
+        assert np.ptp(redder[np.triu_indices(len(shares), 1)]) == 0  # nobody looks ahead
+        said = page.tab.get_attribute(f"#head-{layer}-{head}", "aria-label").split(": ")[1].removesuffix(" nats")
+        assert abs(b.number(said) - view.times_head[layer, head]) <= b.step_of(said) * 1.001 + 1e-6
+    assert page.tab.evaluate(THUMBNAIL, "head-2-3") != forwards
+    page.act(lambda tab: tab.click("#tab-next"))
+    assert page.tab.evaluate(THUMBNAIL, "head-2-3") == forwards and "way=" not in page.tab.url
+    page.act(lambda tab: tab.click("#way-backward"))  # by choice in any view
+    compare(page, Sliders(gpt, PROMPT), 75)
+    assert "way=backward" in page.tab.url and page.tab.evaluate(THUMBNAIL, "head-2-3") != forwards
 
 
 def test_a_head_is_switched_off_by_a_click(page, gpt):

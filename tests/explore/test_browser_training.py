@@ -1,4 +1,4 @@
-"""The page on the folder of a run that trains in a process of its own meanwhile: its curves grow, its numbers follow."""
+"""The page on the folder of a run that trains in a process of its own meanwhile: curves grow, numbers follow."""
 
 import csv
 import os

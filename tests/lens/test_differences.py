@@ -20,7 +20,7 @@ def gpt():
 
 
 def without(params, parts):
-    """The same weights, but what these parts hand over is not written: their rows of c_proj are 0, a half's bias too."""
+    """The same weights, but what these parts hand over is not written: rows of c_proj are 0, a half's bias too."""
     params = copy.deepcopy(params)
     for layer, what, *unit in parts:
         block = params["h"][layer]

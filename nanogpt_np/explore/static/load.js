@@ -3,7 +3,7 @@
 
 import { ask, forget, is_exported, key, when_files_change } from "./ask.js";
 import { number, share } from "./dom.js";
-import { set, state } from "./state.js";
+import { is_backward, set, state } from "./state.js";
 import { generation_body } from "./view_write.js";
 
 const EVERY = 3000; // ms between two looks at a run that goes on
@@ -81,7 +81,7 @@ async function load_next(page) {
 
 async function load_gradients(page) {
   Object.assign(page, { gradients: null, gradients_problem: "" });
-  if (state.way !== "backward" && state.view !== "backward") return;
+  if (!is_backward() && state.view !== "backward") return;
   const body = { ...page.side };
   if (state.loss_at >= 0) body.position = Math.min(state.loss_at, page.look.ids.length - 2);
   try {

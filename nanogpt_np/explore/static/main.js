@@ -84,7 +84,7 @@ function draw_tabs() {
       id: `tab-${name}`,
       "aria-pressed": state.view === name ? "true" : "false",
       text: word(`view_${name}`),
-      on: { click: () => set({ view: name, cell: "" }) },
+      on: { click: () => set({ view: name, cell: "", ...(name === "backward" ? { way: "" } : {}) }) },
     }),
   );
   replace(document.getElementById("tabs"), list);

@@ -23,7 +23,7 @@ const FIELDS = {
   seed: [0, whole],
   step: [-1, whole],
   n_new: [24, whole],
-  way: ["forward", String],
+  way: ["", String], // of the model's picture; without a choice it is backwards in the view of gradients
   measure: ["probs", String],
   token: [-1, whole],
   against: [-1, whole],
@@ -105,6 +105,15 @@ window.addEventListener("popstate", () => {
   const changed = Object.keys(state).filter((name) => !Object.is(state[name], before[name]));
   if (changed.length) for (const told of listeners) told(changed);
 });
+
+export function is_backward() {
+  return state.way ? state.way === "backward" : state.view === "backward";
+}
+
+// `way` for a picture of this direction: nothing to be said where it is the view's own.
+export function way_for(way) {
+  return (way === "backward") === (state.view === "backward") ? "" : way;
+}
 
 // "3.5,0.attn,2.ffn,2.ffn.17" -> [[3, 5], [0, "attn"], [2, "ffn"], [2, "ffn", 17]]: a head, halves of blocks, a
 // unit: what is switched off.

@@ -177,6 +177,7 @@ export const LABELS = {
   one_gradient: ["The gradient at", "此处的梯度"],
   times_input: ["Gradient times embedding: what each token does to the loss", "梯度乘嵌入：每个词元对损失的作用"],
   times_head: ["What each head does to the loss, to first order (nats)", "每个头对损失的一阶作用（nat）"],
+  times_ffn: ["What this FFN does to the loss, to first order (nats)", "这个前馈网络对损失的一阶作用（nat）"],
   gradient_heads: ["Length of the gradient at what each head hands over", "每个头的输出处梯度的长度"],
   parameters_head: ["Parameters with the longest gradients", "梯度最长的参数"],
   compare: ["Compare", "比较"],

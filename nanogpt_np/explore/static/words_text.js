@@ -50,8 +50,10 @@ export const TEXTS = {
     "自上而下：一个词元的残差流（灰色，宽度即长度），注意力（紫色）和前馈网络（红褐色）所加的部分，每个头的注意力图，右侧是模型若在此停下会说什么。所看的是",
   ],
   map_backward_note: [
-    "The same picture backwards: the band is as wide as the gradient of the text's loss is long. Seen from",
-    "同一张图反过来看：带子的宽度是文本损失的梯度长度。所看的是",
+    "The same picture backwards: the band is as wide as the gradient of the text's loss is long; attention (violet) and the FFN (red-brown) add to it on its way up. " +
+      "Small pictures and bars: gradient times value, what each look back, each head and each FFN does to the loss, to first order: red raises it, blue lowers it. Seen from",
+    "同一张图反过来看：带子的宽度是文本损失的梯度长度；注意力（紫色）和前馈网络（红褐色）在它向上返回时加入。" +
+      "小图和条形是梯度乘以数值：每次回看、每个头、每个前馈网络对损失的一阶作用，红色使损失升高，蓝色使损失降低。所看的是",
   ],
   guess_note: ["what the model would say if it stopped here", "模型若在此停下会说什么"],
   ffn_share: ["share of the hidden units above 0", "大于 0 的隐藏单元所占比例"],
