@@ -61,8 +61,8 @@ def gradients_view(gpt, prompt, position=None):
     by_token = (dstream[0].astype(np.float64) * x[0]).sum(axis=-1)
     lengths = {name: float(np.linalg.norm(array.astype(np.float64))) for name, array in walk(grads)}
     norms = np.linalg.norm(dstream.astype(np.float64), axis=-1)
-    of_heads = (lengths_of_heads, times_head)
-    return GradientsView(seen.tokens, loss, names, dstream, norms, by_token, lengths, *of_heads, *_at_halves(dstream, x))
+    of_parts = (lengths_of_heads, times_head, *_at_halves(dstream, x))
+    return GradientsView(seen.tokens, loss, names, dstream, norms, by_token, lengths, *of_parts)
 
 
 def pattern_gradients(gpt, prompt, view):

@@ -303,6 +303,9 @@ def test_parts_are_switched_off_several_together(page, gpt):
 def test_two_prompts_two_models_and_int8(page, gpt):
     go(page, view="compare", mode="prompt", b_prompt="The little cat ran to the")
     compare(page, Beside(gpt, PROMPT, Expected(gpt, "The little cat ran to the")), 75)
+    page.act(lambda tab: (tab.fill("#b-prompt", ""), tab.press("#b-prompt", "Enter")))
+    compare(page, Beside(gpt, PROMPT, Expected(gpt, [gpt.config.eos_id])), 65)  # an empty text's very beginning
+    assert "b_prompt=&" in f"{page.tab.url}&" and page.tab.locator("#view form .hint").count() == 1
     go(page, view="compare", mode="model", b_model="poems")
     assert page.tab.locator("#view .hint, #view .trouble").count() >= 1  # another vocabulary is said, not compared
     if page.lang == "en":

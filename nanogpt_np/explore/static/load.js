@@ -47,11 +47,13 @@ export async function load_look(page) {
     at < 0
       ? page.prompt_side
       : side_of([...page.story.prompt_ids, ...page.story.steps.slice(0, at + 1).map((step) => step.id)]);
+  page.stands = false;
   try {
     page.look = await ask("/api/look", side);
     page.side = side;
   } catch (error) {
-    if (!is_exported || at < 0) throw error; // a file holds the passes of its prompt only
+    if (!is_exported || at < 0) throw error; // a file holds as many steps as there is room for
+    page.stands = true;
     page.side = page.prompt_side;
     page.look = await ask("/api/look", page.side);
   }

@@ -57,6 +57,7 @@ function made_of(page) {
     "div",
     { class: "made-of" },
     problem,
+    page.stands ? el("p", { class: "trouble", id: "stands", text: word("stands_at_prompt") }) : null,
     el("p", null, text, " ", token(page.look.tokens[i]), ` (${word("position")} ${i}).`),
     backward ? key_of_patterns(page) : null,
   );
@@ -111,12 +112,13 @@ function stream_cell(page, before, after, added) {
 function embedding_row(page) {
   const open = button("open-embed", word("embedding"), () => set({ view: "embed" }), { class: "plain part" });
   const start = length_at(page, 0);
+  const i = shows_gradients(page) ? page.learned : page.position;
   const said = el(
     "div",
     { class: "embed-sum" },
-    token(page.look.tokens[page.position]),
+    token(page.look.tokens[i]),
     el("span", { class: "sign", text: "+" }),
-    el("span", { class: "pill", text: `${word("position")} ${page.position}` }),
+    el("span", { class: "pill", text: `${word("position")} ${i}` }),
   );
   return el(
     "div",
@@ -236,7 +238,7 @@ function ffn_button(page, layer) {
         keydown: (event) => switch_by_key(event, layer, "ffn"),
       },
     },
-    el("span", { class: "ffn-name", text: gone ? `${word("ffn")}, ${word("is_off")}` : word("ffn") }),
+    el("span", { class: "ffn-name" }, word("ffn"), gone ? el("span", { class: "unseen", text: word("is_off") }) : null),
     ...(shows_gradients(page)
       ? effect_of_ffn(page, layer)
       : [

@@ -32,7 +32,7 @@ const FIELDS = {
   mode: ["heads", String],
   row: [-1, whole],
   off: ["", String],
-  b_prompt: ["", String],
+  b_prompt: [null, String],
   b_model: ["", String],
   b_ops: ["int8", String],
   lang: ["", String],

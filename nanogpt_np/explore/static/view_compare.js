@@ -34,7 +34,7 @@ export async function view_compare(page) {
 function sides(page) {
   const a = page.side;
   if (state.mode === "heads") return parts_off().length ? { a, b: { ...a, ablate: parts_off() } } : null;
-  if (state.mode === "prompt") return state.b_prompt ? { a, b: { ...a, prompt: state.b_prompt } } : null;
+  if (state.mode === "prompt") return state.b_prompt === null ? null : { a, b: { ...a, prompt: state.b_prompt } };
   if (state.mode === "model") return state.b_model ? { a, b: { ...a, model: state.b_model } } : null;
   return state.b_ops === (a.ops ?? "float32")
     ? null
@@ -57,7 +57,7 @@ function controls(page) {
 }
 
 function other_prompt() {
-  const input = el("input", { type: "text", id: "b-prompt", value: state.b_prompt, autocomplete: "off" });
+  const input = el("input", { type: "text", id: "b-prompt", value: state.b_prompt ?? "", autocomplete: "off" });
   return el(
     "form",
     {
@@ -71,6 +71,7 @@ function other_prompt() {
     },
     el("label", { class: "choice grow", for: "b-prompt" }, el("span", { text: word("other_prompt") }), input),
     el("button", { type: "submit", id: "b-go", class: "quiet", text: word("compare") }),
+    state.b_prompt === "" ? el("p", { class: "hint", text: word("empty_prompt") }) : null,
   );
 }
 

@@ -63,7 +63,7 @@ export const LABELS = {
   view_write: ["Writing", "生成"],
   view_backward: ["Gradients", "梯度"],
   view_compare: ["Compare", "比较"],
-  view_training: ["Training", "训练"],
+  view_training: ["Run", "训练"],
   head_embed: ["Text becomes tokens, tokens become numbers", "文本成为词元，词元成为数"],
   head_attention: ["One head, stage by stage", "一个头，逐个阶段"],
   head_ffn: ["The feed-forward network", "前馈网络"],

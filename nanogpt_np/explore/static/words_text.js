@@ -55,6 +55,10 @@ export const TEXTS = {
     "同一张图反过来看：带子的宽度是文本损失的梯度长度；注意力（紫色）和前馈网络（红褐色）在它向上返回时加入。" +
       "小图和条形是梯度乘以数值：每次回看、每个头、每个前馈网络对损失的一阶作用，红色使损失升高，蓝色使损失降低。所看的是",
   ],
+  stands_at_prompt: [
+    "This file has no room for the model's picture at this step: it stands at the prompt.",
+    "这个文件放不下这一步的模型图：图停在提示处。",
+  ],
   guess_note: ["what the model would say if it stopped here", "模型若在此停下会说什么"],
   ffn_share: ["share of the hidden units above 0", "大于 0 的隐藏单元所占比例"],
   cell_hint: [
@@ -180,6 +184,10 @@ export const TEXTS = {
   about_mode_prompt: [
     "Two texts; where they have as many tokens they are compared place by place.",
     "两段文本；词元数相同时逐个位置比较。",
+  ],
+  empty_prompt: [
+    "An empty text is read from its very beginning: the token <|endoftext|> alone.",
+    "空文本从最开头读起：只有词元 <|endoftext|>。",
   ],
   about_mode_model: ["Two models, or two checkpoints of one training run.", "两个模型，或同一次训练的两个检查点。"],
   about_mode_ops: [
