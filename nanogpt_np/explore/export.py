@@ -9,7 +9,7 @@ import shlex
 from .. import __version__
 from ..errors import InputError
 from ..lens.seen import check_place, look, need_floats
-from . import answers, bundle
+from . import answers, bundle, writing
 from .asked import prompt_of
 from .models import Opened, Watched, described
 from .packed import canonical
@@ -97,12 +97,25 @@ def _questions(gpt, side, state, with_int8):
     yield [(name, side | {"position": position}) for position in range(n - 1) for name in ("next", "attribution")]
     yield [("neighbours", {"model": side["model"], "token": token}) for token in reversed(ids)]
     yield [("compare", {"a": side, "b": side | {"ops": "int8"}})] if with_int8 else []
-    yield [("compare", {"a": side, "b": side | {"ablate": [pair]}}) for pair in [list(pair) for pair in heads]]
+    parts = [*map(list, heads), *([layer, half] for layer in range(n_layer) for half in ("attn", "ffn"))]
+    yield [("compare", {"a": side, "b": side | {"ablate": [part]}}) for part in parts]
     yield [("array", side | {"name": name, "index": [n - 1]}) for name in _gradients(n_layer)] if n > 1 else []
     yield list(_rows(side, n_layer, [n - 1]))
     yield list(_cells_of_head(side, *here, n))
+    yield list(_steps(gpt, side))
     yield list(_cells_of_last(gpt, side, *here, n - 1))
     yield list(_rows(side, n_layer, range(n - 1)))
+
+
+def _steps(gpt, side):
+    """The model's picture at each step of the generation that the page writes, first step first."""
+    story = writing.generation(gpt, side)
+    ids = list(story["prompt_ids"])
+    for step in story["steps"]:
+        ids = [*ids, step["id"]]
+        if len(ids) > gpt.config.n_ctx:
+            return
+        yield "look", side | {"prompt": ids}
 
 
 def _gradients(n_layer):

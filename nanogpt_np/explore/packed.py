@@ -55,6 +55,23 @@ def thumbnails(probs, most):  # [n_layer, n_head, n, n]
     return shares(probs) | {"step": step}
 
 
+def signed_thumbnails(values, most):  # [n_layer, n_head, n, n]
+    """The same of numbers with a sign: of each square the number that is furthest from 0, a byte each.
+
+    128 is 0, 1 and 255 are `limit` below and above it, the largest of all.
+    """
+    n = values.shape[-1]
+    step = -(-n // most)
+    if step > 1:
+        starts = np.arange(0, n, step)
+        low, high = (f.reduceat(f.reduceat(values, starts, axis=-1), starts, axis=-2) for f in (np.minimum, np.maximum))
+        values = np.where(-low > high, low, high)
+    limit = float(np.abs(values).max())
+    levels = np.round(128 + 127 * (values / limit if limit else values)).astype("u1")
+    return {"shape": list(values.shape), "u1": base64.b64encode(levels.tobytes()).decode("ascii"), "step": step,
+            "limit": number(limit)}  # fmt: skip
+
+
 def canonical(value):
     """JSON in one spelling: names sorted, no spaces, letters as they are, whole floats as whole numbers.
 

@@ -127,7 +127,8 @@ def backwards(gpt, body):
     ids, position = prompt_of(gpt, body), body.get("position")
     view = gradients.gradients_view(gpt, ids, position)
     lengths = {name: packed.number(length) for name, length in view.params.items()}
-    found = _arrays(view, ("norms", "times_input", "heads", "times_head"))
+    found = _arrays(view, ("norms", "through", "times_input", "heads", "times_head", "times_ffn"))
+    found["patterns"] = packed.signed_thumbnails(gradients.pattern_gradients(gpt, ids, view), MOST_SIDE)
     return {"loss": packed.number(view.loss), "names": view.names, **found, "params": lengths}
 
 

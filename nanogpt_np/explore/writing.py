@@ -11,6 +11,7 @@ from ..lens import cost, differences, generated, learning, sampling, seen
 from . import packed
 from .asked import MOST_NEW, TooLong, prompt_of, sampling_of, whole
 
+MOST_ROWS = 1000  # of a run's log
 CUTS = ("top-k", "top-p", "min-p", "greedy")  # the stages that take tokens away, by how their names begin
 
 
@@ -61,7 +62,7 @@ def next_cost(gpt, body):
 def comparison(first, first_body, second, second_body):
     """Two sides: what each would say next, and how far apart they are."""
     one, two = (
-        differences.reading(gpt, prompt_of(gpt, body), _heads(body))
+        differences.reading(gpt, prompt_of(gpt, body), _without(body))
         for gpt, body in ((first, first_body), (second, second_body))
     )
     view = differences.difference_view(first, one, two)
@@ -83,17 +84,27 @@ def comparison(first, first_body, second, second_body):
 
 
 def curves(run):
-    """The columns of a run's log; `run`: its folder."""
+    """The columns of a run's log, a number or None for each of `rows`; `run`: its folder.
+
+    Of a long log some rows, evenly chosen: so many of all, and so many of those with a held-out loss.
+    """
     view = learning.training_view(run)
-    names = ("step", "train_loss", "held_out_loss", "lr", "grad_norm")
-    return {name: packed.numbers(getattr(view, name)) for name in names}
+    rows = np.union1d(_some(np.arange(len(view.step))), _some(np.flatnonzero(np.isfinite(view.held_out_loss))))
+    names = ("step", "tokens", "train_loss", "held_out_loss", "lr", "grad_norm")
+    return {"rows": packed.wholes(rows), "n_rows": len(view.step),
+            **{name: packed.numbers(getattr(view, name)[rows]) for name in names}}  # fmt: skip
 
 
-def _heads(body):
-    heads = body.get("ablate", [])
-    if not isinstance(heads, list):
-        raise InputError("ablate: expected a list of [layer, head], got something else")
-    return heads
+def _some(rows):
+    """At most MOST_ROWS of them, the first and the last too."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).round().astype(int)]
+
+
+def _without(body):
+    parts = body.get("ablate", [])
+    if not isinstance(parts, list):
+        raise InputError('ablate: expected a list of parts such as [3, 1] or [3, "ffn"], got something else')
+    return parts
 
 
 def _stages(view):

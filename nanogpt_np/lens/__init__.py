@@ -18,9 +18,9 @@ from .cost_pictures import draw_cost, draw_gradients, draw_rounding, draw_weight
 from .differences import difference_view, reading
 from .embeddings import neighbours, positions_view
 from .generated import generation_view
-from .gradients import gradients_view
+from .gradients import gradients_view, pattern_gradients
 from .head_pictures import draw_attention, draw_attention_grid, draw_attention_lines, draw_attention_stages, draw_heads
-from .interventions import Run, ablate, run, run_blocks
+from .interventions import Run, ablate, run, run_blocks, taken_out
 from .learning import step_view, training_view
 from .learning_pictures import draw_playback, draw_step, draw_training
 from .logits import logit_lens_view
@@ -45,12 +45,12 @@ from .weights import rounding_view, weights_view
 __all__ = [
     "Run", "Trace", "ablate", "array_names", "array_view", "attention_grid", "attention_view", "attribution_view",
     "cache_growth", "cell_view", "cost_view", "difference_view", "draw_attention", "draw_attention_grid",
-    "draw_attention_lines", "draw_attention_stages", "draw_attribution", "draw_cost", "draw_gradients",
-    "draw_heads", "draw_layer_norms", "draw_logit_lens", "draw_neighbours", "draw_neurons", "draw_next",
-    "draw_patch_map", "draw_playback", "draw_positions", "draw_residual", "draw_rounding", "draw_sampling",
-    "draw_step", "draw_tokens", "draw_training", "draw_weights", "generation_view", "gradients_view",
-    "head_summaries", "induction_scores", "layer_norms", "logit_lens_view", "look", "neighbours", "neuron_texts",
-    "neurons", "next_tokens", "patch", "patch_map", "path_patch", "playback_view", "positions_view", "reading",
-    "residual_view", "rounding_view", "run", "run_blocks", "sampling_view", "stages_view", "step_view", "stream",
+    "draw_attention_lines", "draw_attention_stages", "draw_attribution", "draw_cost", "draw_gradients", "draw_heads",
+    "draw_layer_norms", "draw_logit_lens", "draw_neighbours", "draw_neurons", "draw_next", "draw_patch_map",
+    "draw_playback", "draw_positions", "draw_residual", "draw_rounding", "draw_sampling", "draw_step", "draw_tokens",
+    "draw_training", "draw_weights", "generation_view", "gradients_view", "head_summaries", "induction_scores",
+    "layer_norms", "logit_lens_view", "look", "neighbours", "neuron_texts", "neurons", "next_tokens", "patch",
+    "patch_map", "path_patch", "pattern_gradients", "playback_view", "positions_view", "reading", "residual_view",
+    "rounding_view", "run", "run_blocks", "sampling_view", "stages_view", "step_view", "stream", "taken_out",
     "tokens_ansi", "tokens_html", "tokens_view", "trace", "training_view", "weights_view",
 ]  # fmt: skip

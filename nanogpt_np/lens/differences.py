@@ -1,6 +1,6 @@
-"""Two passes side by side: two texts, two models, float weights and int8 ones, one pass with heads taken out.
+"""Two passes side by side: two texts, two models, float weights and int8 ones, one pass with parts taken out.
 
-Enter: two Readings, each of a GPT, a text, and perhaps heads that give 0 instead. Leave: what each would say next, and,
+Enter: two Readings, each of a GPT, a text, and perhaps parts that give 0 instead. Leave: what each would say next, and,
 where the two have as many tokens and one shape, how far apart they are at every place. Next: lens/generated.py.
 """
 
@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import InputError, shown
 from ..generation.sampling import log_softmax
-from .interventions import run
-from .seen import check_place, look, spelled, stream
+from .interventions import run, taken_out
+from .seen import look, spelled, stream
 
 
 class Reading(NamedTuple):
@@ -41,12 +40,11 @@ class DifferenceView(NamedTuple):
 
 
 def reading(gpt, prompt, without=()):
-    """One pass -> Reading; `without`: (layer, head) pairs that give 0. InputError where there is no such head."""
-    heads, words = _checked(gpt, without), None if gpt.tokenizer is None else gpt.tokenizer.fingerprint
-    if not heads:
+    """One pass -> Reading; `without`: parts that give 0, as taken_out() has them. InputError where one is not there."""
+    changes, words = taken_out(gpt, without), None if gpt.tokenizer is None else gpt.tokenizer.fingerprint
+    if not changes:
         seen = look(gpt, prompt)
         return Reading(seen.tokens, seen.ids, seen.logits, *stream(seen.acts), words)
-    changes = {("mixed", layer): _silence([h for at, h in heads if at == layer]) for layer, _ in heads}
     found = run(gpt, prompt, changes)
     names, x = ["embedded"], [found.sites["resid_pre", 0]]
     for layer in range(gpt.config.n_layer):
@@ -89,22 +87,3 @@ def _losses(log_probs, ids):
 def _relative(x, y):
     x = x.astype(np.float64)
     return np.linalg.norm(y - x, axis=-1) / np.maximum(np.linalg.norm(x, axis=-1), np.finfo(np.float64).tiny)
-
-
-def _silence(heads):
-    def silenced(mixed):  # [n_head, n_seq, d_head]
-        mixed[heads] = 0
-        return mixed
-
-    return silenced
-
-
-def _checked(gpt, heads):
-    """-> pairs of (layer, head), each once, counted from 0."""
-    found = set()
-    for pair in heads:
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise InputError(f"without: expected pairs of a layer and a head, got {shown(pair)}")
-        layer = check_place("layer", pair[0], gpt.config.n_layer)
-        found.add((layer, check_place("head", pair[1], gpt.config.n_head)))
-    return sorted(found)

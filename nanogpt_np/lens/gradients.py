@@ -27,6 +27,8 @@ class GradientsView(NamedTuple):
     params: dict  # name -> float, the length of each parameter's gradient
     heads: np.ndarray  # float64 [n_layer, n_head], the length of the gradient at what each head hands over
     times_head: np.ndarray  # float64 [n_layer, n_head], that gradient times it: to first order, what a head does to it
+    times_ffn: np.ndarray  # float64 [n_layer], the same of what each feed-forward network adds
+    through: np.ndarray  # float64 [2 * n_layer, n_seq], the length of what each half-block adds to it on its way back
 
 
 def gradients_view(gpt, prompt, position=None):
@@ -59,7 +61,23 @@ def gradients_view(gpt, prompt, position=None):
     by_token = (dstream[0].astype(np.float64) * x[0]).sum(axis=-1)
     lengths = {name: float(np.linalg.norm(array.astype(np.float64))) for name, array in walk(grads)}
     norms = np.linalg.norm(dstream.astype(np.float64), axis=-1)
-    return GradientsView(seen.tokens, loss, names, dstream, norms, by_token, lengths, lengths_of_heads, times_head)
+    of_parts = (lengths_of_heads, times_head, *_at_halves(dstream, x))
+    return GradientsView(seen.tokens, loss, names, dstream, norms, by_token, lengths, *of_parts)
+
+
+def pattern_gradients(gpt, prompt, view):
+    """The gradient at each share of each head's attention, times the share -> [n_layer, n_head, n_seq, n_seq].
+
+    To first order, what each look back does to the loss; a head's own sum is its `times_head`. `view`: gradients_view
+    of the same prompt. What the mask hides has no share, and gives 0.
+    """
+    seen, (n_head, d_head) = look(gpt, prompt), (gpt.config.n_head, gpt.config.d_head)
+    found = []
+    for layer, block in enumerate(seen.acts.blocks):
+        dmerged = view.stream[2 * layer + 1] @ gpt.params["h"][layer]["attn"]["c_proj"]["weight"].T
+        dmixed = dmerged.reshape(-1, n_head, d_head).swapaxes(0, 1)  # [n_head, n_seq, d_head]
+        found.append(dmixed @ block.attn.v[0].swapaxes(1, 2) * block.attn.probs[0])
+    return np.stack(found)
 
 
 def _at_the_end(gpt, seen, position):
@@ -81,6 +99,16 @@ def _at_heads(gpt, dmid, acts, params):
     merged = acts.merged[0].astype(np.float64).reshape(-1, gpt.config.n_head, gpt.config.d_head)
     dmerged = (dmid[0].astype(np.float64) @ params["c_proj"]["weight"].T).reshape(merged.shape)
     return np.sqrt(np.square(dmerged).sum(axis=(0, 2))), (dmerged * merged).sum(axis=(0, 2))
+
+
+def _at_halves(dstream, x):
+    """The gradient times what each feed-forward network adds, the length of what each half-block adds to the gradient.
+
+    x' = x + ffn(x), so dx = dx' + what came back through ffn: both of them are differences of neighbouring places.
+    """
+    dstream, x = dstream.astype(np.float64), x.astype(np.float64)
+    times_ffn = (dstream[2::2] * (x[2::2] - x[1::2])).sum(axis=(1, 2))
+    return times_ffn, np.linalg.norm(np.diff(dstream, axis=0), axis=-1)
 
 
 def _halves(gpt, dout, acts, params):

@@ -5,6 +5,7 @@ every site. It is model.py's pass once more with a name for each place, to the s
 hook can silently do nothing, as a site that is not there is an error. Next: lens/patching.py.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -87,13 +88,36 @@ def ablate(gpt, prompt, layer, head=None, neuron=None, part=None):
     if sum(named is not None for named in (head, neuron, part)) != 1:
         raise InputError("ablate: expected one of head, neuron and part, got none or several; name one")
     if head is not None:
-        head = check_place("head", head, gpt.config.n_head)
-        return run(gpt, prompt, {("mixed", layer): lambda mixed: _zeroed(mixed, head)})
-    if neuron is not None:
-        neuron = check_place("neuron", neuron, gpt.config.n_hidden)
-        return run(gpt, prompt, {("hidden", layer): lambda hidden: _zeroed(hidden, (slice(None), neuron))})
-    check_choice("part", part, ("attn", "ffn"))
-    return run(gpt, prompt, {(f"{part}_out", layer): np.zeros_like})
+        head = check_place("head", head, gpt.config.n_head)  # a text would be taken for a part
+    what = [head] if head is not None else ["ffn", neuron] if neuron is not None else [part]
+    return run(gpt, prompt, taken_out(gpt, [(layer, *what)]))
+
+
+def taken_out(gpt, parts):
+    """Changes for `run` with which some parts of a model give 0 instead -> {(site, layer): function}.
+
+    `parts`: (layer, head), (layer, "attn") and (layer, "ffn") for the whole half of a block, (layer, "ffn", neuron).
+    InputError for anything else, and for what is not there.
+    """
+    places = {}  # (site, layer) -> what is 0 in the array there
+    for part in parts:
+        place, index = _place_of(gpt, part)
+        places.setdefault(place, []).append(index)
+    return {place: partial(_zeroed, indices=indices) for place, indices in places.items()}
+
+
+def _place_of(gpt, part):
+    """-> (site, layer), and which part of the array there is meant."""
+    if not isinstance(part, (list, tuple)) or len(part) not in (2, 3) or (len(part) == 3 and part[1] != "ffn"):
+        raise InputError(f"without: expected (layer, head), (layer, 'attn' or 'ffn') or (layer, 'ffn', neuron), "
+                         f"got {shown(part)}")  # fmt: skip
+    layer, what = check_place("layer", part[0], gpt.config.n_layer), part[1]
+    if len(part) == 3:
+        return ("hidden", layer), (slice(None), check_place("neuron", part[2], gpt.config.n_hidden))
+    if isinstance(what, str):
+        check_choice("part", what, ("attn", "ffn"))
+        return (f"{what}_out", layer), slice(None)
+    return ("mixed", layer), check_place("head", what, gpt.config.n_head)
 
 
 def _block(x, layer, gpt, visible, at):  # [1, n_seq, n_embd] -> the same
@@ -149,6 +173,7 @@ def _same_shape(site, layer, before, after):
     return after
 
 
-def _zeroed(array, place):
-    array[place] = 0
+def _zeroed(array, indices):
+    for index in indices:
+        array[index] = 0
     return array

@@ -70,7 +70,9 @@ class Expected:
         view = self.gradients
         if name.startswith("params:"):
             return view.params[name.removeprefix("params:")]
-        if name in ("loss", "norms", "times_input", "heads", "times_head"):
+        if name == "patterns":
+            return lens.pattern_gradients(self.gpt, self.ids, view)
+        if name in ("loss", "norms", "through", "times_input", "heads", "times_head", "times_ffn"):
             return getattr(view, name)
         places = {"embedded": 0, "x": len(view.names) - 1}
         found = re.fullmatch(r"blocks\.(\d+)\.(x|x_mid)", name)
@@ -312,7 +314,7 @@ class Written(Expected):
 
 
 class Beside(Expected):
-    """Two passes: "a:next[421]", "b:loss", "compare.kl[3]"; `b`: another Expected, or heads that are switched off."""
+    """Two passes: "a:next[421]", "b:loss", "compare.kl[3]"; `b`: another Expected, or parts that are switched off."""
 
     def __init__(self, gpt, ids, b=None, off=()):
         super().__init__(gpt, ids)
@@ -338,14 +340,19 @@ class Beside(Expected):
 
 
 class Without(Expected):
-    """One pass with some heads giving 0, by lens/interventions.py."""
+    """One pass with parts giving 0, by lens/interventions.py: (layer, head), (layer, "attn"), (layer, "ffn", 5)."""
 
     def __init__(self, gpt, ids, off):
         super().__init__(gpt, ids)
         changes = {}
-        for layer in {layer for layer, _ in off}:
-            heads = [head for other, head in off if other == layer]
-            changes["mixed", layer] = lambda mixed, heads=heads: zeroed(mixed, heads)
+        for layer, what, *unit in off:
+            if what in ("attn", "ffn") and not unit:
+                changes[f"{what}_out", layer] = np.zeros_like
+                continue
+            site, axis = ("hidden", 1) if unit else ("mixed", 0)
+            gone = [part[-1] for part in off if part[0] == layer and (len(part) == 3) == bool(unit)]
+            gone = [place for place in gone if isinstance(place, int)]
+            changes[site, layer] = lambda array, gone=gone, axis=axis: zeroed(array, gone, axis)
         run = interventions.run(gpt, self.ids, changes)
         self.logits = run.logits
         self.probs = np.stack([stages.probabilities(row[None])[0] for row in self.logits])
@@ -366,8 +373,8 @@ def drawn_from(logits, sampling):
     return stages.probabilities(sampling.warp(logits))[0]
 
 
-def zeroed(array, heads):
-    array[heads] = 0
+def zeroed(array, places, axis):
+    np.moveaxis(array, axis, 0)[places] = 0
     return array
 
 

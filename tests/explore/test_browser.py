@@ -6,6 +6,7 @@ beside them (`data-of`); expected.py knows what NumPy has there.
 
 import re
 
+import numpy as np
 import pytest
 from explore import browser as b
 from explore.expected import Beside, Expected, Sliders, Written
@@ -15,6 +16,10 @@ from nanogpt_np.generation.sampling import Sampling
 
 pytestmark = pytest.mark.slow
 PROMPT = "The little dog ran to the"
+THUMBNAIL = """(id) => {
+  const canvas = document.querySelector(`#${id} canvas`);
+  return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+}"""
 COUNTED = {"numbers": 0, "painted": 0, "states": 0}
 
 
@@ -231,6 +236,33 @@ def test_the_same_picture_backwards(page, gpt):
     compare(page, Expected(gpt, PROMPT, loss_at=2), 75)
 
 
+def test_the_models_picture_is_backwards_in_the_view_of_gradients(page, gpt):
+    """Its bands, joints, bars, and the small pictures of its heads; forwards again in any other view."""
+    go(page, view="next")
+    forwards = page.tab.evaluate(THUMBNAIL, "head-2-3")
+    page.act(lambda tab: tab.click("#tab-backward"))
+    compare(page, Expected(gpt, PROMPT), 75)
+    kinds = page.tab.evaluate("() => [...document.querySelectorAll('#map [data-of]')].map((n) => n.dataset.of)")
+    for kind, n in (("grad.norms", 8), ("grad.through", 12), ("grad.times_ffn", 6), ("grad.loss", 1)):
+        assert len([of for of in kinds if of.startswith(kind)]) == n - (kind == "grad.norms")  # the last is in no row
+    assert all("grad" in of for of in kinds)
+    view = Expected(gpt, PROMPT).gradients
+    patterns = Expected(gpt, PROMPT).array("grad.patterns")
+    for layer, head in ((0, 0), (2, 3), (5, 7)):
+        pixels = np.array(page.tab.evaluate(THUMBNAIL, f"head-{layer}-{head}"), int).reshape(*patterns.shape[2:], 4)
+        redder, shares = pixels[..., 0] - pixels[..., 2], patterns[layer, head] / np.abs(patterns).max()
+        assert np.all(redder[shares > 0.02] > 0) and np.all(redder[shares < -0.02] < 0)
+        assert np.ptp(redder[np.triu_indices(len(shares), 1)]) == 0  # nobody looks ahead
+        said = page.tab.get_attribute(f"#head-{layer}-{head}", "aria-label").split(": ")[1].removesuffix(" nats")
+        assert abs(b.number(said) - view.times_head[layer, head]) <= b.step_of(said) * 1.001 + 1e-6
+    assert page.tab.evaluate(THUMBNAIL, "head-2-3") != forwards
+    page.act(lambda tab: tab.click("#tab-next"))
+    assert page.tab.evaluate(THUMBNAIL, "head-2-3") == forwards and "way=" not in page.tab.url
+    page.act(lambda tab: tab.click("#way-backward"))  # by choice in any view
+    compare(page, Sliders(gpt, PROMPT), 75)
+    assert "way=backward" in page.tab.url and page.tab.evaluate(THUMBNAIL, "head-2-3") != forwards
+
+
 def test_a_head_is_switched_off_by_a_click(page, gpt):
     go(page, view="compare")
     page.act(lambda tab: tab.click("#switch-3-4"))
@@ -241,9 +273,39 @@ def test_a_head_is_switched_off_by_a_click(page, gpt):
     assert "off=" not in page.tab.url
 
 
+def test_parts_are_switched_off_several_together(page, gpt):
+    """A block's attention, an FFN, a unit, a head: by clicks and by keys, kept in the address, beside the whole."""
+    go(page, view="compare")
+    off = []
+    for selector, part in (("#switch-2-attn", (2, "attn")), ("#switch-4-ffn", (4, "ffn")), ("#switch-0-3", (0, 3))):
+        page.act(lambda tab, selector=selector: tab.click(selector))
+        off.append(part)
+        compare(page, Beside(gpt, PROMPT, off=off), 75)
+    page.act(lambda tab: tab.click("#ffn-1"))
+    unit = int(page.tab.get_attribute("#units button.plain", "id").removeprefix("units-"))
+    page.act(lambda tab: tab.click(f"#switch-unit-{unit}"))
+    off.append((1, "ffn", unit))
+    compare(page, Beside(gpt, PROMPT, off=off), 75)
+    assert f"off=0.3%2C1.ffn.{unit}%2C2.attn%2C4.ffn" in page.tab.url
+    assert page.tab.locator("#head-2-0.off, #head-2-7.off, #head-0-3.off, #ffn-4.off").count() == 4
+    assert page.tab.locator(".head.off").count() == gpt.config.n_head + 1
+    for selector, key, part in (("#ffn-3", "x", (3, "ffn")), ("#head-5-1", "X", (5, "attn"))):
+        page.act(lambda tab, selector=selector, key=key: (tab.focus(selector), tab.keyboard.press(key)))
+        off.append(part)
+        compare(page, Beside(gpt, PROMPT, off=off), 75)
+    page.tab.reload()
+    page.settle()
+    compare(page, Beside(gpt, PROMPT, off=off), 75)
+    page.act(lambda tab: tab.click(f"#switch-1-ffn-{unit}"))  # and on again
+    compare(page, Beside(gpt, PROMPT, off=[part for part in off if part != (1, "ffn", unit)]), 75)
+
+
 def test_two_prompts_two_models_and_int8(page, gpt):
     go(page, view="compare", mode="prompt", b_prompt="The little cat ran to the")
     compare(page, Beside(gpt, PROMPT, Expected(gpt, "The little cat ran to the")), 75)
+    page.act(lambda tab: (tab.fill("#b-prompt", ""), tab.press("#b-prompt", "Enter")))
+    compare(page, Beside(gpt, PROMPT, Expected(gpt, [gpt.config.eos_id])), 65)  # an empty text's very beginning
+    assert "b_prompt=&" in f"{page.tab.url}&" and page.tab.locator("#view form .hint").count() == 1
     go(page, view="compare", mode="model", b_model="poems")
     assert page.tab.locator("#view .hint, #view .trouble").count() >= 1  # another vocabulary is said, not compared
     if page.lang == "en":

@@ -157,6 +157,25 @@ def test_the_loss_backwards(ask, gpt):
     assert found["loss"] == packed.number(view.loss) and found["names"] == view.names
     assert np.array_equal(found["norms"], view.norms.astype(np.float32))
     assert set(found["params"]) == set(view.params)
+    for name in ("through", "times_ffn"):
+        assert np.array_equal(found[name], getattr(view, name).astype(np.float32))
+    wanted = lens.pattern_gradients(gpt, TEXT, view)
+    limit = np.abs(wanted).max()
+    assert found["patterns"].shape == wanted.shape  # so short a text needs no squares
+    assert np.abs((found["patterns"].astype(int) - 128) / 127 * limit - wanted).max() <= limit / 254 * 1.001
+
+
+def test_small_pictures_of_signed_numbers_keep_the_furthest_from_zero():
+    values = np.random.default_rng(1).normal(size=(2, 2, 11, 11))
+    small = packed.signed_thumbnails(values, 4)
+    found, limit = unpacked({"shape": small["shape"], "u1": small["u1"]}).astype(int) - 128, np.abs(values).max()
+    assert small["step"] == 3 and small["limit"] == packed.number(limit) and np.abs(found).max() == 127
+    for row in range(4):
+        for column in range(4):
+            square = values[:, :, 3 * row : 3 * row + 3, 3 * column : 3 * column + 3].reshape(2, 2, -1)
+            furthest = np.take_along_axis(square, np.abs(square).argmax(-1)[..., None], -1)[..., 0]
+            assert np.array_equal(found[:, :, row, column], np.round(127 * furthest / limit))
+    assert packed.signed_thumbnails(np.zeros((1, 1, 2, 2)), 4)["limit"] == 0
 
 
 def kept_by(logits, temperature, top_k, top_p, min_p):

@@ -81,6 +81,53 @@ def test_gradient_times_input_is_the_slope_of_scaling_a_token(gpt):
         assert view.times_input[place] == pytest.approx(slope, abs=1e-7)
 
 
+def test_what_a_half_of_a_block_does_to_the_loss(gpt):
+    """By scaling what a feed-forward network adds; what it adds to the gradient, by holding it where it was."""
+    view = lens.gradients_view(gpt, IDS)
+    plain = lens.run(gpt, IDS)
+
+    def moved(site, factor=1.0, held=None, at=None):
+        changes = {site: lambda x: factor * x}
+        if held:
+            by, where = at
+            changes = {("resid_pre", 1): lambda x: shifted(x, where, by), held: lambda x: plain.sites[held]}
+        return loss_of(lens.run(gpt, IDS, changes).logits, None)
+
+    for layer in range(2):
+        site = ("ffn_out", layer)
+        slope = (moved(site, 1 + 1e-6) - moved(site, 1 - 1e-6)) / 2e-6
+        assert view.times_ffn[layer] == pytest.approx(slope, abs=1e-7)
+    for row in (0, 5):  # the gradient at block 1 without the way through its attention is that at the middle of it
+        for column in range(3):
+            slopes = [(moved(None, held=("attn_out", 1), at=(by, (row, column)))) for by in (1e-6, -1e-6)]
+            assert view.stream[3, row, column] == pytest.approx((slopes[0] - slopes[1]) / 2e-6, abs=1e-7)
+    through = view.stream[:-1] - view.stream[1:]
+    np.testing.assert_allclose(view.through, np.sqrt(np.square(through).sum(-1)), rtol=1e-10)
+
+
+def shifted(x, where, by):
+    x[where] += by
+    return x
+
+
+def test_a_look_back_is_worth_its_slope_and_a_head_the_sum_of_its_looks(gpt):
+    view = lens.gradients_view(gpt, IDS)
+    found = lens.pattern_gradients(gpt, IDS, view)
+    np.testing.assert_allclose(found.sum(axis=(2, 3)), view.times_head, atol=1e-12)
+    assert not found[..., ~np.tri(9, dtype=bool)].any()
+    for layer, head, row, column in ((0, 0, 3, 1), (0, 2, 8, 0), (1, 1, 5, 5), (1, 0, 2, 0)):
+        def moved(factor, place=(head, row, column), layer=layer):
+            return loss_of(lens.run(gpt, IDS, {("probs", layer): lambda p: scaled(p, place, factor)}).logits, None)
+
+        slope = (moved(1 + 1e-6) - moved(1 - 1e-6)) / 2e-6
+        assert found[layer, head, row, column] == pytest.approx(slope, abs=1e-7)
+
+
+def scaled(array, place, factor):
+    array[place] *= factor
+    return array
+
+
 def test_numbers_of_the_gradient_picture(gpt):
     view = lens.gradients_view(gpt, IDS)
     figure = lens.draw_gradients(view)

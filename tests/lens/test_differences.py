@@ -1,5 +1,7 @@
 """Two passes side by side, and a text as it grows, against these tests' own pass and against gpt.generate."""
 
+import copy
+
 import numpy as np
 import pytest
 from lens.reference import forward, softmax
@@ -17,24 +19,37 @@ def gpt():
     return GPT(CONFIG, make())
 
 
-def without_heads(params, heads):
-    """The same weights, but what these heads hand over is not written: their rows of c_proj are 0."""
-    params = {**params, "h": [{**block, "attn": {name: dict(part) for name, part in block["attn"].items()}}
-                              for block in params["h"]]}  # fmt: skip
-    for layer, head in heads:
-        weight = params["h"][layer]["attn"]["c_proj"]["weight"].copy()
-        weight[head * CONFIG.d_head : (head + 1) * CONFIG.d_head] = 0
-        params["h"][layer]["attn"]["c_proj"]["weight"] = weight
+def without(params, parts):
+    """The same weights, but what these parts hand over is not written: rows of c_proj are 0, a half's bias too."""
+    params = copy.deepcopy(params)
+    for layer, what, *unit in parts:
+        block = params["h"][layer]
+        half, rows = block["attn" if what == "attn" or isinstance(what, int) else "mlp"]["c_proj"], slice(None)
+        if isinstance(what, int):
+            rows = slice(what * CONFIG.d_head, (what + 1) * CONFIG.d_head)
+        elif unit:
+            rows = unit[0]
+        else:
+            half["bias"][:] = 0
+        half["weight"][rows] = 0
     return params
 
 
-def test_heads_taken_out_are_heads_that_write_nothing(gpt):
-    heads = [(0, 1), (0, 2), (1, 0)]
-    wanted = forward(without_heads(gpt.params, heads), CONFIG, IDS)
-    found = lens.reading(gpt, IDS, heads)
+@pytest.mark.parametrize("parts", [
+    [(0, 1), (0, 2), (1, 0)], [(0, "attn")], [(1, "ffn")], [(0, "ffn", 5), (0, "ffn", 17), (1, "ffn", 0)],
+    [(0, "attn"), (0, 1), (0, "ffn", 3), (1, "ffn"), (1, 2)]])  # fmt: skip
+def test_parts_taken_out_are_parts_that_write_nothing(gpt, parts):
+    wanted = forward(without(gpt.params, parts), CONFIG, IDS)
+    found = lens.reading(gpt, IDS, parts)
     np.testing.assert_allclose(found.stream, wanted["stream"], rtol=0, atol=1e-4)  # float32 against float64
     np.testing.assert_allclose(found.logits, wanted["logits"], rtol=0, atol=1e-4)
-    assert np.array_equal(found.logits, lens.reading(gpt, IDS, [[1, 0], [0, -2], [0, -1], [1, 0]]).logits)
+    assert not np.allclose(found.logits, gpt(IDS)[0], atol=1e-2)
+
+
+def test_a_part_may_be_named_twice_and_counted_from_the_end(gpt):
+    twice = lens.reading(gpt, IDS, [[1, 0], [0, -2], [0, -1], [1, 0], [-1, "ffn", -1]])
+    once = lens.reading(gpt, IDS, [(0, 1), (0, 2), (1, 0), (1, "ffn", CONFIG.n_hidden - 1)])
+    assert np.array_equal(twice.logits, once.logits)
     assert np.array_equal(lens.reading(gpt, IDS).logits, gpt(IDS)[0])
 
 
@@ -66,10 +81,12 @@ def test_what_two_passes_do_not_share_is_none(gpt, make_gpt):
     assert not same.kl.any() and not same.relative.any() and same.agree.all()
 
 
-@pytest.mark.parametrize("heads", [[5], ["ab"], [[0, 99]], [[9, 0]], [[0, 0, 0]], [[True, 0]]])
-def test_a_head_that_is_not_there_is_said(gpt, heads):
-    with pytest.raises(InputError, match=r"^(without|layer|head): expected"):
-        lens.reading(gpt, IDS, heads)
+@pytest.mark.parametrize("parts", [
+    [5], ["ab"], [[0, 99]], [[9, 0]], [[0, 0, 0]], [[True, 0]], [[0, "mlp"]], [[0, "attn", 1]], [[0, "ffn", 10**6]],
+    [[0, "ffn", "a"]], [[0, None]], [[0, "ffn", 1, 2]], [{}], [[]]])  # fmt: skip
+def test_a_part_that_is_not_there_is_said(gpt, parts):
+    with pytest.raises(InputError, match=r"^(without|layer|head|part|neuron): expected"):
+        lens.reading(gpt, IDS, parts)
 
 
 @pytest.mark.parametrize("sampling", [

@@ -6,7 +6,11 @@ import { word } from "./words.js";
 const stored = read_stored();
 const remembered = new Map(); // what was asked before comes at once; a few hundred answers at most
 const MOST_REMEMBERED = 300;
+const CHANGING = ["/api/models", "/api/training"]; // what a run that goes on changes from one look to the next
+const stamps = new Map(); // model and ops -> of which files its last answer was
 let asking = 0;
+let forgotten = 0;
+let on_other_files = null;
 
 export const is_exported = stored !== null;
 export const exported_state = stored?.state ?? {};
@@ -36,8 +40,11 @@ function sorted(value) {
 export async function ask(path, body = {}, signal = undefined) {
   const asked = key(path, body);
   if (stored) return from_page(asked);
-  if (remembered.has(asked) && path !== "/api/models") return remembered.get(asked);
+  if (remembered.has(asked)) return remembered.get(asked);
+  const asked_at = forgotten;
   const answer = decoded(await fetched(path, body, signal));
+  note_files(body, answer);
+  if (CHANGING.includes(path) || asked_at !== forgotten) return answer; // of files that are not there any more
   if (remembered.size >= MOST_REMEMBERED) remembered.delete(remembered.keys().next().value);
   remembered.set(asked, answer);
   return answer;
@@ -45,6 +52,27 @@ export async function ask(path, body = {}, signal = undefined) {
 
 export function forget() {
   remembered.clear();
+  forgotten += 1;
+}
+
+// `act` is called when an answer came from other files than the one before: what stands there is of older ones.
+export function when_files_change(act) {
+  on_other_files = act;
+}
+
+function note_files(body, answer) {
+  const sides = body.a ? [[body.a, answer.a], [body.b, answer.b]] : [[body, answer]]; // prettier-ignore
+  let changed = false;
+  for (const [side, said] of sides) {
+    const name = `${side.model} ${side.ops ?? ""}`;
+    const stamp = said?.model?.stamp;
+    if (!stamp) continue;
+    changed ||= stamps.has(name) && stamps.get(name) !== stamp;
+    stamps.set(name, stamp);
+  }
+  if (!changed) return;
+  forget();
+  on_other_files?.();
 }
 
 function from_page(asked) {

@@ -3,7 +3,8 @@
 
 import { el, number } from "./dom.js";
 
-// rows: [{ key, label: node or text, value, of: [name, index], colour, on_click }]; `limit`: the longest bar's value.
+// rows: [{ key, label: node or text, value, of: [name, index], colour, on_click, more }], `more` a node
+// behind the number; `limit`: the longest bar's value.
 export function bars(id, title, rows, { limit, digits = 3, signed = false, written_as = number } = {}) {
   const longest = limit ?? Math.max(1e-12, ...rows.map((row) => Math.abs(row.value ?? 0)));
   const lines = rows.map((row) =>
@@ -23,6 +24,7 @@ export function bars(id, title, rows, { limit, digits = 3, signed = false, writt
       ),
       el("td", { class: signed ? "bar signed" : "bar", "aria-hidden": "true" }, bar(row, longest, signed)),
       el("td", { class: "value" }, written_as(...row.of, row.value, digits)),
+      row.more ? el("td", null, row.more) : null,
     ),
   );
   return el("table", { class: "bars", id }, el("caption", { text: title }), el("tbody", null, lines));

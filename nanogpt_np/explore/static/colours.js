@@ -1,4 +1,4 @@
-// Colours with one meaning each, read from style.css, where they have the names of lens/style.py. Enters: a number
+// Colours with one meaning each, read from colours.css, where they have the names of lens/style.py. Enters: a number
 // and the map it is coloured by. Leaves: [red, green, blue]. Light and dark have the same hues; 0 is the paper in
 // both. Next: matrix.js.
 
@@ -9,17 +9,23 @@ export function forget_colours() {
   maps = null;
 }
 
+// "rgb(…)", of the theme that is on: a variable by itself would still hold both of light-dark().
 export function css(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const probe = document.createElement("i");
+  probe.style.color = `var(--${name})`;
+  document.body.append(probe);
+  const colour = getComputedStyle(probe).color;
+  probe.remove();
+  return colour;
 }
 
-function rgb(hex) {
-  return [1, 3, 5].map((place) => parseInt(hex.slice(place, place + 2), 16));
+function rgb(name) {
+  return css(name).match(/[\d.]+/g).slice(0, 3).map(Number);
 }
 
 function read() {
-  const stops = (name) => Array.from({ length: STOPS }, (_, i) => rgb(css(`${name}-${i}`)));
-  maps = { probability: table(stops("probability")), signed: table(stops("signed")), empty: rgb(css("masked")) };
+  const stops = (name) => Array.from({ length: STOPS }, (_, i) => rgb(`${name}-${i}`));
+  maps = { probability: table(stops("probability")), signed: table(stops("signed")), empty: rgb("masked") };
 }
 
 // 256 colours between the stops, so that a picture of many cells costs a look-up each.

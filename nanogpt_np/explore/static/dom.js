@@ -85,10 +85,19 @@ export function token(spelled, properties = {}) {
   return el("span", { ...properties, class: `token ${properties.class ?? ""}`, text: spelled });
 }
 
-// Takes the place of what stood in `root`; whoever had the focus has it again where its id is still there.
+// Takes the place of what stood in `root`; whoever had the focus has it again where its id is still there, and what
+// somebody was typing stays typed.
 export function replace(root, ...children) {
   const held = root.contains(document.activeElement) ? document.activeElement.id : "";
+  const fields = [...root.querySelectorAll("textarea[id], input[type=text][id]")];
+  const typed = fields.filter((field) => field.value !== field.defaultValue);
   root.replaceChildren(...children.flat().filter(Boolean));
+  for (const before of typed) {
+    const now = document.getElementById(before.id);
+    if (!now || now.defaultValue !== before.defaultValue) continue; // it was read meanwhile, or is another one
+    now.value = before.value;
+    now.setSelectionRange(before.selectionStart, before.selectionEnd);
+  }
   if (held) document.getElementById(held)?.focus({ preventScroll: true });
 }
 

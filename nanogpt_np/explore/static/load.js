@@ -1,13 +1,15 @@
 // What a view needs to know, asked for in as few questions as can be. Enters: the state. Leaves: `page`: the models,
 // the first picture, the position that is looked at, perhaps a generation and gradients. Next: shell.js.
 
-import { ask, forget, is_exported, key } from "./ask.js";
+import { ask, forget, is_exported, key, when_files_change } from "./ask.js";
 import { number, share } from "./dom.js";
-import { set, state } from "./state.js";
+import { is_backward, set, state } from "./state.js";
 import { generation_body } from "./view_write.js";
 
-const EVERY = 5000; // ms between two looks at a run that goes on
+const EVERY = 3000; // ms between two looks at a run that goes on
+const PATIENCE = 30000; // ms that a look may take
 let following = 0;
+let looking = 0;
 
 export async function load_models(page) {
   const found = await ask("/api/models");
@@ -31,9 +33,13 @@ function side_of(prompt) {
   return side;
 }
 
+export function place_model(page) {
+  page.info = page.models.find((model) => model.id === state.model) ?? page.models[0];
+}
+
 // The first picture; while a generation is scrubbed, of the text up to its step.
 export async function load_look(page) {
-  page.info = page.models.find((model) => model.id === state.model) ?? page.models[0];
+  place_model(page);
   page.prompt_side = side_of(state.prompt);
   await load_story(page);
   const at = page.story ? Math.min(state.step, page.story.steps.length - 1) : -1;
@@ -41,11 +47,13 @@ export async function load_look(page) {
     at < 0
       ? page.prompt_side
       : side_of([...page.story.prompt_ids, ...page.story.steps.slice(0, at + 1).map((step) => step.id)]);
+  page.stands = false;
   try {
     page.look = await ask("/api/look", side);
     page.side = side;
   } catch (error) {
-    if (!is_exported || at < 0) throw error; // a file holds the passes of its prompt only
+    if (!is_exported || at < 0) throw error; // a file holds as many steps as there is room for
+    page.stands = true;
     page.side = page.prompt_side;
     page.look = await ask("/api/look", page.side);
   }
@@ -75,7 +83,7 @@ async function load_next(page) {
 
 async function load_gradients(page) {
   Object.assign(page, { gradients: null, gradients_problem: "" });
-  if (state.way !== "backward" && state.view !== "backward") return;
+  if (!is_backward() && state.view !== "backward") return;
   const body = { ...page.side };
   if (state.loss_at >= 0) body.position = Math.min(state.loss_at, page.look.ids.length - 2);
   try {
@@ -103,23 +111,43 @@ function place(page) {
   page.head = inside(state.head, page.info.n_head);
 }
 
-// A checkpoint of a run that goes on is looked at again when its files changed.
-export function follow_training(page, again, trouble) {
-  clearInterval(following);
+// A run that goes on is looked at again and again: what it saved is drawn anew, what it logged is added. `told`:
+// { saved(model), grown(model), well(), trouble(error) }.
+export function follow_training(page, told) {
+  clearTimeout(following);
   if (is_exported || !page.models.some((model) => model.run)) return;
-  following = setInterval(async () => {
-    try {
-      const found = await ask("/api/models");
-      const before = page.models.find((model) => model.id === state.model)?.stamp;
-      page.models = found.models;
-      const now = found.models.find((model) => model.id === state.model);
-      if (now && now.stamp !== before) {
-        forget();
-        await again();
-      }
-    } catch (error) {
-      clearInterval(following);
-      trouble(error);
-    }
-  }, EVERY);
+  when_files_change(() => look_again(page, told));
+  next_look(page, told, EVERY);
+}
+
+async function look_again(page, told) {
+  const mine = (looking += 1);
+  next_look(page, told, PATIENCE); // should this one hang
+  try {
+    if (!document.hidden) await compare_with_before(page, told);
+    if (mine === looking) told.well();
+  } catch (error) {
+    if (mine === looking) told.trouble(error);
+  }
+  if (mine === looking) next_look(page, told, EVERY);
+}
+
+function next_look(page, told, wait) {
+  clearTimeout(following);
+  following = setTimeout(() => look_again(page, told), wait);
+}
+
+async function compare_with_before(page, told) {
+  const found = await ask("/api/models");
+  const before = new Map(page.models.map((model) => [model.id, model]));
+  page.models = found.models;
+  const beside = state.view === "compare" && state.mode === "model" ? state.b_model : "";
+  const shown = found.models.filter((model) => model.id === state.model || model.id === beside);
+  const saved = shown.find((model) => before.has(model.id) && before.get(model.id).stamp !== model.stamp);
+  if (saved) {
+    forget();
+    return told.saved(saved);
+  }
+  const line = (models) => JSON.stringify(models.map((model) => [model.id, model.run]));
+  return line(found.models) === line([...before.values()]) ? null : told.grown();
 }

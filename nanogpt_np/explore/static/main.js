@@ -5,7 +5,7 @@
 import { is_exported } from "./ask.js";
 import { parse_cell, show_cell } from "./cell.js";
 import { el, replace, say } from "./dom.js";
-import { follow_training, load_look, load_models } from "./load.js";
+import { follow_training, load_look, load_models, place_model } from "./load.js";
 import { draw_map } from "./map.js";
 import { draw_foot, draw_head, draw_prompt, dress } from "./shell.js";
 import { listen, read_address, set, state } from "./state.js";
@@ -18,6 +18,7 @@ import { view_embed } from "./view_embed.js";
 import { view_ffn } from "./view_ffn.js";
 import { view_next } from "./view_next.js";
 import { view_stream } from "./view_stream.js";
+import { view_training } from "./view_training.js";
 import { view_write } from "./view_write.js";
 import { word } from "./words.js";
 
@@ -31,6 +32,7 @@ const VIEWS = {
   write: view_write,
   backward: view_backward,
   compare: view_compare,
+  training: view_training,
 };
 // Which parts of the address need another pass of the model, and which only another drawing.
 const NEEDS_LOOK = ["model", "prompt", "ops", "step", "way", "loss_at"];
@@ -54,6 +56,7 @@ function skeleton() {
       el("a", { class: "skip", href: "#closer", id: "skip" }),
       el("header", { id: "masthead" }),
       el("section", { id: "prompt-part" }),
+      el("p", { id: "news" }),
       el("div", { id: "trouble", role: "alert" }),
       el(
         "main",
@@ -74,13 +77,14 @@ function skeleton() {
 }
 
 function draw_tabs() {
-  const list = Object.keys(VIEWS).map((name) =>
+  const there = Object.keys(VIEWS).filter((name) => name !== "training" || !is_exported); // a file holds no run
+  const list = there.map((name) =>
     el("button", {
       type: "button",
       id: `tab-${name}`,
       "aria-pressed": state.view === name ? "true" : "false",
       text: word(`view_${name}`),
-      on: { click: () => set({ view: name, cell: "" }) },
+      on: { click: () => set({ view: name, cell: "", ...(name === "backward" ? { way: "" } : {}) }) },
     }),
   );
   replace(document.getElementById("tabs"), list);
@@ -115,10 +119,42 @@ async function start() {
   try {
     await load_models(page);
     await everything();
-    follow_training(page, () => everything(), trouble);
+    follow_training(page, { saved, grown, well, trouble: lost });
   } catch (error) {
     trouble(error);
   }
+}
+
+// A newer checkpoint: the same picture of other numbers, and it says so.
+async function saved(model) {
+  await everything();
+  const step = model.run?.step;
+  page.news = `${model.id}: ${word("saved_again")}${step ? ` ${word("log_stands_at")} ${step}.` : ""}`;
+  page.news_of = state.model;
+  draw_news();
+  say(page.news);
+}
+
+// A few more steps: their numbers, without a disturbance of whoever chooses a model just now.
+async function grown() {
+  if (page.loading) return;
+  place_model(page);
+  if (document.activeElement?.id !== "model") draw_head(page);
+  if (state.view === "training") await closer(begin());
+}
+
+function lost(error) {
+  page.lost = true;
+  trouble(error);
+}
+
+function well() {
+  if (page.lost) trouble(null);
+  page.lost = false;
+}
+
+function draw_news() {
+  document.getElementById("news").textContent = page.news_of === state.model ? page.news : "";
 }
 
 async function everything() {
@@ -133,6 +169,7 @@ async function everything() {
   trouble(null);
   document.body.classList.remove("loading");
   draw_prompt(page);
+  draw_news();
   draw_map(document.getElementById("map"), page);
   await closer(mine);
 }

@@ -90,7 +90,7 @@ function form(page) {
     "aria-label": word("prompt"),
     readonly: is_exported,
   });
-  area.value = state.prompt ?? "";
+  area.defaultValue = state.prompt ?? "";
   const read = () => set({ prompt: area.value, step: -1, position: -1, cell: "", token: -1, against: -1 });
   const size = () => {
     area.style.height = "auto";

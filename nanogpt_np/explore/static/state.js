@@ -23,15 +23,16 @@ const FIELDS = {
   seed: [0, whole],
   step: [-1, whole],
   n_new: [24, whole],
-  way: ["forward", String],
+  way: ["", String], // of the model's picture; without a choice it is backwards in the view of gradients
   measure: ["probs", String],
   token: [-1, whole],
   against: [-1, whole],
   loss_at: [-1, whole],
   part: ["embedded", String],
   mode: ["heads", String],
+  row: [-1, whole],
   off: ["", String],
-  b_prompt: ["", String],
+  b_prompt: [null, String],
   b_model: ["", String],
   b_ops: ["int8", String],
   lang: ["", String],
@@ -105,20 +106,41 @@ window.addEventListener("popstate", () => {
   if (changed.length) for (const told of listeners) told(changed);
 });
 
-// "3.5,0.1" -> [[3, 5], [0, 1]]: heads that are switched off
-export function heads_off() {
-  return state.off
-    .split(",")
-    .filter((pair) => /^\d+\.\d+$/.test(pair))
-    .map((pair) => pair.split(".").map(Number));
+export function is_backward() {
+  return state.way ? state.way === "backward" : state.view === "backward";
 }
 
-export function switched(layer, head) {
-  const now = heads_off();
-  const without = now.filter(([l, h]) => l !== layer || h !== head);
-  if (without.length === now.length) without.push([layer, head]);
+// `way` for a picture of this direction: nothing to be said where it is the view's own.
+export function way_for(way) {
+  return (way === "backward") === (state.view === "backward") ? "" : way;
+}
+
+// "3.5,0.attn,2.ffn,2.ffn.17" -> [[3, 5], [0, "attn"], [2, "ffn"], [2, "ffn", 17]]: a head, halves of blocks, a
+// unit: what is switched off.
+export function parts_off() {
+  return state.off
+    .split(",")
+    .filter((part) => /^\d+\.(\d+|attn|ffn(\.\d+)?)$/.test(part))
+    .map((part) => part.split(".").map((place) => (/^\d/.test(place) ? Number(place) : place)));
+}
+
+export function is_off(...part) {
+  return parts_off().some((other) => other.join(".") === part.join("."));
+}
+
+// What `off` is when this part is switched: off, or on again.
+export function switched(...part) {
+  const now = parts_off();
+  const without = now.filter((other) => other.join(".") !== part.join("."));
+  if (without.length === now.length) without.push(part);
   return without
-    .sort((a, b) => a[0] - b[0] || a[1] - b[1])
-    .map((pair) => pair.join("."))
+    .map((other) => other.join("."))
+    .sort((a, b) => a.localeCompare(b, "en", { numeric: true }))
     .join(",");
+}
+
+// [3, 5] -> "L3.H5"; `words`: what attention, the feed-forward network and a unit of it are called.
+export function part_name([layer, what, unit], words) {
+  if (unit !== undefined) return `L${layer} ${words.unit} ${unit}`;
+  return typeof what === "number" ? `L${layer}.H${what}` : `L${layer} ${words[what]}`;
 }

@@ -128,7 +128,7 @@ const STOPS = [
   },
   {
     name: "backward",
-    to: () => ({ view: "backward", way: "backward" }),
+    to: () => ({ view: "backward", way: "" }),
     code: ["nanogpt_np/training/backward.py", "loss_and_grads"],
     notebook: "notebooks/07_backward.py",
     numbers: (page) =>
@@ -156,8 +156,7 @@ function score_cell(page) {
 
 function go(page, stop) {
   const to = stop < 1 || stop > STOPS.length ? {} : STOPS[stop - 1].to(page);
-  const back = state.way === "backward" && to.way !== "backward" ? { way: "forward" } : {};
-  set({ cell: "", ...back, ...to, tour: stop < 1 || stop > STOPS.length ? 0 : stop });
+  set({ cell: "", way: "", ...to, tour: stop < 1 || stop > STOPS.length ? 0 : stop });
 }
 
 export async function draw_tour(root, page) {

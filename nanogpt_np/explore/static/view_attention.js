@@ -5,7 +5,7 @@ import { ask } from "./ask.js";
 import { button, choice, choices, el } from "./dom.js";
 import { look_at_cell, pick_cell } from "./cell.js";
 import { matrix } from "./matrix.js";
-import { heads_off, set, state, switched } from "./state.js";
+import { is_off, set, state, switched } from "./state.js";
 import { word } from "./words.js";
 
 export const STAGES = ["qkv", "scores", "scaled", "masked", "probs", "mixed"];
@@ -23,7 +23,6 @@ export async function view_attention(page) {
 
 function controls(page) {
   const upto = (n, name) => Array.from({ length: n }, (_, i) => [i, `${name}${i}`]);
-  const is_off = heads_off().some(([l, h]) => l === page.layer && h === page.head);
   return el(
     "div",
     { class: "controls" },
@@ -33,12 +32,18 @@ function controls(page) {
     choice("head", word("head"), upto(page.info.n_head, "H"), page.head, (value) =>
       set({ head: Number(value), cell: "" }),
     ),
-    button(
-      "switch-off",
-      word(is_off ? "switch_on" : "switch_off"),
-      () => set({ off: switched(page.layer, page.head), view: "compare", mode: "heads" }),
-      { class: "quiet" },
-    ),
+    switch_button("switch-off", ["switch_off", "switch_on"], page.layer, page.head),
+    switch_button("switch-attn", ["attn_off", "attn_on"], page.layer, "attn"),
+  );
+}
+
+// Takes a part of the model out, or puts it back, and shows what comes of it beside the whole one.
+export function switch_button(id, [off, on], ...part) {
+  return button(
+    id,
+    word(is_off(...part) ? on : off),
+    () => set({ off: switched(...part), view: "compare", mode: "heads" }),
+    { class: "quiet" },
   );
 }
 

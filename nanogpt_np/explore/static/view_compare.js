@@ -1,11 +1,11 @@
-// Two passes side by side: heads switched off, another prompt, another checkpoint, int8 beside float32. Enters:
+// Two passes side by side: parts switched off, another prompt, another checkpoint, int8 beside float32. Enters:
 // /api/compare. Leaves: a view: the next token before and after, how far the two are apart, place by place. Next:
 // tour.js.
 
 import { ask } from "./ask.js";
 import { button, choice, choices, columns, el, number, share, token } from "./dom.js";
 import { matrix } from "./matrix.js";
-import { heads_off, set, state, switched } from "./state.js";
+import { is_off, part_name, parts_off, set, state, switched } from "./state.js";
 import { word } from "./words.js";
 
 const MODES = ["heads", "prompt", "model", "ops"];
@@ -33,8 +33,8 @@ export async function view_compare(page) {
 
 function sides(page) {
   const a = page.side;
-  if (state.mode === "heads") return heads_off().length ? { a, b: { ...a, ablate: heads_off() } } : null;
-  if (state.mode === "prompt") return state.b_prompt ? { a, b: { ...a, prompt: state.b_prompt } } : null;
+  if (state.mode === "heads") return parts_off().length ? { a, b: { ...a, ablate: parts_off() } } : null;
+  if (state.mode === "prompt") return state.b_prompt === null ? null : { a, b: { ...a, prompt: state.b_prompt } };
   if (state.mode === "model") return state.b_model ? { a, b: { ...a, model: state.b_model } } : null;
   return state.b_ops === (a.ops ?? "float32")
     ? null
@@ -57,7 +57,7 @@ function controls(page) {
 }
 
 function other_prompt() {
-  const input = el("input", { type: "text", id: "b-prompt", value: state.b_prompt, autocomplete: "off" });
+  const input = el("input", { type: "text", id: "b-prompt", value: state.b_prompt ?? "", autocomplete: "off" });
   return el(
     "form",
     {
@@ -71,37 +71,44 @@ function other_prompt() {
     },
     el("label", { class: "choice grow", for: "b-prompt" }, el("span", { text: word("other_prompt") }), input),
     el("button", { type: "submit", id: "b-go", class: "quiet", text: word("compare") }),
+    state.b_prompt === "" ? el("p", { class: "hint", text: word("empty_prompt") }) : null,
   );
 }
 
-// Every head as a switch.
+// Every head, every half of a block as a switch; units of a network where some are off.
 function switches(page) {
-  const off = heads_off();
   const rows = Array.from({ length: page.info.n_layer }, (_, layer) =>
     el(
       "tr",
       null,
       el("th", { scope: "row", text: `L${layer}` }),
-      Array.from({ length: page.info.n_head }, (_, head) => {
-        const is_off = off.some(([l, h]) => l === layer && h === head);
-        return el(
-          "td",
-          null,
-          button(`switch-${layer}-${head}`, `H${head}`, () => set({ off: switched(layer, head) }), {
-            class: is_off ? "switch off" : "switch",
-            "aria-pressed": is_off ? "true" : "false",
-            "aria-label": `${word("switch_off")} L${layer}.H${head}`,
-          }),
-        );
-      }),
+      Array.from({ length: page.info.n_head }, (_, head) => el("td", null, switch_of([layer, head], `H${head}`))),
+      ["attn", "ffn"].map((half) => el("td", null, switch_of([layer, half], names()[half]))),
     ),
   );
+  const units = parts_off().filter((part) => part.length === 3);
   return el(
     "div",
     { class: "switches" },
     el("table", null, el("tbody", null, rows)),
-    off.length ? button("all-on", word("all_on"), () => set({ off: "" }), { class: "quiet" }) : null,
+    units.length
+      ? el("p", { class: "controls" }, units.map((part) => switch_of(part, part_name(part, names()))))
+      : el("p", { class: "hint", text: word("units_hint") }),
+    state.off ? button("all-on", word("all_on"), () => set({ off: "" }), { class: "quiet" }) : null,
   );
+}
+
+function names() {
+  return { attn: word("attention"), ffn: word("ffn"), unit: word("unit") };
+}
+
+function switch_of(part, text) {
+  const gone = is_off(...part);
+  return button(`switch-${part.join("-")}`, text, () => set({ off: switched(...part) }), {
+    class: `switch${gone ? " off" : ""}${typeof part[1] === "number" ? "" : " half"}`,
+    "aria-pressed": gone ? "true" : "false",
+    "aria-label": `${word("part_off")} ${part_name(part, names())}`,
+  });
 }
 
 function results(page, found) {
@@ -119,8 +126,8 @@ function name_of(page, side) {
           ? (page.side.ops ?? "float32")
           : word("all_heads");
   return {
-    heads: `${word("without_heads")} ${heads_off()
-      .map(([l, h]) => `L${l}.H${h}`)
+    heads: `${word("without_heads")} ${parts_off()
+      .map((part) => part_name(part, names()))
       .join(", ")}`,
     prompt: word("other_prompt"),
     model: state.b_model,

@@ -2,10 +2,11 @@
 // Leaves: a view: what goes in, widened, bent, and what comes out. Next: view_stream.js.
 
 import { ask, at, row } from "./ask.js";
-import { choice, choices, el, token } from "./dom.js";
+import { button, choice, choices, el, token } from "./dom.js";
 import { pick_cell } from "./cell.js";
 import { bars } from "./bars.js";
-import { set, state } from "./state.js";
+import { is_off, set, state, switched } from "./state.js";
+import { switch_button } from "./view_attention.js";
 import { strip } from "./view_embed.js";
 import { word } from "./words.js";
 
@@ -25,12 +26,24 @@ export async function view_ffn(page) {
       "div",
       { class: "controls" },
       choice("layer", word("layer"), layers, page.layer, (value) => set({ layer: Number(value), cell: "" })),
+      switch_button("switch-ffn", ["ffn_off", "ffn_on"], page.layer, "ffn"),
     ),
     choices("site", word("ffn"), sites, state.site, (site) => set({ site, cell: "" })),
     el("p", { class: "lead" }, word(`about_${state.site}`), " ", token(page.look.tokens[page.position])),
     found.error ? el("p", { class: "hint", text: found.error.message }) : strip(page, name, index, found.array.data),
     strongest(page, units),
   ];
+}
+
+function unit_switch(layer, unit) {
+  const gone = is_off(layer, "ffn", unit);
+  const title = word(gone ? "unit_on" : "unit_off");
+  return button(
+    `switch-unit-${unit}`,
+    gone ? "+" : "×",
+    () => set({ off: switched(layer, "ffn", unit), view: "compare", mode: "heads" }),
+    { class: "switch", "aria-label": `${title} ${unit}`, title },
+  );
 }
 
 function strongest(page, units) {
@@ -44,6 +57,7 @@ function strongest(page, units) {
     of: [name, [page.position, unit]],
     colour: "var(--ffn)",
     on_click: () => pick_cell(name, [page.position, unit]),
+    more: unit_switch(page.layer, unit),
   }));
   const on = at(units.on, page.position);
   return el(

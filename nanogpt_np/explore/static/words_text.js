@@ -13,6 +13,20 @@ export const TEXTS = {
     "A page saved to one file; the prompt is fixed, everything else works.",
     "这是保存成一个文件的页面；提示是固定的，其余都可用。",
   ],
+  training_lead: [
+    "Each row of the run's log: thin and grey the loss of single batches, thick and red-brown the loss on text that it never learns from. Arrow keys go from row to row.",
+    "训练日志的每一行：灰色细线是单个批次的损失，红褐色粗线是从不用来学习的文本上的损失。方向键逐行移动。",
+  ],
+  no_run: [
+    "This model is not the folder of a training run that has a log; train one, and open its folder: `nanogpt-np explore runs/mine`. The curves then grow while it trains.",
+    "这个模型不是带有日志的训练文件夹；训练一个模型，再打开它的文件夹：`nanogpt-np explore runs/mine`。曲线会随着训练增长。",
+  ],
+  nothing_logged: ["The run has logged nothing yet.", "这次训练还没有写下日志。"],
+  saved_again: [
+    "a newer checkpoint was saved, and everything is drawn with it.",
+    "保存了更新的检查点，全部内容已用它重新绘制。",
+  ],
+  log_stands_at: ["Its log stands at step", "日志已到步"],
   checked: ["Every number on this page is checked.", "本页的每一个数都经过核对。"],
   checked_how: [
     "The project's tests open it in Chromium, click, slide and scrub, read the numbers back and assert each against NumPy.",
@@ -23,8 +37,8 @@ export const TEXTS = {
     "颜色在整个项目中含义相同；概率从底色到一种深色，带符号的数向两侧变化。",
   ],
   keys_note: [
-    "Keyboard: Tab from part to part; arrows inside a matrix, the tokens and the sliders; Enter takes a cell apart; x switches a head off.",
-    "键盘：Tab 在各部分间移动；方向键在矩阵、词元、滑块中移动；回车拆开一个数；x 关闭一个头。",
+    "Keyboard: Tab from part to part; arrows inside a matrix, the tokens and the sliders; Enter takes a cell apart; x switches a head or an FFN off, X a block's attention.",
+    "键盘：Tab 在各部分间移动；方向键在矩阵、词元、滑块中移动；回车拆开一个数；x 关闭一个头或前馈网络，X 关闭一块的注意力。",
   ],
   matrix_keys: [
     "Arrow keys go from cell to cell, Enter takes a number apart.",
@@ -36,11 +50,17 @@ export const TEXTS = {
     "自上而下：一个词元的残差流（灰色，宽度即长度），注意力（紫色）和前馈网络（红褐色）所加的部分，每个头的注意力图，右侧是模型若在此停下会说什么。所看的是",
   ],
   map_backward_note: [
-    "The same picture backwards: the band is as wide as the gradient of the text's loss is long. Seen from",
-    "同一张图反过来看：带子的宽度是文本损失的梯度长度。所看的是",
+    "The same picture backwards: the band is as wide as the gradient of the text's loss is long; attention (violet) and the FFN (red-brown) add to it on its way up. " +
+      "Small pictures and bars: gradient times value, what each look back, each head and each FFN does to the loss, to first order: red raises it, blue lowers it. Seen from",
+    "同一张图反过来看：带子的宽度是文本损失的梯度长度；注意力（紫色）和前馈网络（红褐色）在它向上返回时加入。" +
+      "小图和条形是梯度乘以数值：每次回看、每个头、每个前馈网络对损失的一阶作用，红色使损失升高，蓝色使损失降低。所看的是",
+  ],
+  stands_at_prompt: [
+    "This file has no room for the model's picture at this step: it stands at the prompt.",
+    "这个文件放不下这一步的模型图：图停在提示处。",
   ],
   guess_note: ["what the model would say if it stopped here", "模型若在此停下会说什么"],
-  ffn_on: ["share of the hidden units above 0", "大于 0 的隐藏单元所占比例"],
+  ffn_share: ["share of the hidden units above 0", "大于 0 的隐藏单元所占比例"],
   cell_hint: [
     "Point at a cell, or go to it with the arrow keys: here stands the sum that made it, and each factor leads to where it came from.",
     "指向一个格子，或用方向键移到它：这里显示得出它的算式，每个因子都可以继续追溯。",
@@ -154,12 +174,20 @@ export const TEXTS = {
     "把这段文本的损失按链式法则送回模型：它对沿途每个数的依赖有多大。",
   ],
   about_mode_heads: [
-    "Click heads: they give 0 instead, and everything behind them is computed again.",
-    "点击头：它们改为输出 0，之后的一切重新计算。",
+    "Click heads, a block's whole attention, its FFN: they give 0 instead, and everything behind them is computed again.",
+    "点击头、一块的整个注意力或前馈网络：它们改为输出 0，之后的一切重新计算。",
+  ],
+  units_hint: [
+    "Single units are switched off in the FFN view, behind their numbers.",
+    "单个单元在前馈网络视图中关闭，按钮在它们的数后面。",
   ],
   about_mode_prompt: [
     "Two texts; where they have as many tokens they are compared place by place.",
     "两段文本；词元数相同时逐个位置比较。",
+  ],
+  empty_prompt: [
+    "An empty text is read from its very beginning: the token <|endoftext|> alone.",
+    "空文本从最开头读起：只有词元 <|endoftext|>。",
   ],
   about_mode_model: ["Two models, or two checkpoints of one training run.", "两个模型，或同一次训练的两个检查点。"],
   about_mode_ops: [
