@@ -211,7 +211,7 @@ figure
 # With every other layer banded the model is as good as the dense one, whose cache is larger. With all layers banded, the curve goes flat where the examples leave the band. It could reach further, layer by layer, 61 tokens
 # in all, but it would have to hand examples on, which this short training did not teach it.
 #
-# What did the band cost and save? A step of training takes as long and as much memory as a dense one, since NumPy computes all scores and hides some. What it saves, it saves in writing: the last two lines are of a model
+# What did the band cost and save? A step of training takes as long and as much memory as a dense one, since NumPy computes all scores and hides some (the compiled kernels leave out what lies before the bands, where a text is much longer than they are wide). What it saves, it saves in writing: the last two lines are of a model
 # with eight layers at the end of GPT-3's context, 2000 tokens, of which a banded layer looks at 256.
 
 # %%

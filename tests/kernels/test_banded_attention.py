@@ -33,7 +33,7 @@ def cases(draw):
     """Queries at the end of some keys, a window, padding at the left of the second text, maybe dropout."""
     n_query, width = draw(st.integers(9, 300)), draw(st.sampled_from([4, 16, 64]))
     n_key = n_query + draw(st.integers(0, 500))
-    window, n_padded = draw(st.integers(1, n_key)), draw(st.integers(0, n_key))
+    window, n_padded = draw(st.integers(1, 60) | st.integers(1, n_key)), draw(st.integers(0, n_key))
     return n_query, n_key, width, window, n_padded, draw(st.booleans()), draw(st.integers(0, 9))
 
 
@@ -48,7 +48,7 @@ def arrays_of(case):
 
 
 BLOCKS = (300, 700, 16, 40, 650, True, 3)  # several blocks of queries, pieces of sums, a text with hidden queries
-ALONE = (130, 130, 16, 1, 0, False, 0)  # each token sees itself alone
+ALONE = (300, 300, 16, 1, 0, False, 0)  # each token sees itself alone
 
 
 @SOME
@@ -60,7 +60,7 @@ def test_a_band_is_as_in_the_definition(case):
     wide = [array.astype(np.float64) for array in arrays]
     sides = everything(*arrays, visible, kernels, keep), everything(*wide, visible, ops, keep)
     for found, expected in zip(*sides, strict=True):
-        # float32 sums of up to 700 terms against float64: at most 2e-6 of the largest value in 60 cases
+        # float32 sums of up to 700 terms against float64: at most 1e-6 of the largest value in 60 cases
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(np.abs(expected).max(), 1))
     assert not sides[0][0][~np.broadcast_to(visible, sides[0][0].shape)].any()  # hidden is exactly zero
 
@@ -108,7 +108,7 @@ def test_keys_before_a_band_change_no_bit(case, more):
     assert not any(array[:, :, :n_more].any() for array in (probs[..., :n_more].swapaxes(2, 3), dk, dv))
 
 
-@pytest.mark.parametrize("n_query, n_key, window", [(20, 300, 16), (150, 700, 40), (384, 384, 100), (1000, 1000, 128)])
+@pytest.mark.parametrize("n_query, n_key, window", [(20, 300, 16), (150, 700, 40), (384, 600, 100), (1000, 1000, 128)])
 def test_what_lies_before_a_band_is_not_read(n_query, n_key, window):
     """NaN there would be seen, as even 0 times NaN is NaN. Of 128 queries together the first one's band counts."""
     q, k, v, dout = (normal(2, 2, n, 16, seed=i) for i, n in enumerate((n_query, n_key, n_key, n_query)))
@@ -143,23 +143,23 @@ def test_gradients_of_keys_come_from_the_queries_near_them():
 
 @pytest.mark.parametrize("twin", TWINS)
 @pytest.mark.parametrize("n_padded", [0, 30])
-@pytest.mark.parametrize("bounds", [(0, 300), (0, 150, 300), (0, 40, 300)])
+@pytest.mark.parametrize("bounds", [(0, 420), (0, 200, 420), (0, 40, 420)])
 def test_a_prompt_is_read_without_what_lies_before_the_bands(twin, n_padded, bounds):
     """Embeddings that are NaN make keys and values that are: only tokens whose band has come there may notice."""
-    config = CONFIG.replace(n_ctx=400, n_layer=1, window=20, banded_layers=(0,))
-    params, ids = make(config), random_ids(2, 300)
-    real = np.arange(300) >= np.array([[0], [n_padded]])
+    config = CONFIG.replace(n_ctx=420, n_layer=1, window=20, banded_layers=(0,))
+    params, ids = make(config), random_ids(2, 420)
+    real = np.arange(420) >= np.array([[0], [n_padded]])
     logits = []
     for broken in (False, True):
         if broken:
             params["wpe"]["weight"][:60] = np.nan
         gpt = GPT(config, params, ops=twin)
-        cache = decoding.new_cache(2, 400, gpt.params, config, gpt.ops)
+        cache = decoding.new_cache(2, 420, gpt.params, config, gpt.ops)
         with np.errstate(all="ignore"):
             parts = [gpt(ids[:, a:b], mask=real[:, a:b], cache=cache)
                      for a, b in zip(bounds, bounds[1:], strict=False)]  # fmt: skip
         logits.append(np.concatenate(parts, axis=1))
-    first = {300: 128, 150: 150, 40: 168}[bounds[1]]  # where a block of queries begins whose bands have come there
+    first = {420: 128, 200: 200, 40: 168}[bounds[1]]  # where a block of queries begins whose bands have come there
     np.testing.assert_array_equal(logits[1][:, first:], logits[0][:, first:])
     assert np.isnan(logits[1][:, 59]).all()
 
@@ -170,8 +170,8 @@ import numpy as np
 from small import CONFIG, make, random_ids
 from nanogpt_np import kernels, ops, params as P
 from nanogpt_np.training import backward
-config = CONFIG.replace(n_ctx=140, window=5, banded_layers=(0, 1))
-params, ids = make(config), random_ids(2, 140)
+config = CONFIG.replace(n_ctx=280, n_layer=1, window=5, banded_layers=(0,))
+params, ids = make(config), random_ids(1, 280)
 sides = [backward.loss_and_grads(ids, np.roll(ids, -1), params, config, side) for side in (kernels, ops)]
 apart = max(np.abs(a - b).max() for (_, a), (_, b) in zip(*(P.walk(grads) for _, grads in sides), strict=True))
 bits = b"".join(a.tobytes() for _, a in P.walk(sides[0][1]))

@@ -29,7 +29,9 @@ WEIGHT, BIAS, VOCABULARY = normal(64, 48, seed=2), normal(48, seed=3), normal(48
 GAIN, SHIFT = normal(64, seed=5), normal(64, seed=6)
 Q, K, V = (normal(2, 3, 12, 8, seed=i) for i in (7, 8, 9))
 PROBS, TARGETS = ops.attention_probs(Q, K, None), np.arange(20)
-BANDED = ops.attention_probs(Q, K, ops.band_mask(12, 12, 3))
+BANDED = ops.attention_probs(normal(2, 3, 20, 8), normal(2, 3, 300, 8, seed=1), ops.band_mask(20, 300, 3))
+FAR = normal(2, 3, 300, 8)
+FAR[:, :, :278] = 0  # where no query looks: dprobs is 0 there
 LOG_Z = ops.cross_entropy(X, VOCABULARY, TARGETS)[1]
 
 EXAMPLES = {  # the kernel: the function of ops.py that it does the work of, and arguments with which it does
@@ -48,8 +50,8 @@ EXAMPLES = {  # the kernel: the function of ops.py that it does the work of, and
     "attention._few_probs_kernel": ("attention_probs", Q[:, :, :1], K, None),
     "attention._probs_backward_kernel": ("attention_probs_backward", PROBS[::-1], Q, K, PROBS),
     "attention._few_mix_kernel": ("attention_mix", PROBS[:, :, :1], V),
-    "attention._mix_kernel": ("attention_mix", BANDED, V),
-    "attention._mix_backward_kernel": ("attention_mix_backward", Q, BANDED, V),
+    "attention._mix_kernel": ("attention_mix", BANDED, FAR),
+    "attention._mix_backward_kernel": ("attention_mix_backward", normal(2, 3, 20, 8), BANDED, FAR),
     "training._log_sum_exp_kernel": ("cross_entropy", X, VOCABULARY, TARGETS),
     "training._dlogits_kernel": ("cross_entropy_backward", normal(20, seed=1), X, VOCABULARY, TARGETS, LOG_Z),
     "training._sum_of_squares_kernel": ("sum_of_squares", WIDE),
