@@ -3,6 +3,7 @@
 Next: cli/llm_plugin.py.
 """
 
+import argparse
 import json
 import re
 
@@ -61,11 +62,12 @@ def _add_options(p):
 
 
 def count(text):
-    """A whole number as people type it: count("300e9") -> 300000000000"""
-    found = re.fullmatch(r"(\d{1,20})(?:[eE]\+?(\d{1,2}))?", text.replace(",", "").replace("_", ""))
-    if not found:
-        raise ValueError(text)  # argparse says so
-    return int(found[1]) * 10 ** int(found[2] or 0)
+    """A whole number as people type it: count("1.5e9") -> 1500000000"""
+    found = re.fullmatch(r"([0-9]{1,20})(?:\.([0-9]{1,20}))?(?:[eE]\+?([0-9]{1,2}))?", re.sub("[,_]", "", text))
+    digits, exponent = ((found[2] or "").rstrip("0"), int(found[3] or 0)) if found else ("", 0)
+    if not found or len(digits) > exponent:
+        raise argparse.ArgumentTypeError(f"expected a whole number, such as 1024 or 1.5e9, got {text!r}")
+    return int(found[1] + digits) * 10 ** (exponent - len(digits))
 
 
 def _shape_fields():
@@ -87,10 +89,13 @@ def show_plan(args):
 
     options = Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
     changed = {name: getattr(args, name) for name in _shape_fields() if getattr(args, name) is not None}
-    config = find_config(args.model).replace(**changed)
+    config = find_config(args.model)
+    if changed.get("n_vocab", config.n_vocab) < config.n_vocab:
+        config = config.replace(eos_id=None)  # which may lie beyond, and costs nothing
+    config = config.replace(**changed)
     name = " ".join([args.model, *(f"{key}={value}" for key, value in changed.items())])
     made = plan(config, args.machine, options, name)
-    if args.plot:
+    if args.plot is not None:
         with files.replacing(args.plot) as part:
             draw_plan(made).savefig(part, format="png")
     print(json.dumps(to_dict(made), ensure_ascii=False) if args.json else to_text(made))

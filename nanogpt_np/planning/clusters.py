@@ -44,7 +44,7 @@ def generating_cluster(config, machine, options):
     found = []
     for tensor, pipeline in _model_splits(config, machine):
         n_bytes = _generating_bytes(config, tensor, pipeline, options)
-        if n_bytes <= room:
+        if n_bytes <= room and tensor * pipeline <= MOST_RANKS:
             found.append(Cluster(Split(1, tensor, pipeline), n_bytes, room))
     return min(found, key=lambda one: (one.split.n_ranks, one.split.tensor), default=None)
 

@@ -12,7 +12,7 @@ MOST_RANKS, MOST_TOKENS = 10**6, 10**18
 PRECISIONS = ("mixed", "float32")
 RECOMPUTE = ("none", "attention", "all")
 USUAL_RECOMPUTE = {"mixed": "attention", "float32": "none"}  # FlashAttention's way, and ours
-UTILISATION = 0.4  # of the operations that a device can do; PaLM reached 0.46 (Chowdhery et al. 2022, table 3)
+UTILISATION = 0.4  # of its operations; PaLM: 0.457 without attention, as here, 0.462 with (Chowdhery et al. 2022)
 PUE, CARBON = 1.1, 0.429  # GPT-3's data centre, as Patterson et al. 2021 put it: kg of CO2 equivalents per kWh
 USABLE = 0.9  # of a device's memory; the rest is for the framework and what it passes round
 

@@ -114,11 +114,11 @@ def _training(plan):
     t, o, machine = plan.training, plan.options, plan.machine
     yield f"Training on {t.n_tokens:,} tokens ({t.why_tokens})"
     yield ""
-    more = t.counted / t.flops - 1
+    more, reached = t.counted / t.flops - 1, f"{100 * o.utilisation:.3g}%"
     rows = [
         ("operations, 6 N D", f"{t.flops:.2e} ({t.pf_days:.3g} petaflop/s-days)"),
         ("counted by part", f"{t.counted:.2e} ({more:+.1%}; with attention, {RECOMPUTED[o.made_again]})"),
-        ("time", f"{in_time(t.seconds)} on {t.devices:,} x {machine.name} at {o.utilisation:.0%} of their operations"),
+        ("time", f"{in_time(t.seconds)} on {t.devices:,} x {machine.name} at {reached} of their operations"),
     ]
     if t.kwh is None:
         rows.append(("energy, CO2", f"unknown: nobody publishes what {machine.name} takes; give --watts"))

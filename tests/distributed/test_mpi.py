@@ -242,6 +242,22 @@ def test_any_rank_may_be_asked_to_stop(text, tmp_path):
     assert process.returncode == 3 and "stopped after step" in said and "--resume" in said
 
 
+@pytest.mark.parametrize("name", ["training_state.safetensors", "model.safetensors"])
+def test_what_cannot_be_written_ends_all_ranks_with_one_line(name, text, tmp_path):
+    """A folder in a file's way, in the middle of the run: as a full disk or a folder without rights would."""
+    out = tmp_path / "run"
+    with long_run(text, out) as process:
+        while not (out / name).is_dir():
+            with contextlib.suppress(OSError):  # a step has just written it again
+                (out / name).unlink(missing_ok=True)
+                (out / name).mkdir()
+        began = time.monotonic()
+        _, said = process.communicate(timeout=LIMIT)
+        assert time.monotonic() - began < 30, "seconds, even where others keep the cores busy"
+    assert process.returncode == 2 and said.count("cannot be written") == 1 and "Traceback" not in said, said
+    assert name in said
+
+
 def test_going_on_with_another_number_of_ranks_is_exact(text, tmp_path):
     """Four steps by two ranks, then four by four, and four by one, which are the same to the bit."""
     out = tmp_path / "run"

@@ -205,8 +205,9 @@ def test_plot_writes_a_picture(run, tmp_path):
     ("gpt2 --data-ranks 0", "--data-ranks: expected a whole number from 1 to 1,000,000, got 0"),
     ("gpt2 --devices 1e7", "--devices: expected a whole number from 1 to 1,000,000, got 10000000"),
     ("gpt2 --tokens 1e19", "--tokens: expected a whole number from 1 to 1,000,000,000,000,000,000, got 1000000000"),
-    ("gpt2 --tokens 1e999", "argument --tokens: invalid count value: '1e999'"),
-    ("gpt2 --tokens 0.5", "argument --tokens: invalid count value: '0.5'"),
+    ("gpt2 --tokens 1e999", "argument --tokens: expected a whole number, such as 1024 or 1.5e9, got '1e999'"),
+    ("gpt2 --tokens -5", "argument --tokens: expected a whole number, such as 1024 or 1.5e9, got '-5'"),
+    ("gpt2 --tokens 0.5", "argument --tokens: expected a whole number, such as 1024 or 1.5e9, got '0.5'"),
     ("gpt2 --n-embd 9999999999", "--n-embd: expected a whole number of at least 1, at most 2147483647, got 9999999999"),
     ("gpt2 --n-embd 7", "--n-embd: expected a multiple of --n-head = 12, got 7"),
     ("gpt2 --utilisation nan", "--utilisation: expected a number from 1e-06 to 1, got nan"),
@@ -241,7 +242,25 @@ def test_a_folder_without_a_model_is_one_line(tmp_path):
         planning.plan(tmp_path)
 
 
-@pytest.mark.parametrize("text, n", [("300e9", 300 * 10**9), ("1,024", 1024), ("7", 7), ("1E3", 1000), ("2_000", 2000)])
+def test_fewer_words_need_no_other_end_of_text(run):
+    """gpt2's own stands at 50,256, beyond a smaller vocabulary."""
+    assert "n_vocab 1,000)" in run("gpt2", "--n-vocab", 1000).splitlines()[0]
+
+
+def test_a_share_that_is_small_is_not_said_to_be_none(run):
+    assert "at 0.001% of their operations" in run("gpt2", "--utilisation", "1e-5")
+
+
+def test_no_cluster_is_larger_than_those_that_are_tried():
+    from nanogpt_np.planning.clusters import generating_cluster
+    from nanogpt_np.planning.machines import find_machine
+
+    config = GPTConfig(n_layer=1_000_003)  # a prime number: one rank, or one for each layer
+    assert generating_cluster(config, find_machine("a100"), planning.Options()) is None
+
+
+@pytest.mark.parametrize("text, n", [("300e9", 300 * 10**9), ("1,024", 1024), ("7", 7), ("1E3", 1000), ("2_000", 2000),
+                                     ("1.5e9", 1_500_000_000), ("1.50e1", 15)])
 def test_counts_as_people_type_them(text, n):
     assert count(text) == n
 
