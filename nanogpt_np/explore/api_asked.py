@@ -276,8 +276,8 @@ def _biases(given):
 
 
 def _fits(value):
-    """Is this a number, and one that a float can be?"""
-    return is_number(value) and abs(value) < 1 << 1000
+    """Is this a number, and one that a float can be? Infinite ones can: they ban an id, or leave no other."""
+    return is_number(value) and (isinstance(value, float) or abs(value) < 1 << 1000)
 
 
 def _seed(seed):

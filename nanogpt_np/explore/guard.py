@@ -22,8 +22,7 @@ from urllib.parse import urlsplit
 from ..errors import FileError, InputError, is_whole, printable, shown
 
 MOST_BODY = 4 << 20  # bytes of a request
-BODY_SECONDS = 30  # in which a request's body is to be there
-SEND_SECONDS = 30  # in which a client is to take what it was sent
+BODY_SECONDS, SEND_SECONDS = 30, 30  # in which a request's body is to be there; a client is to take what it was sent
 MOST_REST, REST_SECONDS = 64 << 20, 2  # of a request that is refused: taken, so that its answer is seen
 MOST_LINES = 256  # clients at once
 BACKLOG = 1024  # of them that have come and were not yet looked at
@@ -324,9 +323,8 @@ def _stopped_alike():
 
 def missing(error):
     """An ImportError as an InputError: which package is not there, and what to install."""
-    package = (error.name or "one of them").partition(".")[0]
-    got = f"got no {package}; pip install 'nanogpt-np[explore]'"
-    return InputError(f"expected the packages starlette and uvicorn, {got}")
+    got = f"no {(error.name or 'one of them').partition('.')[0]}; pip install 'nanogpt-np[explore]'"
+    return InputError(f"expected the packages starlette and uvicorn, got {got}")
 
 
 def listen(host, port):
