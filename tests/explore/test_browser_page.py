@@ -84,6 +84,16 @@ def test_a_model_that_cannot_read_the_text_leaves_what_stood_there(page):
     assert page.tab.text_content("#trouble") == ""
 
 
+@pytest.mark.parametrize("prompt", ["antidisestablishmentarianism" * 4, "x" * 200, "🌕" * 40], ids=["word", "x", "moon"])
+def test_one_long_word_is_no_wider_than_the_window(chromium, address, prompt):
+    page = b.Page(chromium, address, 320).go(prompt=prompt, view="embed")
+    for view in LIVE:
+        page.move(view=view, step=2 if view == "write" else -1)
+        assert page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
+    assert page.troubles == []
+    page.tab.close()
+
+
 def test_bad_places_in_an_address_lead_to_good_ones(page):
     page.go(prompt=PROMPT, view="attention", layer=99, head=-5, position=1000, temperature="x", cell="y[1]")
     assert page.tab.text_content("#trouble") == ""
