@@ -19,7 +19,8 @@ PICTURES = {
                                "cell": "blocks.1.attn.scores[2,10,6]"}),
     "phone": (390, "light", {"lang": "en", "view": "next", "top_k": 5}),
     "phone_dark": (390, "dark", {"lang": "zh", "view": "write", "step": 6}),
-    "backward": (1280, "dark", {"lang": "zh", "view": "backward", "way": "backward"}),
+    "backward": (1280, "dark", {"lang": "zh", "view": "backward"}),
+    "run": (1280, "light", {"lang": "en", "view": "training"}),
 }  # fmt: skip
 
 

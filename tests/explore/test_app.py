@@ -22,7 +22,7 @@ from nanogpt_np import GPT, FileError, InputError
 from nanogpt_np import ops as numpy_ops
 from nanogpt_np import params as P
 from nanogpt_np.cli import exploring
-from nanogpt_np.explore import answers, asked, export, guard, models, views
+from nanogpt_np.explore import answers, asked, export, guard, models, views, writing
 from nanogpt_np.explore import app as room
 from nanogpt_np.storage import formats
 from nanogpt_np.training import kept, report
@@ -230,6 +230,23 @@ def test_what_a_run_kept_can_be_asked_for(client, make_gpt, folder):
     assert ask(client, "training", model="poems").json()["run"] is not None  # its log ships with it
 
 
+def test_a_long_log_gives_some_of_its_rows(tmp_path, monkeypatch):
+    """Evenly chosen, the first and the last too; of the few that were measured all, whichever rows they are."""
+    monkeypatch.setattr(writing, "MOST_ROWS", 10)
+    log = report.Log(tmp_path / report.LOG)
+    measured = (3, 40, 99)
+    for n in range(100):
+        log.rows.append({name: "" for name in report.COLUMNS} | {"step": 5 * n, "train_loss": 9 - n / 20, "seconds": 1}
+                        | ({"held_out_loss": 3 + n} if n in measured else {}))  # fmt: skip
+    log.add(step=500, train_loss=1.5, seconds=1.0)
+    found = writing.curves(tmp_path)
+    assert found["n_rows"] == 101 and {0, *measured, 100} <= set(found["rows"]) and len(found["rows"]) <= 13
+    assert found["step"] == [5 * row for row in found["rows"]] and sorted(found["rows"]) == found["rows"]
+    losses = dict(zip(found["rows"], found["held_out_loss"], strict=True))
+    assert {row: loss for row, loss in losses.items() if loss is not None} == {row: 3 + row for row in measured}
+    assert max(b - a for a, b in zip(found["rows"], found["rows"][1:], strict=False)) <= 12
+
+
 def test_models_that_are_not_there():
     with pytest.raises(FileError):
         models.Models(["no/such/folder"])
@@ -307,6 +324,7 @@ def test_the_limits_that_the_docs_name():
     text = (ROOT / "docs/explore.md").read_text(encoding="utf-8")
     assert "at most 64 KiB" in text and answers.MOST_BODY == 64 << 10
     assert "at most 64 tokens" in text and asked.MOST_NEW == 64
+    assert "more than 1,000 rows" in text and writing.MOST_ROWS == 1000
     assert "at most 3 MB" in text and export.MOST == 3_000_000
     assert "http://127.0.0.1:8765" in text and exploring.PORT == 8765
 

@@ -16,12 +16,13 @@ from nanogpt_np.generation.sampling import Sampling
 pytestmark = pytest.mark.slow
 PROMPT = "The little dog ran"
 VIEWS = ("embed", "attention", "ffn", "stream", "attribution", "next", "write", "backward", "compare")
+LIVE = (*VIEWS, "training")  # of a run, which no file holds
 
 
 @pytest.fixture(scope="module")
 def address():
     b.needed()
-    with b.serving("stories", "--prompt", PROMPT) as (found, _):
+    with b.serving("stories", "--model", "poems", "--prompt", PROMPT) as (found, _):
         yield found
 
 
@@ -66,6 +67,31 @@ def test_a_text_past_the_context_is_one_line_and_what_stood_there_stays(page):
     assert page.tab.locator(".chip").count() > 0  # the picture before
     page.act(lambda tab: (tab.fill("#prompt", "A cat"), tab.click("#read")))
     assert page.tab.text_content("#trouble") == "" and page.tab.locator(".chip").count() == 2
+
+
+def test_a_model_that_cannot_read_the_text_leaves_what_stood_there(page):
+    """*poems* has a context of 64: the text is too long for it, and every view goes on with the model before."""
+    before = len(page.troubles)
+    page.go(prompt="the cat sat " * 25)
+    page.act(lambda tab: tab.select_option("#model", "poems"))
+    said = page.tab.text_content("#trouble")
+    assert "expected" in said and page.tab.locator("#map .block").count() == 6
+    for view in LIVE:
+        page.act(lambda tab, view=view: tab.click(f"#tab-{view}"))
+        assert page.tab.locator("#map .block").count() == 6 and page.tab.locator("#view .trouble").count() == 0, view
+    assert {line for line in page.troubles[before:] if "400 (Bad Request)" not in line} == set()
+    page.act(lambda tab: tab.select_option("#model", "stories"))
+    assert page.tab.text_content("#trouble") == ""
+
+
+@pytest.mark.parametrize("prompt", ["antidisestablishmentarianism" * 4, "x" * 200, "🌕" * 40], ids=["word", "x", "moon"])
+def test_one_long_word_is_no_wider_than_the_window(chromium, address, prompt):
+    page = b.Page(chromium, address, 320).go(prompt=prompt, view="embed")
+    for view in LIVE:
+        page.move(view=view, step=2 if view == "write" else -1)
+        assert page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
+    assert page.troubles == []
+    page.tab.close()
 
 
 def test_bad_places_in_an_address_lead_to_good_ones(page):
@@ -148,8 +174,8 @@ def test_every_text_can_be_read(chromium, address, theme, width, lang):
     page = b.Page(chromium, address, width, theme)
     page.go(prompt=PROMPT, lang=lang, tour=3, cell="blocks.1.attn.scores[2,3,1]")
     seen = 0
-    for view in VIEWS:
-        page.move(view=view, step=2 if view == "write" else -1, off="1.1" if view == "compare" else "")
+    for view in LIVE:
+        page.move(view=view, step=2 if view == "write" else -1, off="1.1,2.ffn,2.ffn.7" if view == "compare" else "")
         n, wrong = page.tab.evaluate(CONTRAST)
         seen += n
         assert wrong == [], (view, wrong[:5])
@@ -171,7 +197,7 @@ NAMELESS = """() => [...document.querySelectorAll("button, a, select, input, tex
 def test_whatever_is_seen_has_a_name(page):
     """For whoever hears the page: every control has a name, every canvas stands in something that is described."""
     page.go(prompt=PROMPT)
-    for view in VIEWS:
+    for view in LIVE:
         page.move(view=view, step=2 if view == "write" else -1)
         assert page.tab.evaluate(NAMELESS) == []
         bare = page.tab.evaluate("""() => [...document.querySelectorAll("canvas")].filter((c) =>

@@ -98,7 +98,13 @@ def test_its_numbers_are_the_servers(page, make_gpt):
     keys = data["answers"]
     side = '"model":"model","prompt":"the cat sat"'
     assert f'/api/look {{{side}}}' in keys and f'/api/head {{"head":1,"layer":0,{side}}}' in keys
-    assert f'/api/compare {{"a":{{{side}}},"b":{{"ablate":[[1,0]],{side}}}}}' in keys
+    for part in ("[1,0]", '[1,"attn"]', '[0,"ffn"]'):
+        assert f'/api/compare {{"a":{{{side}}},"b":{{"ablate":[{part}],{side}}}}}' in keys
+    story = next(said for key, said in keys.items() if key.startswith("/api/generate"))
+    for n in range(1, len(story["steps"]) + 1):
+        ids = [*story["prompt_ids"], *(step["id"] for step in story["steps"][:n])]
+        there = f'/api/look {{"model":"model","prompt":{json.dumps(ids, separators=(",", ":"))}}}' in keys
+        assert there == (len(ids) <= make_gpt().config.n_ctx)
     assert '/api/cell {"index":[1,2,0],"model":"model","name":"blocks.1.attn.scores","prompt":"the cat sat"}' in keys
 
 

@@ -33,13 +33,13 @@ function side_of(prompt) {
   return side;
 }
 
+// What is known of the model whose pass stands there; where the one that was chosen cannot read the text, of the last.
 export function place_model(page) {
-  page.info = page.models.find((model) => model.id === state.model) ?? page.models[0];
+  page.info = page.models.find((model) => model.id === page.side.model) ?? page.models[0];
 }
 
 // The first picture; while a generation is scrubbed, of the text up to its step.
 export async function load_look(page) {
-  place_model(page);
   page.prompt_side = side_of(state.prompt);
   await load_story(page);
   const at = page.story ? Math.min(state.step, page.story.steps.length - 1) : -1;
@@ -57,6 +57,7 @@ export async function load_look(page) {
     page.side = page.prompt_side;
     page.look = await ask("/api/look", page.side);
   }
+  place_model(page);
   place(page);
   await Promise.all([load_next(page), load_gradients(page)]);
 }

@@ -137,7 +137,7 @@ async function saved(model) {
 
 // A few more steps: their numbers, without a disturbance of whoever chooses a model just now.
 async function grown() {
-  if (page.loading) return;
+  if (page.loading || !page.side) return;
   place_model(page);
   if (document.activeElement?.id !== "model") draw_head(page);
   if (state.view === "training") await closer(begin());
