@@ -6,8 +6,11 @@ Next: explore/api.py.
 """
 
 import asyncio
+import collections
 import json
+import weakref
 from dataclasses import replace
+from typing import ClassVar
 
 from ..errors import InputError
 from ..generation.request import LENGTH
@@ -20,15 +23,38 @@ from .sequences import Ending, Failure, Scored, Sequence
 DONE = b"data: [DONE]\n\n"
 
 
+class Post:
+    """Takes what is told in any thread to queues of one loop, which is woken once for all that is told meanwhile."""
+
+    of_loops: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, "Post"]] = weakref.WeakKeyDictionary()
+
+    def __init__(self):
+        self.told, self.is_woken = collections.deque(), False
+
+    def put(self, loop, queue, item):
+        """Told last, looked at first: what comes while the loop is at it is either still taken, or wakes it anew."""
+        self.told.append((queue, item))
+        if not self.is_woken:
+            self.is_woken = True
+            loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self):
+        self.is_woken = False
+        while self.told:
+            queue, item = self.told.popleft()
+            queue.put_nowait(item)
+
+
 class Mailbox:
     """Where sequences tell, from any thread, and one client's answer is written."""
 
     def __init__(self):
         self.loop, self.queue = asyncio.get_running_loop(), asyncio.Queue()
+        self.post = Post.of_loops.setdefault(self.loop, Post())
 
     def slot(self, index):
         """The `tell` of one sequence."""
-        return lambda event: self.loop.call_soon_threadsafe(self.queue.put_nowait, (index, event))
+        return lambda event: self.post.put(self.loop, self.queue, (index, event))
 
     async def events(self, n):
         """Pairs of an index and what was told, until all of `n` have ended; a failure of one is raised."""

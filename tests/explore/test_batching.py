@@ -18,7 +18,10 @@ from nanogpt_np.explore import batching
 from nanogpt_np.explore.batching import Batcher, Job
 from nanogpt_np.explore.guard import Refused
 from nanogpt_np.explore.sequences import Ending, Failure, Scored, Sequence, Token
+from nanogpt_np.generation import decoding
 from nanogpt_np.generation.defaults import settle, split
+from nanogpt_np.generation.sampling import log_softmax
+from nanogpt_np.quantized.cache import Int8Cache
 
 WORDS = "Once upon a time there was a little girl who had a big red ball and her dog Max liked to play".split()
 
@@ -158,14 +161,20 @@ def test_several_of_one_prompt_with_bands_are_read_again_where_a_band_has_moved_
 
 
 def test_the_numbers_of_a_prompt(gpt, running):
+    """They are those of one pass over a cache of the kind that serves, where int8 and int4 round keys and values."""
     prompt = "Once upon a time, there was a little girl named Lily. " * 5
     asked = Asked(gpt, prompt, 3, scored=True, max_new_tokens=1, temperature=0)
     running(gpt).submit([asked.sequence])
     scored, token, _ = asked.all()
-    np.testing.assert_allclose(scored.log_probs, gpt.logprobs(prompt)[1:], atol=1e-4)  # as above
-    best = gpt.next_tokens(prompt, 3)
-    assert [t.id for t in token.top] == [t.id for t in best] and token.id == best[0].id
-    assert token.log_prob == token.top[0].log_prob == pytest.approx(best[0].log_prob, abs=1e-4)
+    cache = decoding.new_cache(1, gpt.config.n_ctx, gpt.params, gpt.config, gpt.ops)
+    log_probs = log_softmax(gpt(np.array([asked.ids]), cache=cache)[0])
+    of_ids = log_probs[np.arange(len(asked.ids) - 1), asked.ids[1:]]
+    np.testing.assert_allclose(scored.log_probs, of_ids, atol=1e-4)  # as above
+    if not isinstance(cache, Int8Cache):
+        np.testing.assert_allclose(scored.log_probs, gpt.logprobs(prompt)[1:], atol=1e-4)
+    best = np.argsort(-log_probs[-1], kind="stable")[:3]
+    assert [t.id for t in token.top] == best.tolist() and token.id == best[0]
+    assert token.log_prob == token.top[0].log_prob == pytest.approx(log_probs[-1, best[0]], abs=1e-4)
     for log_prob, top, said in zip(scored.log_probs, scored.top, asked.ids[1:], strict=True):
         assert len(top) == 3 and log_prob <= top[0].log_prob
         assert (log_prob == top[0].log_prob) == (said == top[0].id)
