@@ -94,6 +94,7 @@ class Api:
 
     async def _continue(self, request, read, form, legacy):
         asked = await self._read(request, read)
+        self.batcher.check_room(len(asked.prompts) * asked.n)
         form = form(self.served.name, self.served.fingerprint)
         exchange = Exchange(asked, self.served, form, legacy)
         sequences = exchange.sequences
@@ -108,6 +109,7 @@ class Api:
     async def embeddings(self, request):
         """POST /v1/embeddings: the mean of a text's last hidden states, of length 1."""
         prompts, as_base64 = await self._read(request, api_asked.embedding)
+        self.batcher.check_room(len(prompts))
         jobs, answers = [], []
         for ids in prompts:
             answer = asyncio.get_running_loop().create_future()

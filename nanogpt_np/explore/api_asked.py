@@ -269,10 +269,15 @@ def _biases(given):
     """{"id": number} as JSON has it -> {id: number}"""
     if given is None:
         return None
-    if not isinstance(given, dict) or not all(key.isdecimal() and is_number(given[key]) for key in given):
+    if not isinstance(given, dict) or not all(key.isdecimal() and _fits(given[key]) for key in given):
         expected = 'an object of ids and numbers, such as {"50256": -100}'
         raise Refused(400, f"logit_bias: expected {expected}, got {shown(given)}", "invalid_value", "logit_bias")
     return {int(key[:20]): float(value) for key, value in given.items()} or None
+
+
+def _fits(value):
+    """Is this a number, and one that a float can be? Infinite ones can: they ban an id, or leave no other."""
+    return is_number(value) and (isinstance(value, float) or abs(value) < 1 << 1000)
 
 
 def _seed(seed):

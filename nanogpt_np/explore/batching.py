@@ -69,14 +69,18 @@ class Batcher:
         with self.changed:
             if self.is_closed:
                 raise Refused(503, "expected a server that runs, got one that is stopping; try again later")
-            if len(self.waiting) + len(wanted) > self.most_waiting:
-                self.metrics.count("refused_total")
-                seconds = self._seconds_to_wait()
-                got = f"{len(self.waiting)} waiting and {len(wanted)} more"
-                raise Refused(429, f"expected at most {self.most_waiting} texts in the queue, got {got}; try again "
-                              f"in {seconds} s", "rate_limit_exceeded", headers={"retry-after": seconds})  # fmt: skip
+            self.check_room(len(wanted))
             self.waiting.extend(wanted)
             self.changed.notify()
+
+    def check_room(self, n):
+        """Refused (429) where the queue has no room for `n` more: asked before anything is made of them, too."""
+        if len(self.waiting) + n > self.most_waiting:
+            self.metrics.count("refused_total")
+            seconds = self._seconds_to_wait()
+            got = f"{len(self.waiting)} waiting and {n} more"
+            raise Refused(429, f"expected at most {self.most_waiting} texts in the queue, got {got}; try again "
+                          f"in {seconds} s", "rate_limit_exceeded", headers={"retry-after": seconds})  # fmt: skip
 
     def _seconds_to_wait(self):
         """About how long until the queue has moved on: a text's time for each set of rows that wait, 1 to 60 s."""

@@ -22,9 +22,8 @@ from urllib.parse import urlsplit
 from ..errors import FileError, InputError, is_whole, printable, shown
 
 MOST_BODY = 4 << 20  # bytes of a request
-BODY_SECONDS = 30  # in which a request's body is to be there
-SEND_SECONDS = 30  # in which a client is to take what it was sent
-MOST_REST, REST_SECONDS = 64 << 20, 2  # of a request that is too large: taken, so that its answer is seen
+BODY_SECONDS, SEND_SECONDS = 30, 30  # in which a request's body is to be there; a client is to take what it was sent
+MOST_REST, REST_SECONDS = 64 << 20, 2  # of a request that is refused: taken, so that its answer is seen
 MOST_LINES = 256  # clients at once
 BACKLOG = 1024  # of them that have come and were not yet looked at
 SHORTEST_KEY = 8
@@ -122,7 +121,7 @@ class Door:
             self._check(scope)
             await self.app(scope, body, answer)
         except Refused as refused:
-            if refused.status == 413 and not body.is_whole:
+            if not body.is_whole and refused.status != 408 and not any(n == b"expect" for n, _ in scope["headers"]):
                 await _take_the_rest(receive)
             await answer.refuse(refused)
         except Gone:
@@ -222,13 +221,15 @@ class Body:
         self.end, self.is_whole = asyncio.get_running_loop().time() + seconds, False
 
     async def __call__(self):
-        """The next part; Refused where there is too much, or it takes too long."""
+        """The next part; Refused where there is too much, or it takes too long, Gone where none comes."""
         if self.is_whole:
             return await self.receive()
         try:
             message = await within(self.end - asyncio.get_running_loop().time(), self.receive())
         except TimeoutError:
             raise Refused(408, "expected the whole request in time, got a part of it", "request_timeout") from None
+        if message["type"] != "http.request":
+            raise Gone
         self.left -= len(message.get("body", b""))
         self.is_whole = not message.get("more_body", False)
         if self.left < 0:
@@ -322,9 +323,8 @@ def _stopped_alike():
 
 def missing(error):
     """An ImportError as an InputError: which package is not there, and what to install."""
-    package = (error.name or "one of them").partition(".")[0]
-    got = f"got no {package}; pip install 'nanogpt-np[explore]'"
-    return InputError(f"expected the packages starlette and uvicorn, {got}")
+    got = f"no {(error.name or 'one of them').partition('.')[0]}; pip install 'nanogpt-np[explore]'"
+    return InputError(f"expected the packages starlette and uvicorn, got {got}")
 
 
 def listen(host, port):

@@ -54,6 +54,7 @@ def refused(read, served, **body):
     ("seed", "x"), ("logprobs", True), ("logprobs", 21), ("logprobs", -1), ("echo", 1), ("stream", "yes"),
     ("presence_penalty", 1000), ("frequency_penalty", "much"), ("logit_bias", []), ("logit_bias", {"a": 1}),
     ("logit_bias", {"5": "x"}), ("logit_bias", {"4096": 1}), ("logit_bias", {"-1": 1}), ("logit_bias", {"²": 1}),
+    ("logit_bias", {"5": 10**400}),
     ("logit_bias", {"9" * 5000: 1}), ("stream_options", 5), ("top_k", -1), ("min_p", 2), ("typical_p", 0),
     ("repetition_penalty", 0), ("no_repeat_ngram_size", 1.5), ("ignore_eos", 1), ("min_tokens", 99),
 ])  # fmt: skip
