@@ -10,12 +10,13 @@ import functools
 import os
 import sys
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import llvmlite.binding as llvm
 import numba
 from numba import config, njit
+from numba.core.codegen import CPUCodeLibrary
 from numba.core.registry import CPUDispatcher
 
 from ..errors import InputError
@@ -70,11 +71,12 @@ class Kernel:
                 return
             for one in self.needed:
                 one.compile()
-            try:
-                self.dispatcher.compile(self.signature)
-            except OSError:  # a full disk, or a folder that has become read-only
-                self.dispatcher = self._dispatcher(cache=False)
-                self.dispatcher.compile(self.signature)
+            with _own_copies(self.function.__qualname__):
+                try:
+                    self.dispatcher.compile(self.signature)
+                except OSError:  # a full disk, or a folder that has become read-only
+                    self.dispatcher = self._dispatcher(cache=False)
+                    self.dispatcher.compile(self.signature)
             self.dispatcher.disable_compile()  # else a contiguous array would be compiled for once more
             self.announce()
             self.is_ready = True
@@ -123,6 +125,29 @@ def _sources():
     paths = [path for wing in WINGS for path in sorted((package / wing).glob("*.py"))]
     found = [(f"{path.parent.name}/{path.name}", path.stat()) for path in paths]
     return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
+
+
+@contextmanager
+def _own_copies(name):
+    """While the kernel of this name is compiled: what it calls is its own, and not found by other machine code.
+
+    Inner functions are compiled by themselves and once more in each kernel; of those with one name LLVM takes what it
+    has loaded first. In a process that compiles that was another than in those that load what was kept: other bits.
+    """
+    optimize = CPUCodeLibrary._optimize_final_module  # Numba has no public place between linking and optimizing
+
+    def optimize_own(library):
+        for function in library._final_module.functions if library.name == name else ():
+            is_numbas = "NRT_" in function.name  # its passes know these by their names
+            if function.linkage == llvm.Linkage.linkonce_odr and not function.is_declaration and not is_numbas:
+                function.linkage = llvm.Linkage.internal
+        optimize(library)
+
+    CPUCodeLibrary._optimize_final_module = optimize_own
+    try:
+        yield
+    finally:
+        CPUCodeLibrary._optimize_final_module = optimize
 
 
 class _Explained:

@@ -97,12 +97,11 @@ COMPILED = WHOLE.replace("--n-embd 16", "--n-embd 64").replace("--steps 8", "--s
 
 @pytest.fixture(scope="module")
 def compiled(text, tmp_path_factory):
-    """The run of one process with compiled ops, once its kernels are kept: who has just compiled them may differ."""
+    """The run of one process with compiled ops."""
     pytest.importorskip("numba")
-    folder = tmp_path_factory.mktemp("compiled")
-    for name in ("first", "run"):
-        run(1, *COMPILED.split(), "--data", text, "--out", str(folder / name))
-    return folder / "run"
+    out = tmp_path_factory.mktemp("compiled") / "run"
+    run(1, *COMPILED.split(), "--data", text, "--out", str(out))
+    return out
 
 
 @pytest.mark.parametrize("n, n_threads", [(1, 2), (2, 1), (2, 2), (4, 1)])

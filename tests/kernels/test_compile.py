@@ -50,6 +50,25 @@ def copied_package(folder):
     return folder / "nanogpt_np"
 
 
+def test_the_process_that_compiles_has_the_bits_of_those_that_load(tmp_path):
+    """A run that is killed and resumed is another process."""
+    script = """
+import hashlib, numpy as np
+from nanogpt_np import kernels
+from nanogpt_np.kernels import compile as kernel_compile
+from nanogpt_np.kernels.pointwise import _layer_norm_backward_kernel
+x = np.random.default_rng(1).standard_normal((2, 64, 96), dtype=np.float32)
+print(_layer_norm_backward_kernel.is_kept())
+for array in (*kernels.layer_norm_backward(*x, x[0, 0], x[0, 1]), kernels.layer_norm(x[0], x[0, 1], x[0, 2]),
+              kernels.gelu_new(x), kernels.gelu_new_backward(*x), kernels.softmax_scores(x, None, 0.5),
+              kernels.unembed(x[:1, :3], x[1])):
+    print(hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest())
+"""
+    (was_kept, *compiled), _ = run(script, NUMBA_CACHE_DIR=str(tmp_path))
+    (is_kept, *loaded), _ = run(script, NUMBA_CACHE_DIR=str(tmp_path))
+    assert (was_kept, is_kept) == ("False", "True") and compiled == loaded and len(loaded) == 8
+
+
 def test_a_change_in_a_file_that_kernels_call(tmp_path):
     path = copied_package(tmp_path) / "kernels" / "math.py"
     script = SCRIPT.replace("print(np", "print(_layer_norm_kernel.is_kept()); print(np")

@@ -118,7 +118,8 @@ def test_no_kernel_assumes_that_there_are_no_infinities():
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword) and node.arg == "fastmath":
-                assert ast.unparse(node.value) == "FAST", f"{path}:{node.value.lineno}"
+                said = ast.unparse(node.value)  # FAST, less, or what an inner function was made with
+                assert said in ("FAST", "False", "self.targetoptions['fastmath']"), f"{path}:{node.value.lineno}"
 
 
 def functions_called(function):
