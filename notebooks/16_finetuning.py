@@ -112,7 +112,7 @@ print("the library keeps the old ones: all equal,", all(np.array_equal(a, b) for
 # %%
 text = Path("texts/shakespeare.txt").read_text(encoding="utf-8")
 learn, unseen = text[: int(0.9 * len(text))], text[int(0.9 * len(text)) :]
-N_CTX, N_BATCH, STEPS, EVERY = 64, 8, 40, 10
+N_CTX, N_BATCH, STEPS, EVERY = 64, 6, 30, 10
 
 
 def cut(text, n):  # -> ids [n, N_CTX + 1]
@@ -190,7 +190,7 @@ assert all(one["curve"][-1, 0] < before[0] - 0.3 for one in found.values())
 assert all(one["curve"][-1, 1] > before[1] for one in found.values())
 
 # %%
-figure = style.figure(9, 4.0, "Taken to Shakespeare, three ways", "stories, 40 steps of 512 tokens", "left: lower is better at the new task; right: lower has forgotten less")
+figure = style.figure(9, 4.0, "Taken to Shakespeare, three ways", f"stories, {STEPS} steps of {N_BATCH * N_CTX} tokens", "left: lower is better at the new task; right: lower has forgotten less")
 for axes, column, title in zip(figure.subplots(1, 2), (0, 1), ("held-out lines of the plays", "what stories wrote before"), strict=True):
     for (name, one), colour, marker in zip(found.items(), (style.QUERY, style.KEY, style.VALUE), "os^", strict=True):
         axes.plot(EVERY * np.arange(len(one["curve"])), one["curve"][:, column], color=colour, marker=marker, label=name)
