@@ -11,11 +11,19 @@ from numba import boolean, float32, void
 from .calls import shared
 from .compile import inner, read
 from .math import ZERO
-from .vectors import RUN, copy_tall, copy_wide, multiply_tile, transpose_tile
+from .vectors import LINE, RUN, copy_tall, copy_wide, multiply_tile, transpose_tile
 from .writer import TILE_COLUMNS, TILE_ROWS
 
 DEPTH = 384  # of a panel; GPT-2's widths divide evenly
 SIDE = 128  # rows and columns whose panels stay together in the second cache while they are multiplied
+
+
+@inner
+def on_a_line(n):
+    """np.empty(n, np.float32) that begins where a line of memory does, else every vector of 64 bytes lies on two."""
+    room = np.empty(n + LINE, np.float32)
+    start = -room.ctypes.data % (LINE * room.itemsize) // room.itemsize
+    return room[start : start + n]
 
 
 @shared(void(read(float32[:, :]), read(float32[:, :]), float32[:, :], boolean))
@@ -24,8 +32,8 @@ def multiply(a, b, c, add):
     n_rows, n_k = a.shape
     n_columns = b.shape[1]
     depth = min(n_k, DEPTH)
-    a_panels = np.empty(_ceil(n_rows, TILE_ROWS) * depth, np.float32)
-    b_panels = np.empty(_ceil(min(n_columns, SIDE), TILE_COLUMNS) * depth, np.float32)
+    a_panels = on_a_line(_ceil(n_rows, TILE_ROWS) * depth)
+    b_panels = on_a_line(_ceil(min(n_columns, SIDE), TILE_COLUMNS) * depth)
     edge = np.empty((TILE_ROWS, TILE_COLUMNS), np.float32)
     tall, wide = np.int64(TILE_ROWS), np.int64(TILE_COLUMNS)  # as constants, each would have `pack` compiled for it
     for k in range(0, n_k, DEPTH):
