@@ -42,12 +42,26 @@ def read_on(ids, params, config, ops, cache, mask=None):
         n_rows = begun[start + n - 1]
         part, of_mask = _columns(slice(n_rows), slice(start, start + n), ids, mask)
         begun_ones = cache.first(n_rows)
-        model.trunk(part, params, config, ops, mask=of_mask, cache=begun_ones, last_only=True)
+        _read_piece(part, params, config, ops, begun_ones, of_mask, is_last=False)
         cache.pass_over(begun_ones)
         start += n
         yield None
     part, of_mask = _columns(slice(None), slice(start, None), ids, mask)
-    yield model.forward(part, params, config, ops, mask=of_mask, cache=cache, last_only=True)[0]
+    yield _read_piece(part, params, config, ops, cache, of_mask, is_last=True)
+
+
+def _read_piece(ids, params, config, ops, cache, mask, is_last):  # -> [n_batch, 1, n_vocab], if it `is_last`
+    """One piece: in one compiled call where ops have a plan for it, as in decode(); else it is model.forward itself."""
+    plan = ops.read_plan(ids.shape, params, config, cache) if hasattr(ops, "read_plan") else None
+    if plan is not None:
+        positions, visible = model.place(ids.shape, config, ops, mask, cache)
+        x = model.embed(ids, positions, params, config, ops)
+        logits = ops.read_piece(x, plan, config, visible, cache, is_last)
+        cache.advance(ids.shape[1])
+        return logits
+    if is_last:
+        return model.forward(ids, params, config, ops, mask=mask, cache=cache, last_only=True)[0]
+    return model.trunk(ids, params, config, ops, mask=mask, cache=cache, last_only=True)[0]
 
 
 def _columns(rows, columns, ids, mask):

@@ -32,7 +32,7 @@ from .attention import (
     attention_probs_backward,
     softmax_scores,
 )
-from .decode import decode_few, decode_plan
+from .decode import decode_few, decode_plan, read_piece, read_plan
 from .pointwise import (
     dropout,
     dropout_backward,
@@ -50,7 +50,7 @@ __all__ = [
     "IGNORE", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs", "attention_probs_backward",
     "band_mask", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_few", "decode_plan", "dropout",
     "dropout_backward", "embedding", "embedding_backward", "gelu", "gelu_backward", "gelu_new", "gelu_new_backward",
-    "keep_one", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "merge_heads", "relu",
-    "relu_backward", "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads",
+    "keep_one", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "merge_heads", "read_piece",
+    "read_plan", "relu", "relu_backward", "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads",
     "sum_of_squares", "unembed", "unembed_backward",
 ]  # fmt: skip

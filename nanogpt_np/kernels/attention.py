@@ -15,7 +15,7 @@ from .. import ops
 from .calls import shared
 from .compile import inner, kernel, read
 from .cores import spread
-from .math import ONE, ZERO, exp, is_float32
+from .math import ONE, ZERO, exp, is_float32, number_of, order_of
 from .products import FEW_ROWS, dots, pad_rows, product, stream
 from .tiles import DEPTH, multiply
 
@@ -143,12 +143,12 @@ def softmax_row(scores, visible, scale):
     scores[end:] = ZERO
     scores[:start] = ZERO
     scores, visible, end = scores[start:], visible[start:], end - start
-    top = LOWEST
+    highest = order_of(LOWEST)
     for j in range(end):
         value = scores[j] * scale if visible[j] else LOWEST
         scores[j] = value
-        top = max(top, value)
-    total = ZERO
+        highest = max(highest, order_of(value))
+    top, total = number_of(highest), ZERO
     for j in range(end):
         e = exp(scores[j] - top) if visible[j] else ZERO
         scores[j] = e

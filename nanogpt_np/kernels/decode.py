@@ -15,11 +15,13 @@ from .. import ops
 from ..model import narrow
 from ..params import unembedding
 from .addresses import address, floats_at, matrix_at, table_of
-from .attention import masks, softmax_row
+from .attention import QUERIES, masks, multiply_part, softmax_row
 from .compile import inner, kernel, n_threads, read
 from .cores import spread
 from .math import gelu_new_in_place, layer_norm_row
-from .products import FEW_ROWS, add_bias, dots, pad_rows, stream
+from .products import FEW_ROWS, add_bias, dots, n_padded, pad_rows, stream
+from .tiles import multiply as multiply_tiles
+from .writer import TILE_COLUMNS
 
 STORED = float32[:, :, :, :, ::1]
 STARTS = read(int64[::1])  # where each text goes on
@@ -29,7 +31,12 @@ PAIR = itemgetter("weight", "bias")
 
 def decode_plan(shape, params, config, cache):
     """What decode_few needs to know of a model, or None: it is for up to FEW_ROWS tokens, float32, GPT-2's own GELU."""
-    if math.prod(shape) > FEW_ROWS or config.activation != "gelu_new" or cache.keys.dtype != np.float32:
+    return read_plan(shape, params, config, cache) if math.prod(shape) <= FEW_ROWS else None
+
+
+def read_plan(shape, params, config, cache):
+    """The same for read_piece: any number of tokens, but no more than FEW_ROWS of each text where there are bands."""
+    if config.activation != "gelu_new" or cache.keys.dtype != np.float32:
         return None
     if not belongs(cache, shape, params, config):
         return None
@@ -40,23 +47,34 @@ def decode_plan(shape, params, config, cache):
 
 def belongs(cache, shape, params, config):
     """Has a cache room for these texts and blocks? Compiled code would not notice, and write elsewhere."""
-    return cache.fits(config) and len(params["h"]) == config.n_layer and len(cache.mask) == shape[0]
+    has_room = cache.window is None or shape[1] <= FEW_ROWS  # of a piece of a prompt it keeps what is near
+    return has_room and cache.fits(config) and len(params["h"]) == config.n_layer and len(cache.mask) == shape[0]
 
 
 def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> [n_batch, n_new, n_vocab]
     """All of model.forward behind the embedding, for tokens that continue the cache, by a plan of decode_plan()."""
+    return _run(x, plan, config, visible, cache, x.shape[1], len(plan[0][-1]))
+
+
+def read_piece(x, plan, config, visible, cache, is_last):  # [n_batch, n_new, n_embd] -> [n_batch, 1, n_vocab]
+    """The same for a piece of a prompt, by a plan of read_plan(): the logits behind its last token, if it `is_last`."""
+    return _run(x, plan, config, visible, cache, 1, len(plan[0][-1]) if is_last else 0)
+
+
+def _run(x, plan, config, visible, cache, n_asked, n_vocab):  # -> [n_batch, n_asked, n_vocab]
+    """The last `n_asked` tokens go all the way; of those before, only keys and values come out of the last block."""
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
     rows = pad_rows(x.reshape(-1, n_embd)).astype(np.float32)  # a copy, in which the kernel works
     whole, (mask, near_mask) = cache.whole, masks_of(visible, n_batch, n_new, config, cache)
-    logits = np.empty((len(rows), len(arrays[-1])), np.float32)
+    logits = np.empty((n_padded(n_batch * n_asked), n_vocab), np.float32)
     eps = np.float32(config.layer_norm_eps)
     by_output, n_hidden = bool(table[-1, -1]), n_hidden_of(arrays)
     _decode_kernel(
         rows, table, by_output, n_hidden, cache.rows, cache.first_row, cache.starts(), whole.keys, whole.values, mask,
-        whole.near_keys, whole.near_values, cache.near_of_each(), near_mask, eps, n_threads(), logits,
+        whole.near_keys, whole.near_values, cache.near_of_each(), near_mask, eps, n_threads(), n_asked, logits,
     )  # fmt: skip
-    return logits[: n_batch * n_new].reshape(n_batch, n_new, -1)
+    return logits[: n_batch * n_asked].reshape(n_batch, n_asked, n_vocab)
 
 
 def masks_of(visible, n_batch, n_new, config, cache):
@@ -114,89 +132,141 @@ def _table(arrays):
 @kernel(void(
     float32[:, ::1], read(int64[:, ::1]), boolean, intp, read(int64[::1]), intp, STARTS,
     STORED, STORED, read(boolean[:, :, ::1]), STORED, STORED, PLACES, read(boolean[:, :, ::1]),
-    float32, intp, float32[:, ::1],
+    float32, intp, intp, float32[:, ::1],
 ))  # fmt: skip
 def _decode_kernel(
     x, table, by_output, n_hidden, stored, first_text, starts, keys, values, visible,
-    near_keys, near_values, near, near_visible, eps, n_parts, logits,
+    near_keys, near_values, near, near_visible, eps, n_parts, n_asked, logits,
 ):  # fmt: skip
-    n_rows, n_embd = x.shape
-    n_batch, n_heads = len(starts), keys.shape[2]
+    n_batch, n_heads, n_query, n_layer = len(starts), keys.shape[2], visible.shape[1], len(table) - 1
     begin = np.zeros((2, n_batch), np.int64)
-    normed, merged = np.empty((n_rows, n_embd), np.float32), np.zeros((n_rows, n_embd), np.float32)
-    qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
+    qkv = np.empty((len(x), 3 * x.shape[1]), np.float32)
+    normed, merged, hidden = np.zeros_like(x), np.zeros_like(x), np.empty((len(x), n_hidden), np.float32)
 
-    for layer in range(len(table) - 1):
-        block = table[layer]
-        normalize(x, block[0], block[1], eps, normed)
+    for layer in range(n_layer):
+        block, n_rows = table[layer], parts_of_rows(x, n_parts)
+        spread(n_rows, prepare, (n_rows, layer > 0, x, block[0], block[1], eps, normed))
         spread(n_parts, multiply, (normed, block[2], block[3], by_output, n_parts, qkv))
+        if layer == n_layer - 1 and n_asked < n_query:  # nobody asks for more of the others
+            x = last_of_each(x, n_batch, n_query, n_asked, len(logits))
+            normed, merged, hidden = np.zeros_like(x), np.zeros_like(x), np.empty((len(x), n_hidden), np.float32)
+            n_query, n_rows = n_asked, parts_of_rows(x, n_parts)
         if stored[layer] >= 0:
             row, places, seen = stored[layer], begin, visible
             of_layer = keys[row], values[row]
         else:  # a banded layer
             row, places, seen = -1 - stored[layer], near, near_visible
             of_layer = near_keys[row], near_values[row]
-        spread(n_batch * n_heads, attend, (qkv, *of_layer, places, first_text, starts, seen, merged))
+        if n_query <= FEW_ROWS:
+            spread(n_batch * n_heads, attend, (qkv, *of_layer, places, first_text, starts, seen, n_query, merged))
+        else:
+            n_blocks = (n_query + QUERIES - 1) // QUERIES
+            spread(n_batch * n_heads, remember, (qkv, *of_layer, first_text, starts, n_query))
+            spread(n_batch * n_heads * n_blocks, attend_block, (qkv, *of_layer, first_text, n_blocks, seen, merged))
         spread(n_parts, multiply, (merged, block[4], block[5], by_output, n_parts, normed))
-        add(normed, x)
 
-        normalize(x, block[6], block[7], eps, normed)
+        spread(n_rows, prepare, (n_rows, True, x, block[6], block[7], eps, normed))
         spread(n_parts, multiply_hidden, (normed, block[8], block[9], by_output, n_parts, hidden))
         spread(n_parts, multiply, (hidden, block[10], block[11], by_output, n_parts, normed))
-        add(normed, x)
 
-    final = table[len(table) - 1]
-    normalize(x, final[0], final[1], eps, normed)
-    spread(n_parts, unembed, (normed, final[2], n_parts, logits))
+    if logits.shape[1] > 0:
+        final, n_rows = table[n_layer], parts_of_rows(x, n_parts)
+        spread(n_rows, prepare, (n_rows, True, x, final[0], final[1], eps, normed))
+        spread(n_parts, unembed, (normed, final[2], n_parts, logits))
+
+
+@inner
+def parts_of_rows(x, n_parts):
+    """In how many parts rows are worked on by themselves: few in one, as waking the other cores takes longer."""
+    return n_parts if len(x) > FEW_ROWS else 1
+
+
+@inner
+def last_of_each(x, n_batch, n_new, n_asked, n_rows):  # [n_batch * n_new or more, n] -> [n_rows, n]
+    """The last `n_asked` rows of each text, and below them rows of zeros."""
+    out = np.zeros((n_rows, x.shape[1]), np.float32)
+    for row in range(n_batch * n_asked):
+        source = (row // n_asked + 1) * n_new - n_asked + row % n_asked
+        for j in range(x.shape[1]):
+            out[row, j] = x[source, j]
+    return out
+
+
+@inner
+def prepare(part, n_parts, is_added, x, weight, bias, eps, normed):
+    """One part of the rows: x += normed where `is_added`; then normed = layer norm of x, by weights at two addresses."""
+    n = x.shape[1]
+    weight, bias = floats_at(weight, n), floats_at(bias, n)
+    for row in range(part * len(x) // n_parts, (part + 1) * len(x) // n_parts):
+        if is_added:
+            for j in range(n):
+                x[row, j] += normed[row, j]
+        layer_norm_row(x[row], weight, bias, eps, normed[row])
 
 
 @inner
 def multiply(part, x, weight, bias, by_output, n_parts, out):
-    """One part of the columns of out = x @ weight + bias, which lie at two addresses.
-
-    `by_output`: the weights of one output lie side by side, and each is one sum; else those of one input do.
-    """
-    n_in, n_out = x.shape[1], out.shape[1]
-    first, end = part * n_out // n_parts, (part + 1) * n_out // n_parts
-    if by_output:
-        dots(x, matrix_at(weight, n_out, n_in), first, end, out)
-    else:
-        stream(x, matrix_at(weight, n_in, n_out)[:, first:end], out[:, first:end])
-    add_bias(floats_at(bias, n_out), first, end, out)
+    """One part of the columns of out = x @ weight + bias, which lie at two addresses."""
+    first, end = multiply_columns(part, x, weight, by_output, n_parts, out)
+    add_bias(floats_at(bias, out.shape[1]), first, end, out)
 
 
 @inner
 def multiply_hidden(part, x, weight, bias, by_output, n_parts, out):
     """The same, and then GELU."""
-    multiply(part, x, weight, bias, by_output, n_parts, out)
-    n_out = out.shape[1]
+    first, end = multiply_columns(part, x, weight, by_output, n_parts, out)
+    add_bias(floats_at(bias, out.shape[1]), first, end, out)
     for row in range(len(out)):
-        gelu_new_in_place(out[row, part * n_out // n_parts : (part + 1) * n_out // n_parts])
+        gelu_new_in_place(out[row, first:end])
 
 
 @inner
 def unembed(part, x, weight, n_parts, logits):
     """One part of the logits."""
-    n_vocab = logits.shape[1]
-    vocabulary = matrix_at(weight, n_vocab, x.shape[1])
-    dots(x, vocabulary, part * n_vocab // n_parts, (part + 1) * n_vocab // n_parts, logits)
+    multiply_columns(part, x, weight, True, n_parts, logits)
 
 
 @inner
-def normalize(x, weight, bias, eps, out):
-    """Layer norm of each row, by the weights at two addresses."""
-    n = x.shape[1]
-    weight, bias = floats_at(weight, n), floats_at(bias, n)
-    for row in range(len(x)):
-        layer_norm_row(x[row], weight, bias, eps, out[row])
+def multiply_columns(part, x, weight, by_output, n_parts, out):  # -> the first of the columns, and the end
+    """One part of the columns of out = x @ weight.
+
+    `by_output`: the weights of one output lie side by side, and each is one sum; else those of one input do.
+    """
+    n_in, n_out, few = x.shape[1], out.shape[1], len(x) <= FEW_ROWS
+    step = 1 if few else TILE_COLUMNS
+    n_steps = (n_out + step - 1) // step
+    first, end = part * n_steps // n_parts * step, min(n_out, (part + 1) * n_steps // n_parts * step)
+    if by_output:
+        rows = matrix_at(weight, n_out, n_in)
+        if few:
+            dots(x, rows, first, end, out)
+        else:
+            multiply_tiles(x, rows[first:end].T, out[:, first:end], False)
+    else:
+        columns = matrix_at(weight, n_in, n_out)[:, first:end]
+        if few:
+            stream(x, columns, out[:, first:end])
+        else:
+            multiply_tiles(x, columns, out[:, first:end], False)
+    return first, end
 
 
 @inner
-def add(x, out):
-    """out += x"""
-    for row in range(len(out)):
-        for j in range(out.shape[1]):
-            out[row, j] += x[row, j]
+def remember(stack, qkv, keys, values, first_text, starts, n_new):
+    """One head of one text: its new keys and values into the cache, from `starts` on."""
+    batch, head = stack // keys.shape[1], stack % keys.shape[1]
+    at = first_text + batch, head
+    store(qkv, batch * n_new, n_new, head, keys[at], values[at], starts[batch])
+
+
+@inner
+def store(qkv, row, n_new, head, keys, values, start):
+    """Keys and values of one head, made by some rows, to where they belong."""
+    n_embd, d_head = qkv.shape[1] // 3, keys.shape[1]
+    for new in range(n_new):
+        for j in range(d_head):
+            keys[start + new, j] = qkv[row + new, n_embd + head * d_head + j]
+            values[start + new, j] = qkv[row + new, 2 * n_embd + head * d_head + j]
 
 
 @inner
@@ -213,30 +283,66 @@ def own_queries(queries):
 
 
 @inner
-def attend(stack, qkv, keys, values, places, first_text, starts, visible, merged):
-    """One head of one text: its new keys and values into the cache, its queries over all that it sees.
+def attend(stack, qkv, keys, values, places, first_text, starts, visible, n_query, merged):
+    """One head of one text: its new keys and values into the cache, its last `n_query` queries over all that they see.
 
     `places`: where these begin in each text, and the position of the first place; zeros but in a banded layer.
     """
     batch, head = stack // keys.shape[1], stack % keys.shape[1]
     text = first_text + batch
-    n_embd, d_head = merged.shape[1], keys.shape[3]
+    d_head = keys.shape[3]
     begin, start, n_new = places[0, batch], starts[batch] - places[1, batch], visible.shape[1]
     end = start + n_new
     n_key = end - begin
-    first, row = head * d_head, batch * n_new
-    q = own_queries(qkv[row : row + n_new, first : first + d_head])
-    for new in range(n_new):
-        for j in range(d_head):
-            keys[text, head, start + new, j] = qkv[row + new, n_embd + first + j]
-            values[text, head, start + new, j] = qkv[row + new, 2 * n_embd + first + j]
+    store(qkv, batch * n_new, n_new, head, keys[text, head], values[text, head], start)
     # of padded rows, probs are sums of zeros, and mixed is not used
+    first, row = head * d_head, (batch + 1) * n_new - n_query
+    q = own_queries(qkv[row : row + n_query, first : first + d_head])
     probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
     dots(q, keys[text, head, begin:end], 0, n_key, probs)
-    mask = visible[batch * len(visible) // len(starts)]
-    for new in range(n_new):
-        softmax_row(probs[new], mask[new, :n_key], np.float32(1.0 / math.sqrt(d_head)))
+    mask = visible[batch * len(visible) // len(starts), n_new - n_query :]
+    for query in range(n_query):
+        softmax_row(probs[query], mask[query, :n_key], np.float32(1.0 / math.sqrt(d_head)))
     stream(probs, values[text, head, begin:end], mixed)
-    for new in range(n_new):
+    for query in range(n_query):
         for j in range(d_head):
-            merged[row + new, first + j] = mixed[new, j]
+            merged[batch * n_query + query, first + j] = mixed[query, j]
+
+
+@inner
+def attend_block(task, qkv, keys, values, first_text, n_blocks, visible, merged):
+    """QUERIES neighbours of one head of one text over all that they see, once its keys and values are in the cache."""
+    n_heads, d_head, n_new = keys.shape[1], keys.shape[3], visible.shape[1]
+    stack, first = task // n_blocks, task % n_blocks * QUERIES
+    batch, head, end = stack // n_heads, stack % n_heads, min(n_new, first + QUERIES)
+    mask = visible[batch * len(visible) // (len(merged) // n_new), first:end]
+    rows, columns = slice(batch * n_new + first, batch * n_new + end), slice(head * d_head, (head + 1) * d_head)
+    text = first_text + batch
+    start, stop = seen_by(mask)
+    probs = probs_of(qkv[rows, columns], keys[text, head], start, stop, mask)
+    multiply_part(probs, values[text, head], start, stop, merged[rows, columns])
+
+
+@inner
+def probs_of(q, keys, start, stop, mask):  # [n_query, d_head], [n_key, d_head] -> as the mask, [n_query, n_key]
+    """ops.attention_probs of one head, whose queries see keys from `start` to `stop`."""
+    probs = np.empty(mask.shape, np.float32)
+    if start < stop:
+        multiply_tiles(q, keys[start:stop].T, probs[:, start:stop], False)
+    for query in range(len(mask)):
+        softmax_row(probs[query], mask[query], np.float32(1.0 / math.sqrt(q.shape[1])))
+    return probs
+
+
+@inner
+def seen_by(mask):  # [n_query, n_key]
+    """Where the keys begin and end that any of these queries sees; both the same where they see none."""
+    start, stop = mask.shape[1], 0
+    for query in range(len(mask)):
+        end, first = mask.shape[1], 0
+        while end > stop and not mask[query, end - 1]:
+            end -= 1
+        while first < start and not mask[query, first]:
+            first += 1
+        start, stop = min(start, first), max(stop, end)
+    return min(start, stop), stop

@@ -39,6 +39,15 @@ if config.DISABLE_JIT:  # kernels run as plain Python, for stepping through
     def size_of_bits(bits):
         return np.int32(bits).view(np.float32)
 
+    def order_of(x):
+        return _in_order(np.float32(x).view(np.int32))
+
+    def number_of(order):
+        return _in_order(order).view(np.float32)
+
+    def _in_order(bits):
+        return bits ^ (bits >> 31 & _ALL_BUT_THE_SIGN)
+
 else:
 
     @intrinsic
@@ -73,6 +82,34 @@ else:
             return builder.bitcast(args[0], ir.FloatType())
 
         return types.float32(types.int32), codegen
+
+    @intrinsic
+    def order_of(typingctx, x):
+        """A whole number for each float, in the same order; NaN lies outside, above all or below all.
+
+        The largest of floats is looked for one by one, as NaN is neither larger nor smaller than any; of whole numbers
+        LLVM compares whole vectors.
+        """
+
+        def codegen(context, builder, signature, args):
+            return _in_order(builder, builder.bitcast(args[0], ir.IntType(32)))
+
+        return types.int32(types.float32), codegen
+
+    @intrinsic
+    def number_of(typingctx, order):
+        """The float32 that order_of() made this of."""
+
+        def codegen(context, builder, signature, args):
+            return builder.bitcast(_in_order(builder, args[0]), ir.FloatType())
+
+        return types.float32(types.int32), codegen
+
+    def _in_order(builder, bits):
+        """Of negative numbers the larger ones have larger bits: turn all but the sign; and so back."""
+        i32 = ir.IntType(32)
+        signs = builder.ashr(bits, ir.Constant(i32, 31))
+        return builder.xor(bits, builder.and_(signs, ir.Constant(i32, int(_ALL_BUT_THE_SIGN))))
 
 
 @inner

@@ -80,12 +80,16 @@ def product(a, b, bias=NO_BIAS, out=None, add=False):
 def pad_rows(rows):  # [..., n_rows, n] -> [..., n_padded, n]
     """Contiguous, and with rows of zeros below, up to 1, 2, 4 or 8 rows."""
     *leading, n_rows, n = rows.shape
-    n_padded = 1 << (n_rows - 1).bit_length()
-    if n_padded == n_rows:
+    if n_padded(n_rows) == n_rows:
         return np.ascontiguousarray(rows)
-    padded = np.zeros((*leading, n_padded, n), np.float32)
+    padded = np.zeros((*leading, n_padded(n_rows), n), np.float32)
     padded[..., :n_rows, :] = rows
     return padded
+
+
+def n_padded(n_rows):
+    """How many rows a product of few has, with those of zeros below; many stay as many: n_padded(3) -> 4"""
+    return 1 << (n_rows - 1).bit_length() if n_rows <= FEW_ROWS else n_rows
 
 
 def share(n, step):

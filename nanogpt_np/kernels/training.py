@@ -12,7 +12,7 @@ from .. import ops
 from ..ops import IGNORE
 from .compile import exact, inner, kernel, read
 from .cores import spread
-from .math import SMALL, ZERO, exp, is_float32
+from .math import SMALL, ZERO, exp, is_float32, number_of, order_of
 from .products import product, share
 
 CHUNK = 1 << 16  # numbers whose squares are summed together, whatever the number of threads
@@ -45,10 +45,10 @@ def _log_sum_exp_of_row(i, logits, columns, top, total, picked):
     width = logits.shape[1]
     if 0 <= columns[i] < width:
         picked[i] = logits[i, columns[i]]
-    higher = top[i]
+    highest, added = order_of(top[i]), ZERO
     for j in range(width):
-        higher = max(higher, logits[i, j])
-    added = ZERO
+        highest = max(highest, order_of(logits[i, j]))
+    higher = number_of(highest)
     for j in range(width):
         added += exp(logits[i, j] - higher)
     total[i] = added + (total[i] * exp(top[i] - higher) if total[i] != ZERO else ZERO)

@@ -10,28 +10,31 @@ import numpy as np
 from numba import boolean, float32, int8, int64, intp, void
 
 from ..kernels.addresses import address, bytes_at, floats_at, nibbles_at, table_of
-from ..kernels.attention import softmax_row
+from ..kernels.attention import QUERIES, multiply_part, softmax_row
 from ..kernels.compile import inner, kernel, n_threads, read
 from ..kernels.cores import spread
 from ..kernels.decode import (
     PLACES,
     STARTS,
     STORED,
-    add,
     arrays_of,
     belongs,
+    last_of_each,
     masks_of,
     n_hidden_of,
-    normalize,
     own_queries,
+    parts_of_rows,
+    prepare,
+    probs_of,
+    seen_by,
     shapes_of,
 )  # fmt: skip
 from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
 from .nibbles import BLOCK, FEW, multiply_fours
-from .products import multiply_panels, part_of_panels, room_for
-from .rounding import quantize, quantize_group, round_to_int8
+from .products import multiply_panels, part_of_panels, quantize_part, room_for
+from .rounding import quantize_group, round_to_int8
 from .vectors import GROUP, PANEL
 
 MOST_ROWS = 64  # of all texts together; with more, arithmetic counts, not how often something is called
@@ -40,7 +43,13 @@ SMALL, FACTORS = STORED.copy(dtype=int8), float32[:, :, :, ::1]
 
 def decode_plan(shape, params, config, cache):
     """See kernels.decode_plan: it is for few new tokens of each text, int8 everywhere, GPT-2's own GELU."""
-    if shape[1] > FEW_ROWS or math.prod(shape) > MOST_ROWS or not isinstance(cache, Int8Cache):
+    is_few = shape[1] <= FEW_ROWS and math.prod(shape) <= MOST_ROWS
+    return read_plan(shape, params, config, cache) if is_few else None
+
+
+def read_plan(shape, params, config, cache):
+    """See kernels.read_plan."""
+    if not isinstance(cache, Int8Cache):
         return None
     if config.activation != "gelu_new" or not belongs(cache, shape, params, config):
         return None
@@ -51,19 +60,28 @@ def decode_plan(shape, params, config, cache):
 
 def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> [n_batch, n_new, n_vocab]
     """See kernels.decode_few."""
+    return _run(x, plan, config, visible, cache, x.shape[1], plan[0][-1].shape[0])
+
+
+def read_piece(x, plan, config, visible, cache, is_last):  # [n_batch, n_new, n_embd] -> [n_batch, 1, n_vocab]
+    """See kernels.read_piece."""
+    return _run(x, plan, config, visible, cache, 1, plan[0][-1].shape[0] if is_last else 0)
+
+
+def _run(x, plan, config, visible, cache, n_asked, n_vocab):  # -> [n_batch, n_asked, n_vocab]
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
     rows = x.reshape(-1, n_embd).astype(np.float32)  # a copy, in which the kernel works
     whole, (mask, near_mask) = cache.whole, masks_of(visible, n_batch, n_new, config, cache)
-    logits = np.empty((len(rows), arrays[-1].shape[0]), np.float32)
+    logits = np.empty((n_batch * n_asked, n_vocab), np.float32)
     are_fours = arrays[2].kind == "int4"
     _decode_kernel(
         rows, table, are_fours, n_hidden_of(arrays), cache.rows, cache.first_row, cache.starts(),
         whole.keys, whole.key_factors, whole.values, whole.value_factors, mask,
         whole.near_keys, whole.near_key_factors, whole.near_values, whole.near_value_factors,
-        cache.near_of_each(), near_mask, np.float32(config.layer_norm_eps), n_threads(), logits,
+        cache.near_of_each(), near_mask, np.float32(config.layer_norm_eps), n_threads(), n_asked, logits,
     )  # fmt: skip
-    return logits.reshape(n_batch, n_new, -1)
+    return logits.reshape(n_batch, n_asked, n_vocab)
 
 
 def _table(arrays):
@@ -92,47 +110,59 @@ def _table(arrays):
     float32[:, ::1], read(int64[:, ::1]), boolean, intp, read(int64[::1]), intp, STARTS,
     SMALL, FACTORS, SMALL, FACTORS, read(boolean[:, :, ::1]),
     SMALL, FACTORS, SMALL, FACTORS, PLACES, read(boolean[:, :, ::1]),
-    float32, intp, float32[:, ::1],
+    float32, intp, intp, float32[:, ::1],
 ))  # fmt: skip
 def _decode_kernel(
     x, table, are_fours, n_hidden, rows, first_text, starts,
     keys, key_factors, values, value_factors, visible,
     near_keys, near_key_factors, near_values, near_value_factors, near, near_visible,
-    eps, n_parts, logits,
+    eps, n_parts, n_asked, logits,
 ):  # fmt: skip
-    n_rows, n_embd = x.shape
-    n_batch, n_heads = len(starts), keys.shape[2]
+    n_batch, n_heads, n_query, n_layer = len(starts), keys.shape[2], visible.shape[1], len(table) - 1
     begin = np.zeros((2, n_batch), np.int64)
-    normed, merged = np.empty((n_rows, n_embd), np.float32), np.empty((n_rows, n_embd), np.float32)
-    qkv, hidden = np.empty((n_rows, 3 * n_embd), np.float32), np.empty((n_rows, n_hidden), np.float32)
-    small, small_hidden = room_for(n_rows, n_embd), room_for(n_rows, n_hidden)
+    qkv = np.empty((len(x), 3 * x.shape[1]), np.float32)
+    normed, merged, hidden = np.empty_like(x), np.empty_like(x), np.empty((len(x), n_hidden), np.float32)
+    small, small_hidden = room_for(len(x), x.shape[1]), room_for(len(x), n_hidden)
 
-    for layer in range(len(table) - 1):
-        block = table[layer]
-        normalize(x, block[0], block[1], eps, normed)
-        quantize(normed, *small)
+    for layer in range(n_layer):
+        block, n_rows = table[layer], parts_of_rows(x, n_parts)
+        spread(n_rows, prepare_small, (n_rows, layer > 0, x, block[0], block[1], eps, normed, *small))
         spread(n_parts, multiply, (*small, are_fours, block[2:5], n_parts, qkv))
+        if layer == n_layer - 1 and n_asked < n_query:  # nobody asks for more of the others
+            x = last_of_each(x, n_batch, n_query, n_asked, len(logits))
+            normed, merged, hidden = np.empty_like(x), np.empty_like(x), np.empty((len(x), n_hidden), np.float32)
+            small, small_hidden = room_for(len(x), x.shape[1]), room_for(len(x), n_hidden)
+            n_query, n_rows = n_asked, parts_of_rows(x, n_parts)
         if rows[layer] >= 0:
             row, places, seen = rows[layer], begin, visible
             stored = keys[row], key_factors[row], values[row], value_factors[row]
         else:  # a banded layer
             row, places, seen = -1 - rows[layer], near, near_visible
             stored = near_keys[row], near_key_factors[row], near_values[row], near_value_factors[row]
-        spread(n_batch * n_heads, attend, (qkv, *stored, places, first_text, starts, seen, merged))
-        quantize(merged, *small)
+        if n_query <= FEW_ROWS:
+            spread(n_batch * n_heads, attend, (qkv, *stored, places, first_text, starts, seen, n_query, merged))
+        else:
+            n_blocks = (n_query + QUERIES - 1) // QUERIES
+            spread(n_batch * n_heads, remember, (qkv, *stored, first_text, starts, n_query))
+            spread(n_batch * n_heads * n_blocks, attend_block, (qkv, *stored, first_text, n_blocks, seen, merged))
+        spread(n_rows, quantize_part, (merged, n_rows, *small))
         spread(n_parts, multiply, (*small, are_fours, block[5:8], n_parts, normed))
-        add(normed, x)
 
-        normalize(x, block[8], block[9], eps, normed)
-        quantize(normed, *small)
+        spread(n_rows, prepare_small, (n_rows, True, x, block[8], block[9], eps, normed, *small))
         spread(n_parts, multiply_hidden, (*small, are_fours, block[10:13], n_parts, hidden, *small_hidden))
         spread(n_parts, multiply, (*small_hidden, are_fours, block[13:16], n_parts, normed))
-        add(normed, x)
 
-    final, are_fours = table[len(table) - 1], False
-    normalize(x, final[0], final[1], eps, normed)
-    quantize(normed, *small)
-    spread(n_parts, multiply, (*small, are_fours, final[2:5], n_parts, logits))
+    if logits.shape[1] > 0:
+        final, n_rows, are_fours = table[n_layer], parts_of_rows(x, n_parts), False
+        spread(n_rows, prepare_small, (n_rows, True, x, final[0], final[1], eps, normed, *small))
+        spread(n_parts, multiply, (*small, are_fours, final[2:5], n_parts, logits))
+
+
+@inner
+def prepare_small(part, n_parts, is_added, x, weight, bias, eps, normed, small, scales, starts):
+    """See kernels/decode.py; and then to int8."""
+    prepare(part, n_parts, is_added, x, weight, bias, eps, normed)
+    quantize_part(part, normed, n_parts, small, scales, starts)
 
 
 @inner
@@ -165,31 +195,74 @@ def multiply_hidden(
 
 
 @inner
-def attend(stack, qkv, keys, key_factors, values, value_factors, places, first_text, starts, visible, merged):
+def remember(stack, qkv, keys, key_factors, values, value_factors, first_text, starts, n_new):
+    """One head of one text: its new keys and values into the cache, from `starts` on."""
+    batch, head = stack // keys.shape[1], stack % keys.shape[1]
+    at = first_text + batch, head
+    store(qkv, batch * n_new, n_new, head, keys[at], key_factors[at], values[at], value_factors[at], starts[batch])
+
+
+@inner
+def store(qkv, row, n_new, head, keys, key_factors, values, value_factors, start):
+    """Keys and values of one head, made by some rows, as int8 to where they belong."""
+    n_embd, d_head = qkv.shape[1] // 3, keys.shape[1]
+    for new in range(n_new):
+        k = qkv[row + new, n_embd + head * d_head :][:d_head]
+        v = qkv[row + new, 2 * n_embd + head * d_head :][:d_head]
+        key_factors[start + new], _ = round_to_int8(k, keys[start + new])
+        value_factors[start + new], _ = round_to_int8(v, values[start + new])
+
+
+@inner
+def attend(
+    stack, qkv, keys, key_factors, values, value_factors, places, first_text, starts, visible, n_query, merged
+):  # fmt: skip
     """One head of one text: see kernels/decode.py."""
     batch, head = stack // keys.shape[1], stack % keys.shape[1]
-    text = first_text + batch
-    n_embd, d_head = merged.shape[1], keys.shape[3]
+    text, d_head = first_text + batch, keys.shape[3]
     begin, start, n_new = places[0, batch], starts[batch] - places[1, batch], visible.shape[1]
     end = start + n_new
     n_key = end - begin
-    first, row = head * d_head, batch * n_new
-    q = own_queries(qkv[row : row + n_new, first : first + d_head])
-    for new in range(n_new):
-        k, v = qkv[row + new, n_embd + first :][:d_head], qkv[row + new, 2 * n_embd + first :][:d_head]
-        key_factors[text, head, start + new], _ = round_to_int8(k, keys[text, head, start + new])
-        value_factors[text, head, start + new], _ = round_to_int8(v, values[text, head, start + new])
+    of_keys, of_values = key_factors[text, head], value_factors[text, head]
+    store(qkv, batch * n_new, n_new, head, keys[text, head], of_keys, values[text, head], of_values, start)
     # of padded rows, probs are sums of zeros, and mixed is not used
+    first, row = head * d_head, (batch + 1) * n_new - n_query
+    q = own_queries(qkv[row : row + n_query, first : first + d_head])
     probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
     dots_int8(q, keys[text, head, begin:end], 0, n_key, probs)
-    mask = visible[batch * len(visible) // len(starts)]
-    for new in range(n_new):
+    mask = visible[batch * len(visible) // len(starts), n_new - n_query :]
+    for query in range(n_query):
         for j in range(n_key):
-            probs[new, j] *= key_factors[text, head, begin + j]
-        softmax_row(probs[new], mask[new, :n_key], np.float32(1.0 / math.sqrt(d_head)))
+            probs[query, j] *= of_keys[begin + j]
+        softmax_row(probs[query], mask[query, :n_key], np.float32(1.0 / math.sqrt(d_head)))
         for j in range(n_key):
-            probs[new, j] *= value_factors[text, head, begin + j]
+            probs[query, j] *= of_values[begin + j]
     stream_int8(probs, values[text, head, begin:end], mixed)
-    for new in range(n_new):
+    for query in range(n_query):
         for j in range(d_head):
-            merged[row + new, first + j] = mixed[new, j]
+            merged[batch * n_query + query, first + j] = mixed[query, j]
+
+
+@inner
+def attend_block(task, qkv, keys, key_factors, values, value_factors, first_text, n_blocks, visible, merged):
+    """See kernels/decode.py: for many queries, keys and values become float32 again."""
+    n_heads, d_head, n_new = keys.shape[1], keys.shape[3], visible.shape[1]
+    stack, first = task // n_blocks, task % n_blocks * QUERIES
+    batch, head, end = stack // n_heads, stack % n_heads, min(n_new, first + QUERIES)
+    mask = visible[batch * len(visible) // (len(merged) // n_new), first:end]
+    rows, columns = slice(batch * n_new + first, batch * n_new + end), slice(head * d_head, (head + 1) * d_head)
+    text = first_text + batch
+    start, stop = seen_by(mask)
+    wide = np.empty((stop, d_head), np.float32)
+    widen(keys[text, head], key_factors[text, head], start, stop, wide)
+    probs = probs_of(qkv[rows, columns], wide, start, stop, mask)
+    widen(values[text, head], value_factors[text, head], start, stop, wide)
+    multiply_part(probs, wide, start, stop, merged[rows, columns])
+
+
+@inner
+def widen(small, factors, start, stop, wide):
+    """Keys or values of a head from `start` to `stop` in float32."""
+    for i in range(start, stop):
+        for j in range(wide.shape[1]):
+            wide[i, j] = small[i, j] * factors[i]

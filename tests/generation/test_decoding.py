@@ -106,7 +106,7 @@ RAGGED = (3, 13, 1, 5, 13, 8, 2)
 @pytest.mark.parametrize("enough", [1, 12, 1000])
 def test_texts_of_many_lengths_are_read_as_each_alone(ops_name, enough, monkeypatch):
     """Logits, and the cache they leave, whose memory held NaN before; only texts that have begun are read."""
-    n_read, as_it_is = [], model.trunk
+    n_read, as_it_is = [], model.embed
 
     def counted(ids, *args, **kwargs):
         n_read.append(ids.size)
@@ -121,7 +121,7 @@ def test_texts_of_many_lengths_are_read_as_each_alone(ops_name, enough, monkeypa
     new_cache = decoding.new_cache
     monkeypatch.setattr(decoding, "new_cache", dirty)
     monkeypatch.setattr(decoding, "ENOUGH", enough)
-    monkeypatch.setattr(model, "trunk", counted)
+    monkeypatch.setattr(model, "embed", counted)
     gpt = GPT(CONFIG, make(), None, ops=ops_name)
     texts = [random_ids(1, n, seed=n)[0].tolist() for n in RAGGED]
     logits, cache = tokens.prefill(texts, gpt.params, CONFIG, gpt.ops, 2)
