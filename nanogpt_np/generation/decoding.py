@@ -1,7 +1,7 @@
 """The forward pass as generating needs it: a prompt piece by piece, then few tokens at a time, which continue a cache.
 
-Enter: ids, and the cache that holds what came before. Leave: logits, the cache longer. Ops may offer
-`decode_plan` and `decode_few`, all of model.forward behind the embedding in one compiled call, and `make_cache`, for a
+Enter: ids, and the cache that holds what came before. Leave: logits, the cache longer. Ops may offer `read_plan`, with
+`decode_few` and `read_piece`, all of model.forward behind the embedding in one compiled call, and `make_cache`, for a
 cache of their own. Next: generation/ragged.py.
 """
 
@@ -27,8 +27,8 @@ def read(ids, params, config, ops, cache, mask=None):  # [n_batch, n_seq] -> [n_
     """Read texts of any length, which continue the cache -> the logits behind their last tokens.
 
     `mask`: the same shape as `ids`, False at padding, which stands at the left; the longest text comes first. Texts
-    that have not begun are not read. Memory is that of one piece: model.trunk reads all but the last, and makes no
-    logits; in the last block only the last token goes all the way.
+    that have not begun are not read. Memory is that of one piece: no logits are made but behind the last, and in the
+    last block only the last token goes all the way.
     """
     with np.errstate(all="ignore"):  # what overflows shows in the logits, where sampling says so in one line
         *_, logits = read_on(ids, params, config, ops, cache, mask)
@@ -51,17 +51,23 @@ def read_on(ids, params, config, ops, cache, mask=None):
 
 
 def _read_piece(ids, params, config, ops, cache, mask, is_last):  # -> [n_batch, 1, n_vocab], if it `is_last`
-    """One piece: in one compiled call where ops have a plan for it, as in decode(); else it is model.forward itself."""
+    """One piece: in one compiled call where ops have a plan for it, as in decode(); else model.py does it."""
+    given = _for_one_call(ids, params, config, ops, cache, mask)
+    if given is None:
+        run = model.forward if is_last else model.trunk
+        return run(ids, params, config, ops, mask=mask, cache=cache, last_only=True)[0]
+    logits = ops.read_piece(*given, is_last)
+    cache.advance(ids.shape[1])
+    return logits
+
+
+def _for_one_call(ids, params, config, ops, cache, mask):
+    """What compiled ops ask for, all that stands before the first block; None where they have no plan for it."""
     plan = ops.read_plan(ids.shape, params, config, cache) if hasattr(ops, "read_plan") else None
-    if plan is not None:
-        positions, visible = model.place(ids.shape, config, ops, mask, cache)
-        x = model.embed(ids, positions, params, config, ops)
-        logits = ops.read_piece(x, plan, config, visible, cache, is_last)
-        cache.advance(ids.shape[1])
-        return logits
-    if is_last:
-        return model.forward(ids, params, config, ops, mask=mask, cache=cache, last_only=True)[0]
-    return model.trunk(ids, params, config, ops, mask=mask, cache=cache, last_only=True)[0]
+    if plan is None:
+        return None
+    positions, visible = model.place(ids.shape, config, ops, mask, cache)
+    return model.embed(ids, positions, params, config, ops), plan, config, visible, cache
 
 
 def _columns(rows, columns, ids, mask):
@@ -90,12 +96,10 @@ def decode(ids, params, config, ops, cache):  # [n_batch, n_new] -> [n_batch, n_
     Ops with a plan do it in one compiled call, which knows GPT-2's blocks: a model.attention or model.ffn that was
     changed is not seen there, and no breakpoint stops. With NumPy's ops it is model.forward itself.
     """
-    plan = ops.decode_plan(ids.shape, params, config, cache) if hasattr(ops, "decode_plan") else None
     with np.errstate(all="ignore"):  # as in read()
-        if plan is None:
+        given = _for_one_call(ids, params, config, ops, cache, None)
+        if given is None:
             return model.forward(ids, params, config, ops, cache=cache)[0]
-        positions, visible = model.place(ids.shape, config, ops, None, cache)
-        x = model.embed(ids, positions, params, config, ops)
-        logits = ops.decode_few(x, plan, config, visible, cache)
+        logits = ops.decode_few(*given)
     cache.advance(ids.shape[1])
     return logits

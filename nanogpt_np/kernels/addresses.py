@@ -2,7 +2,7 @@
 
 Enter: a model's arrays. Leave: the table, and in kernels the array at an address. A token of a large model reads 150
 arrays; to hand them over one by one, out of caches that the weights have swept, would take a tenth of its time.
-Next: kernels/decode.py.
+Next: kernels/heads.py.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""All of a model behind the embedding in one compiled call, for a few new tokens.
+"""All of a model behind the embedding in one compiled call, for new tokens or a piece of a prompt.
 
 Between matrices, Python would cost as much as some of them. Enter: the residual stream of the newest tokens, the
 model's params, the cache. Leave: logits; the cache holds the new keys and values. Each step stands in ops.py by its
@@ -15,11 +15,12 @@ from .. import ops
 from ..model import narrow
 from ..params import unembedding
 from .addresses import address, floats_at, matrix_at, table_of
-from .attention import QUERIES, masks, multiply_part, softmax_row
+from .attention import QUERIES, masks
 from .compile import inner, kernel, n_threads, read
 from .cores import spread
+from .heads import attend, attend_block, remember
 from .math import gelu_new_in_place, layer_norm_row
-from .products import FEW_ROWS, add_bias, dots, n_padded, pad_rows, stream
+from .products import FEW_ROWS, add_bias, by_dots, dots, n_padded, pad_rows, stream
 from .tiles import multiply as multiply_tiles
 from .writer import TILE_COLUMNS
 
@@ -30,12 +31,15 @@ PAIR = itemgetter("weight", "bias")
 
 
 def decode_plan(shape, params, config, cache):
-    """What decode_few needs to know of a model, or None: it is for up to FEW_ROWS tokens, float32, GPT-2's own GELU."""
+    """read_plan() for up to FEW_ROWS tokens, of which each is as if it were alone, or None."""
     return read_plan(shape, params, config, cache) if math.prod(shape) <= FEW_ROWS else None
 
 
 def read_plan(shape, params, config, cache):
-    """The same for read_piece: any number of tokens, but no more than FEW_ROWS of each text where there are bands."""
+    """What compiled code needs to know of a model, or None: it is for float32 and GPT-2's own GELU.
+
+    Any number of tokens; of each text no more than FEW_ROWS where there are bands.
+    """
     if config.activation != "gelu_new" or cache.keys.dtype != np.float32:
         return None
     if not belongs(cache, shape, params, config):
@@ -52,12 +56,12 @@ def belongs(cache, shape, params, config):
 
 
 def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> [n_batch, n_new, n_vocab]
-    """All of model.forward behind the embedding, for tokens that continue the cache, by a plan of decode_plan()."""
+    """All of model.forward behind the embedding, for tokens that continue the cache, by a plan for them."""
     return _run(x, plan, config, visible, cache, x.shape[1], len(plan[0][-1]))
 
 
 def read_piece(x, plan, config, visible, cache, is_last):  # [n_batch, n_new, n_embd] -> [n_batch, 1, n_vocab]
-    """The same for a piece of a prompt, by a plan of read_plan(): the logits behind its last token, if it `is_last`."""
+    """The same for a piece of a prompt: the logits behind its last token, if it `is_last`."""
     return _run(x, plan, config, visible, cache, 1, len(plan[0][-1]) if is_last else 0)
 
 
@@ -162,7 +166,7 @@ def _decode_kernel(
         else:
             n_blocks = (n_query + QUERIES - 1) // QUERIES
             spread(n_batch * n_heads, remember, (qkv, *of_layer, first_text, starts, n_query))
-            spread(n_batch * n_heads * n_blocks, attend_block, (qkv, *of_layer, first_text, n_blocks, seen, merged))
+            spread(n_batch * n_heads * n_blocks, attend_block, (qkv, *of_layer, first_text, n_batch, seen, merged))
         spread(n_parts, multiply, (merged, block[4], block[5], by_output, n_parts, normed))
 
         spread(n_rows, prepare, (n_rows, True, x, block[6], block[7], eps, normed))
@@ -194,7 +198,7 @@ def last_of_each(x, n_batch, n_new, n_asked, n_rows):  # [n_batch * n_new or mor
 
 @inner
 def prepare(part, n_parts, is_added, x, weight, bias, eps, normed):
-    """One part of the rows: x += normed where `is_added`; then normed = layer norm of x, by weights at two addresses."""
+    """A part of the rows: x += normed where `is_added`; then normed = layer norm of x, by the weights at addresses."""
     n = x.shape[1]
     weight, bias = floats_at(weight, n), floats_at(bias, n)
     for row in range(part * len(x) // n_parts, (part + 1) * len(x) // n_parts):
@@ -232,7 +236,8 @@ def multiply_columns(part, x, weight, by_output, n_parts, out):  # -> the first 
 
     `by_output`: the weights of one output lie side by side, and each is one sum; else those of one input do.
     """
-    n_in, n_out, few = x.shape[1], out.shape[1], len(x) <= FEW_ROWS
+    n_in, n_out = x.shape[1], out.shape[1]
+    few = by_dots(len(x), n_in) if by_output else len(x) <= FEW_ROWS
     step = 1 if few else TILE_COLUMNS
     n_steps = (n_out + step - 1) // step
     first, end = part * n_steps // n_parts * step, min(n_out, (part + 1) * n_steps // n_parts * step)
@@ -249,100 +254,3 @@ def multiply_columns(part, x, weight, by_output, n_parts, out):  # -> the first 
         else:
             multiply_tiles(x, columns, out[:, first:end], False)
     return first, end
-
-
-@inner
-def remember(stack, qkv, keys, values, first_text, starts, n_new):
-    """One head of one text: its new keys and values into the cache, from `starts` on."""
-    batch, head = stack // keys.shape[1], stack % keys.shape[1]
-    at = first_text + batch, head
-    store(qkv, batch * n_new, n_new, head, keys[at], values[at], starts[batch])
-
-
-@inner
-def store(qkv, row, n_new, head, keys, values, start):
-    """Keys and values of one head, made by some rows, to where they belong."""
-    n_embd, d_head = qkv.shape[1] // 3, keys.shape[1]
-    for new in range(n_new):
-        for j in range(d_head):
-            keys[start + new, j] = qkv[row + new, n_embd + head * d_head + j]
-            values[start + new, j] = qkv[row + new, 2 * n_embd + head * d_head + j]
-
-
-@inner
-def own_queries(queries):
-    """A copy with rows of zeros below, up to 1, 2, 4 or 8, as pad_rows makes it."""
-    n_padded = 1
-    while n_padded < len(queries):
-        n_padded *= 2
-    q = np.zeros((n_padded, queries.shape[1]), np.float32)
-    for row in range(len(queries)):  # to say q[: len(queries)] = queries takes two seconds longer to compile
-        for j in range(queries.shape[1]):
-            q[row, j] = queries[row, j]
-    return q
-
-
-@inner
-def attend(stack, qkv, keys, values, places, first_text, starts, visible, n_query, merged):
-    """One head of one text: its new keys and values into the cache, its last `n_query` queries over all that they see.
-
-    `places`: where these begin in each text, and the position of the first place; zeros but in a banded layer.
-    """
-    batch, head = stack // keys.shape[1], stack % keys.shape[1]
-    text = first_text + batch
-    d_head = keys.shape[3]
-    begin, start, n_new = places[0, batch], starts[batch] - places[1, batch], visible.shape[1]
-    end = start + n_new
-    n_key = end - begin
-    store(qkv, batch * n_new, n_new, head, keys[text, head], values[text, head], start)
-    # of padded rows, probs are sums of zeros, and mixed is not used
-    first, row = head * d_head, (batch + 1) * n_new - n_query
-    q = own_queries(qkv[row : row + n_query, first : first + d_head])
-    probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
-    dots(q, keys[text, head, begin:end], 0, n_key, probs)
-    mask = visible[batch * len(visible) // len(starts), n_new - n_query :]
-    for query in range(n_query):
-        softmax_row(probs[query], mask[query, :n_key], np.float32(1.0 / math.sqrt(d_head)))
-    stream(probs, values[text, head, begin:end], mixed)
-    for query in range(n_query):
-        for j in range(d_head):
-            merged[batch * n_query + query, first + j] = mixed[query, j]
-
-
-@inner
-def attend_block(task, qkv, keys, values, first_text, n_blocks, visible, merged):
-    """QUERIES neighbours of one head of one text over all that they see, once its keys and values are in the cache."""
-    n_heads, d_head, n_new = keys.shape[1], keys.shape[3], visible.shape[1]
-    stack, first = task // n_blocks, task % n_blocks * QUERIES
-    batch, head, end = stack // n_heads, stack % n_heads, min(n_new, first + QUERIES)
-    mask = visible[batch * len(visible) // (len(merged) // n_new), first:end]
-    rows, columns = slice(batch * n_new + first, batch * n_new + end), slice(head * d_head, (head + 1) * d_head)
-    text = first_text + batch
-    start, stop = seen_by(mask)
-    probs = probs_of(qkv[rows, columns], keys[text, head], start, stop, mask)
-    multiply_part(probs, values[text, head], start, stop, merged[rows, columns])
-
-
-@inner
-def probs_of(q, keys, start, stop, mask):  # [n_query, d_head], [n_key, d_head] -> as the mask, [n_query, n_key]
-    """ops.attention_probs of one head, whose queries see keys from `start` to `stop`."""
-    probs = np.empty(mask.shape, np.float32)
-    if start < stop:
-        multiply_tiles(q, keys[start:stop].T, probs[:, start:stop], False)
-    for query in range(len(mask)):
-        softmax_row(probs[query], mask[query], np.float32(1.0 / math.sqrt(q.shape[1])))
-    return probs
-
-
-@inner
-def seen_by(mask):  # [n_query, n_key]
-    """Where the keys begin and end that any of these queries sees; both the same where they see none."""
-    start, stop = mask.shape[1], 0
-    for query in range(len(mask)):
-        end, first = mask.shape[1], 0
-        while end > stop and not mask[query, end - 1]:
-            end -= 1
-        while first < start and not mask[query, first]:
-            first += 1
-        start, stop = min(start, first), max(stop, end)
-    return min(start, stop), stop

@@ -6,6 +6,7 @@ order, whatever the number of threads and however many rows are multiplied toget
 
 import numpy as np
 from numba import boolean, float32, int8, intp, void
+from numba.extending import register_jitable
 
 from .. import ops
 from .calls import shared
@@ -17,6 +18,10 @@ from .vectors import GROUP, dots_1, dots_2, dots_4, dots_8, fma, stream_1, strea
 from .writer import TILE_COLUMNS, VECTOR
 
 FEW_ROWS = 8  # up to so many rows a product waits for the weights, not for arithmetic
+# as many sums as FEW_ROWS make, over weights that lie by output, are as fast as tiles are once these have been packed;
+# so some more rows go without packing, where there are registers for that. Those of wide inputs leave the first cache
+SOME_ROWS, SOME_WIDE_ROWS, WIDE = (64, 16, 1024) if VECTOR == 16 else (FEW_ROWS, FEW_ROWS, 0)
+AT_ONCE = 64  # rows of the weights that are multiplied by FEW_ROWS at a time, and so stay in the second cache
 BLOCK = 512  # rows and columns that one core takes at a time: their panels fit the second cache
 NO_BIAS = np.empty(0, np.float32)
 
@@ -30,10 +35,10 @@ def linear(x, weight, bias):
         return ops.linear(x, weight, bias)
     n_in, n_out = weight.shape
     rows = np.ascontiguousarray(x).reshape(-1, n_in)
+    if by_dots(len(rows), n_in) and not weight.flags.c_contiguous:
+        return unembed(x, weight.T) + bias
     if len(rows) > FEW_ROWS:
         return product(rows, weight, bias).reshape(*x.shape[:-1], n_out)
-    if not weight.flags.c_contiguous:
-        return unembed(x, weight.T) + bias
     padded = pad_rows(rows)
     out = np.empty((len(padded), n_out), np.float32)
     _few_rows_kernel(padded, weight, bias, n_threads(), out)
@@ -57,7 +62,7 @@ def unembed(x, weight):
     if not is_float32(x, weight) or not weight.flags.c_contiguous:
         return ops.unembed(x, weight)
     rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
-    if len(rows) > FEW_ROWS:
+    if not by_dots(*rows.shape):
         return product(rows, weight.T).reshape(*x.shape[:-1], len(weight))
     padded = pad_rows(rows)
     out = np.empty((len(padded), len(weight)), np.float32)
@@ -77,8 +82,14 @@ def product(a, b, bias=NO_BIAS, out=None, add=False):
     return out
 
 
+@register_jitable
+def by_dots(n_rows, n_in):
+    """Are there so few rows that each output is best made as one sum, over weights that lie by output?"""
+    return n_rows <= (SOME_ROWS if n_in <= WIDE else SOME_WIDE_ROWS)
+
+
 def pad_rows(rows):  # [..., n_rows, n] -> [..., n_padded, n]
-    """Contiguous, and with rows of zeros below, up to 1, 2, 4 or 8 rows."""
+    """Contiguous, and with rows of zeros below, as many as n_padded() says."""
     *leading, n_rows, n = rows.shape
     if n_padded(n_rows) == n_rows:
         return np.ascontiguousarray(rows)
@@ -88,8 +99,10 @@ def pad_rows(rows):  # [..., n_rows, n] -> [..., n_padded, n]
 
 
 def n_padded(n_rows):
-    """How many rows a product of few has, with those of zeros below; many stay as many: n_padded(3) -> 4"""
-    return 1 << (n_rows - 1).bit_length() if n_rows <= FEW_ROWS else n_rows
+    """How many rows dots() takes for these: 1, 2, 4, 8, 16, 24 …; many stay as many: n_padded(3) -> 4"""
+    if n_rows <= FEW_ROWS:
+        return 1 << (n_rows - 1).bit_length()
+    return -(-n_rows // FEW_ROWS) * FEW_ROWS if n_rows <= SOME_ROWS else n_rows
 
 
 def share(n, step):
@@ -236,8 +249,13 @@ def _dots_part(part, x, weight, each, out):
 
 @shared(void(read(float32[:, :]), read(float32[:, :]), intp, intp, float32[:, :]))
 def dots(x, weight, first, end, out):
-    """out[:, first:end] = x @ weight[first:end].T for 1, 2, 4 or 8 rows of x, on one core."""
-    _dots(x, weight, first, end, out)
+    """out[:, first:end] = x @ weight[first:end].T for 1, 2, 4, 8, 16, 24 … rows of x, on one core."""
+    if len(x) <= FEW_ROWS:
+        _dots(x, weight, first, end, out)
+        return
+    for start in range(first, end, AT_ONCE):
+        for row in range(0, len(x), FEW_ROWS):
+            _dots(x[row : row + FEW_ROWS], weight, start, min(end, start + AT_ONCE), out[row : row + FEW_ROWS])
 
 
 @shared(void(read(float32[:, :]), read(int8[:, :]), intp, intp, float32[:, :]))

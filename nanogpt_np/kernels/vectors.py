@@ -15,6 +15,7 @@ from .writer import FLOAT, INT32, TILE_COLUMNS, TILE_ROWS, TILE_VECTORS, VECTOR,
 GROUP = 8  # rows of the weights that stream by together; the next 8 are asked for meanwhile
 RUN = 8  # rows that are packed together, likewise
 LINE = 16  # numbers of memory that come together
+AHEAD = 1024  # numbers, 4 KiB: so far ahead of the one row that is read
 
 
 @intrinsic
@@ -150,7 +151,7 @@ def _make_stream(n_rows):
 
 
 def _make_dots(n_rows):
-    # at once: 16 sums in registers; for one row of x, one after the other, which the CPU by itself fetches ahead
+    # at once: 16 sums in registers; for one row of x, one after the other, which some CPUs fetch ahead by themselves
     n_weights = 16 // n_rows if n_rows > 1 else 1
 
     @intrinsic
@@ -165,6 +166,8 @@ def _make_dots(n_rows):
                 vectors, parts = [w.load(row, at) for row in rows], [w.load(row, at) for row in inputs]
                 for row in coming:
                     w.prefetch(row, at)
+                if n_rows == 1:
+                    w.prefetch(rows[0], w.builder.add(at, integer(AHEAD)))
                 pairs = [(part, vector) for part in parts for vector in vectors]
                 return [w.fma(*pair, one) for pair, one in zip(pairs, sums, strict=True)]
 

@@ -58,5 +58,6 @@ __all__ = [
     "decode_plan", "dropout", "dropout_backward", "embedding", "embedding_backward", "gelu", "gelu_backward",
     "gelu_new", "gelu_new_backward", "keep_one", "layer_norm", "layer_norm_backward", "linear", "linear_backward",
     "make_cache", "merge_heads", "quantize", "read_piece", "read_plan", "relu", "relu_backward",
-    "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads", "sum_of_squares", "unembed", "unembed_backward",
+    "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads", "sum_of_squares",
+    "unembed", "unembed_backward",
 ]  # fmt: skip

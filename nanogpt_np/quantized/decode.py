@@ -22,13 +22,11 @@ from ..kernels.decode import (
     last_of_each,
     masks_of,
     n_hidden_of,
-    own_queries,
     parts_of_rows,
     prepare,
-    probs_of,
-    seen_by,
     shapes_of,
 )  # fmt: skip
+from ..kernels.heads import own_queries, probs_of, seen_by
 from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
@@ -144,7 +142,7 @@ def _decode_kernel(
         else:
             n_blocks = (n_query + QUERIES - 1) // QUERIES
             spread(n_batch * n_heads, remember, (qkv, *stored, first_text, starts, n_query))
-            spread(n_batch * n_heads * n_blocks, attend_block, (qkv, *stored, first_text, n_blocks, seen, merged))
+            spread(n_batch * n_heads * n_blocks, attend_block, (qkv, *stored, first_text, n_batch, seen, merged))
         spread(n_rows, quantize_part, (merged, n_rows, *small))
         spread(n_parts, multiply, (*small, are_fours, block[5:8], n_parts, normed))
 
@@ -244,12 +242,13 @@ def attend(
 
 
 @inner
-def attend_block(task, qkv, keys, key_factors, values, value_factors, first_text, n_blocks, visible, merged):
+def attend_block(task, qkv, keys, key_factors, values, value_factors, first_text, n_batch, visible, merged):
     """See kernels/decode.py: for many queries, keys and values become float32 again."""
     n_heads, d_head, n_new = keys.shape[1], keys.shape[3], visible.shape[1]
+    n_blocks = (n_new + QUERIES - 1) // QUERIES
     stack, first = task // n_blocks, task % n_blocks * QUERIES
     batch, head, end = stack // n_heads, stack % n_heads, min(n_new, first + QUERIES)
-    mask = visible[batch * len(visible) // (len(merged) // n_new), first:end]
+    mask = visible[batch * len(visible) // n_batch, first:end]
     rows, columns = slice(batch * n_new + first, batch * n_new + end), slice(head * d_head, (head + 1) * d_head)
     text = first_text + batch
     start, stop = seen_by(mask)
