@@ -53,12 +53,13 @@ def read_on(ids, params, config, ops, cache, mask=None):
 def _read_piece(ids, params, config, ops, cache, mask, is_last):  # -> [n_batch, 1, n_vocab], if it `is_last`
     """One piece: in one compiled call where ops have a plan for it, as in decode(); else model.py does it."""
     given = _for_one_call(ids, params, config, ops, cache, mask)
-    if given is None:
-        run = model.forward if is_last else model.trunk
-        return run(ids, params, config, ops, mask=mask, cache=cache, last_only=True)[0]
-    logits = ops.read_piece(*given, is_last)
-    cache.advance(ids.shape[1])
-    return logits
+    if given is not None:
+        logits = ops.read_piece(*given, is_last)
+        cache.advance(ids.shape[1])
+        return logits
+    if not is_last:
+        return model.trunk(ids, params, config, ops, mask=mask, cache=cache, last_only=True)[0]
+    return model.forward(ids, params, config, ops, mask=mask, cache=cache, last_only=True)[0]
 
 
 def _for_one_call(ids, params, config, ops, cache, mask):

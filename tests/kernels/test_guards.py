@@ -150,7 +150,7 @@ def test_what_a_kernel_calls_stands_where_a_change_is_noticed(name):
 def test_this_file_sees_what_kernels_call():
     """Else the test above would pass on empty sets."""
     called = {f"{one.__module__}.{one.__name__}" for one in functions_called(KERNELS["decode._decode_kernel"].function)}
-    assert {f"nanogpt_np.kernels.{name}" for name in ("decode.attend", "products.dots", "math.exp")} <= called
+    assert {f"nanogpt_np.kernels.{name}" for name in ("heads.attend", "products.dots", "math.exp")} <= called
 
 
 def test_shared_functions_are_known_apart_and_needed():
