@@ -9,10 +9,12 @@ import numpy as np
 
 from .. import model
 from ..kv_cache import KVCache
+from ..params import unembedding
 
 PIECE = 256  # tokens of all texts that are read together: more are no faster, and need memory for each
 PIECE_OF_INT8 = 128  # the same, where activations are most of the memory
 ENOUGH = 32  # of these are no slower by the token; where as many are together, the next text to begin waits for no one
+WORTH_IT = 32  # new tokens, for which a shortlist is made; that takes as long as it saves in about ten
 SCORES = 1_600_000  # of a piece's attention in one block: 6 MiB, at any length of text
 
 
@@ -91,8 +93,18 @@ def _piece(begun, n_before, config, ops):  # [n_seq] -> how many columns
     return worth_it[0] if len(worth_it) else most
 
 
-def decode(ids, params, config, ops, cache):  # [n_batch, n_new] -> [n_batch, n_new, n_vocab]
+def shortlist(params, ops, n_new):
+    """What lets decode() leave out tokens that cannot be the best; None where ops or so few tokens have no use for it.
+
+    It holds for the weights as they are now.
+    """
+    return ops.shortlist_of(unembedding(params)) if hasattr(ops, "shortlist_of") and n_new >= WORTH_IT else None
+
+
+def decode(ids, params, config, ops, cache, short=None):  # [n_batch, n_new] -> [n_batch, n_new, n_vocab]
     """The logits behind each of a few new tokens: what model.forward(…, cache=cache) returns.
+
+    With a shortlist() those of one token may be -inf, but for the best, and all that could have been it.
 
     Ops with a plan do it in one compiled call, which knows GPT-2's blocks: a model.attention or model.ffn that was
     changed is not seen there, and no breakpoint stops. With NumPy's ops it is model.forward itself.
@@ -101,6 +113,6 @@ def decode(ids, params, config, ops, cache):  # [n_batch, n_new] -> [n_batch, n_
         given = _for_one_call(ids, params, config, ops, cache, None)
         if given is None:
             return model.forward(ids, params, config, ops, cache=cache)[0]
-        logits = ops.decode_few(*given)
+        logits = ops.decode_few(*given) if short is None else ops.decode_few(*given, short)
     cache.advance(ids.shape[1])
     return logits

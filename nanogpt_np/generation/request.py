@@ -26,7 +26,7 @@ class Step(NamedTuple):
     """One step of all sequences. `reasons` is one list for all steps: what it says may be read after the last one."""
 
     ids: list[Any]  # the next id of each sequence, None once it has ended
-    logits: Any  # [n_rows, n_vocab], or as many rows: what the model made of each before this id
+    logits: Any  # [n_rows, n_vocab], or as many rows: what the model made of each before this id; None: not asked for
     reasons: list[Any]  # why each ended, one of the four above; None while it goes on
 
 

@@ -41,19 +41,19 @@ class TextStream:
         return certain
 
 
-def events(prompts, params, config, ops, tokenizer, request, kept=None, reasons=None):
+def events(prompts, params, config, ops, tokenizer, request, kept=None, reasons=None, only_ids=False):
     """Yield (row, id, piece, step) as each sequence grows; `piece` is the text that became certain, "" while it waits.
 
     `id` is None for the id that completes a stop string, and for what the end of a sequence sets free; `step`: the
     request.Step that it came of, None at the end. `kept`: as for tokens.stream_steps. `reasons`: a list for those of
-    the steps; what it says may be read at the end.
+    the steps; what it says may be read at the end. `only_ids`: the steps need no logits.
     InputError, at once, where prompts or request cannot be used.
     """
     if request.stop_strings() and tokenizer is None:
         raise InputError("stop: expected ids, got strings; this model has no vocabulary files")
     encoded = [encode_prompt(prompt, config, tokenizer) for prompt in prompts]
     request, guide = request.spelled(config, tokenizer), request.guide(config, tokenizer)
-    steps = stream_steps(encoded, params, config, ops, request, guide, kept)
+    steps = stream_steps(encoded, params, config, ops, request, guide, kept, only_ids)
     return _spell(steps, len(prompts) * request.num_return_sequences, tokenizer, request, reasons)
 
 
@@ -79,7 +79,7 @@ def _spell(steps, n_rows, tokenizer, request, reasons):
 
 def stream(prompt, params, config, ops, tokenizer, request, kept=None):
     """Yield the continuation of one prompt: pieces of whole characters, or ids where the prompt is a list of ids."""
-    found = events([prompt], params, config, ops, tokenizer, request, kept)
+    found = events([prompt], params, config, ops, tokenizer, request, kept, only_ids=True)
     if isinstance(prompt, str):
         return (piece for _, _, piece, _ in found if piece)
     return (token for _, token, _, _ in found if token is not None)
@@ -90,7 +90,8 @@ def generate(prompts, params, config, ops, tokenizer, request, kept=None):
 
     Strings for string prompts, lists of ids for lists of ids.
     """
-    found = events(prompts, params, config, ops, tokenizer, request, kept)  # refuses more rows than fit the memory
+    # refuses more rows than fit the memory
+    found = events(prompts, params, config, ops, tokenizer, request, kept, only_ids=True)
     n_rows = len(prompts) * request.num_return_sequences
     spelled, ids = [""] * n_rows, [[] for _ in range(n_rows)]
     for row, token, piece, _ in found:

@@ -20,14 +20,14 @@ def stream_ids(prompts, params, config, ops, request):
     InputError, at once, where a prompt is empty, prompt and new tokens do not fit the context, or all of them together
     not the memory.
     """
-    return (step.ids for step in stream_steps(prompts, params, config, ops, request))
+    return (step.ids for step in stream_steps(prompts, params, config, ops, request, only_ids=True))
 
 
-def stream_steps(prompts, params, config, ops, request, guide=None, kept=None):
+def stream_steps(prompts, params, config, ops, request, guide=None, kept=None, only_ids=False):
     """What stream_ids yields, as Steps, with what led to it.
 
     `guide`: what may be said (constraints.Guide). `kept`: a session.Kept, the cache of a text that one prompt goes on
-    from; it holds what was read when the steps end, or are left.
+    from; it holds what was read when the steps end, or are left. `only_ids`: nobody will look at the logits.
     """
     if request.penalty_alpha is not None:
         rows, plan = Rows(prompts, config, request, guide), contrastive.plan(prompts, params, config, ops, request)
@@ -37,13 +37,13 @@ def stream_steps(prompts, params, config, ops, request, guide=None, kept=None):
     if request.speculate:
         speculation.check_request(request, guide)
         return speculation.stream_steps(prompts, params, config, ops, request, max_new, kept)
-    return _steps(prompts, params, config, ops, request, max_new, guide, kept)
+    return _steps(prompts, params, config, ops, request, max_new, guide, kept, only_ids)
 
 
-def _steps(prompts, params, config, ops, request, max_new, guide, kept):
+def _steps(prompts, params, config, ops, request, max_new, guide, kept, only_ids):
     rows = Rows(prompts, config, request, guide)
     prompts = [slide(prompt, config.n_ctx) for prompt in prompts]
-    logits, cache = None, None
+    logits, cache, short = None, None, None
     for n_new in range(max_new):
         if n_new == 0:
             logits, cache = begin(prompts, params, config, ops, max_new, kept)
@@ -52,14 +52,16 @@ def _steps(prompts, params, config, ops, request, max_new, guide, kept):
             rows.seen = [slide(text, config.n_ctx) for text in rows.seen]
             logits, cache = prefill(rows.seen, params, config, ops, config.n_ctx)
         else:
+            if n_new == 1 and only_ids and rows.only_best_counts:
+                short = decoding.shortlist(params, ops, max_new)
             last = np.array([[text[-1]] for text in rows.texts])
-            logits = decoding.decode(last, params, config, ops, cache)
+            logits = decoding.decode(last, params, config, ops, cache, short)
         if kept is not None:
             kept.hold(rows.seen[0], cache)
         logits = logits[:, -1]
         ids = rows.say(logits, n_new)
         if rows.any_said or n_new == 0:  # the first says why, where nothing is said at all
-            yield Step(ids, logits, rows.reasons)
+            yield Step(ids, None if only_ids else logits, rows.reasons)
         if not rows.live:
             return
     rows.end()
@@ -82,6 +84,12 @@ class Rows:
         self.live, self.states = list(range(len(self.texts))), [0] * len(self.texts)
         self.reasons, self.any_said = [None] * len(self.texts), False
         self.is_led = guide is not None or request.min_new_tokens > 0
+
+    @property
+    def only_best_counts(self):
+        """Is the likeliest token the next one, whatever the other logits are?"""
+        sampling = self.request.sampling
+        return len(self.texts) == 1 and sampling.temperature == 0 and not sampling.processes and not self.is_led
 
     def say(self, logits, n_new):  # [n_rows, n_vocab] -> the next ids, None for a row that has ended
         """Choose the next id of every row that goes on, behind `n_new` that it has said."""

@@ -9,7 +9,7 @@ import math
 from operator import itemgetter
 
 import numpy as np
-from numba import boolean, float32, int64, intp, void
+from numba import boolean, float32, int8, int64, intp, void
 
 from .. import ops
 from ..model import narrow
@@ -21,6 +21,7 @@ from .cores import spread
 from .heads import attend, attend_block, remember
 from .math import gelu_new_in_place, layer_norm_row
 from .products import FEW_ROWS, add_bias, by_dots, dots, n_padded, pad_rows, stream
+from .shortlist import NO_SHORTLIST, guess, length_of, settle
 from .tiles import multiply as multiply_tiles
 from .writer import TILE_COLUMNS
 
@@ -55,9 +56,14 @@ def belongs(cache, shape, params, config):
     return has_room and cache.fits(config) and len(params["h"]) == config.n_layer and len(cache.mask) == shape[0]
 
 
-def decode_few(x, plan, config, visible, cache):  # [n_batch, n_new, n_embd] -> [n_batch, n_new, n_vocab]
-    """All of model.forward behind the embedding, for tokens that continue the cache, by a plan for them."""
-    return _run(x, plan, config, visible, cache, x.shape[1], len(plan[0][-1]))
+def decode_few(x, plan, config, visible, cache, shortlist=NO_SHORTLIST):
+    """All of model.forward behind the embedding, for tokens that continue the cache, by a plan for them.
+
+    x [n_batch, n_new, n_embd] -> logits [n_batch, n_new, n_vocab]. With a `shortlist` for the head and a single token,
+    those that cannot be the best are -inf.
+    """
+    shortlist = shortlist if x.shape[0] * x.shape[1] == 1 else NO_SHORTLIST
+    return _run(x, plan, config, visible, cache, x.shape[1], len(plan[0][-1]), shortlist)
 
 
 def read_piece(x, plan, config, visible, cache, is_last):  # [n_batch, n_new, n_embd] -> [n_batch, 1, n_vocab]
@@ -65,7 +71,7 @@ def read_piece(x, plan, config, visible, cache, is_last):  # [n_batch, n_new, n_
     return _run(x, plan, config, visible, cache, 1, len(plan[0][-1]) if is_last else 0)
 
 
-def _run(x, plan, config, visible, cache, n_asked, n_vocab):  # -> [n_batch, n_asked, n_vocab]
+def _run(x, plan, config, visible, cache, n_asked, n_vocab, shortlist=NO_SHORTLIST):  # -> [n_batch, n_asked, n_vocab]
     """The last `n_asked` tokens go all the way; of those before, only keys and values come out of the last block."""
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
@@ -76,7 +82,8 @@ def _run(x, plan, config, visible, cache, n_asked, n_vocab):  # -> [n_batch, n_a
     by_output, n_hidden = bool(table[-1, -1]), n_hidden_of(arrays)
     _decode_kernel(
         rows, table, by_output, n_hidden, cache.rows, cache.first_row, cache.starts(), whole.keys, whole.values, mask,
-        whole.near_keys, whole.near_values, cache.near_of_each(), near_mask, eps, n_threads(), n_asked, logits,
+        whole.near_keys, whole.near_values, cache.near_of_each(), near_mask, eps, n_threads(), n_asked,
+        *shortlist, logits,
     )  # fmt: skip
     return logits[: n_batch * n_asked].reshape(n_batch, n_asked, n_vocab)
 
@@ -136,11 +143,11 @@ def _table(arrays):
 @kernel(void(
     float32[:, ::1], read(int64[:, ::1]), boolean, intp, read(int64[::1]), intp, STARTS,
     STORED, STORED, read(boolean[:, :, ::1]), STORED, STORED, PLACES, read(boolean[:, :, ::1]),
-    float32, intp, intp, float32[:, ::1],
+    float32, intp, intp, read(int8[:, ::1]), read(float32[::1]), read(float32[::1]), float32[:, ::1],
 ))  # fmt: skip
 def _decode_kernel(
     x, table, by_output, n_hidden, stored, first_text, starts, keys, values, visible,
-    near_keys, near_values, near, near_visible, eps, n_parts, n_asked, logits,
+    near_keys, near_values, near, near_visible, eps, n_parts, n_asked, short, factors, slack, logits,
 ):  # fmt: skip
     n_batch, n_heads, n_query, n_layer = len(starts), keys.shape[2], visible.shape[1], len(table) - 1
     begin = np.zeros((2, n_batch), np.int64)
@@ -176,7 +183,12 @@ def _decode_kernel(
     if logits.shape[1] > 0:
         final, n_rows = table[n_layer], parts_of_rows(x, n_parts)
         spread(n_rows, prepare, (n_rows, True, x, final[0], final[1], eps, normed))
-        spread(n_parts, unembed, (normed, final[2], n_parts, logits))
+        if len(short) == 0:
+            spread(n_parts, unembed, (normed, final[2], n_parts, logits))
+        else:
+            size, lowest = length_of(normed[0]), np.empty(n_parts, np.float32)
+            spread(n_parts, guess, (normed, size, short, factors, slack, n_parts, logits, lowest))
+            spread(n_parts, settle_at, (normed, size, final[2], slack, lowest, n_parts, logits))
 
 
 @inner
@@ -228,6 +240,12 @@ def multiply_hidden(part, x, weight, bias, by_output, n_parts, out):
 def unembed(part, x, weight, n_parts, logits):
     """One part of the logits."""
     multiply_columns(part, x, weight, True, n_parts, logits)
+
+
+@inner
+def settle_at(part, x, size, weight, slack, lowest, n_parts, logits):
+    """One part of the logits, those that count."""
+    settle(part, x, size, matrix_at(weight, logits.shape[1], x.shape[1]), slack, lowest, n_parts, logits)
 
 
 @inner

@@ -2,7 +2,7 @@
 
 Enter: a part's number, the queries, keys and values of all heads side by side, a layer's part of the cache. Leave: what
 the head read, beside the others'. Few queries read keys and values as they stream by, many in whole tiles.
-Next: kernels/decode.py.
+Next: kernels/shortlist.py.
 """
 
 import math

@@ -60,6 +60,7 @@ EXAMPLES = {  # the kernel: the function of ops.py that it does the work of, and
 
 OTHERS = {  # the kernel: why no function of ops.py has its name; its test, and what that calls
     "decode._decode_kernel": ("it is all of model.forward", "generation/test_decoding.py", "kernels, cache"),
+    "shortlist._shrink_kernel": ("a head's rows to int8", "kernels/test_shortlist.py", "shortlist_of("),
     "quantized.decode._decode_kernel": ("all of model.forward again", "quantized/test_cache.py", "quantized, cache"),
     "quantized.cache._store_kernel": ("a KVCache's append, in int8", "quantized/test_cache.py", ".append("),
     "quantized.cache._widen_kernel": ("a KVCache's append, in int8", "quantized/test_cache.py", ".append("),
