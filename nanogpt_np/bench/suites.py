@@ -26,6 +26,10 @@ from .report import Table, format_machine, format_table, to_json
 from .roster import ALL_PEERS, ENCODE_PEERS, GENERATE_PEERS, GGUF_PEERS, START_PEERS, TRAIN_PEERS, available, missing
 from .workers import Command, Others, Worker, cpus_allowed, machine, race
 
+SHORTLIST = (
+    "numba, greedy: of a large head a quarter of the bytes is read, and whole rows where the best may stand "
+    "(kernels/shortlist.py); limits count all weights"
+)
 SUITES = ("decode", "prefill", "batch", "train", "tokenize", "start", "grow", "speculate")
 NAMED_ONLY = ("large",)  # takes gigabytes of disk
 
@@ -182,7 +186,7 @@ def decode(bench):
     check_ids(rows, runs, bench.judge(settings, [request["ids"]]))
     rows = add_limits(rows, bandwidth, config)
     setting = f"{describe(size)}, prompt {n_prompt}, {request['n_new']} new tokens, greedy"
-    notes = [describe_bandwidth(bandwidth), *loss_of_small_weights(bench)]
+    notes = [describe_bandwidth(bandwidth), SHORTLIST, *loss_of_small_weights(bench)]
     return Table("decode", setting, "tokens/s", True, rows, notes)
 
 
