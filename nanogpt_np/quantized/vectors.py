@@ -47,15 +47,17 @@ def first_of(recipes, has, plain):
     return next((recipe for feature, recipe in recipes.items() if has(feature)), plain)
 
 
-# VNNI takes four unsigned times four signed bytes; without it, bytes become int16 as they are loaded, whose products
-# in pairs are exact (unsigned bytes of any size in AVX2's own instruction for bytes would not be: it saturates)
+# VNNI takes four unsigned times four signed bytes. AVX2's own instruction for bytes adds two such products in int16,
+# which has room for 2 times 127 times 127: |x| times w with the sign of x, as neither is ever -128. AVX-512 knows no
+# such signs: there bytes become int16 as they are loaded, whose products in pairs are exact, too
 RECIPES = {
     "avx512vnni": Recipe("vnni", "llvm.x86.avx512.vpdpbusd.512", 16, 4, 128),
     "avxvnni": Recipe("vnni", "llvm.x86.avx512.vpdpbusd.256", 8, 4, 128, 2),
     "avx512bw": Recipe("madd", "llvm.x86.avx512.pmaddw.d.512", 16, 2),
-    "avx2": Recipe("madd", "llvm.x86.avx2.pmadd.wd", 8, 2, 0, 2),
+    "avx2": Recipe("sign", "llvm.x86.avx2.pmadd.ub.sw", 8, 4, 0, 2),
     "dotprod": Recipe("sdot", "llvm.aarch64.neon.sdot.v4i32.v16i8", 4, 4),
 }
+SIGN, ADD_PAIRS = "llvm.x86.avx2.psign.b", "llvm.x86.avx2.pmadd.wd"
 PLAIN = Recipe("plain", "", 4, 2)
 RECIPE = PLAIN if config.DISABLE_JIT else recipe_of(cpu_has)
 TOGETHER, OFFSET = RECIPE.together, RECIPE.offset
@@ -179,6 +181,12 @@ def _add(w, recipe, total, value, weights):
     if recipe.name == "madd":
         products = w.call(recipe.instruction, total.type, w.builder.bitcast(value, weights.type), weights)
         return w.builder.add(total, products)
+    if recipe.name == "sign":
+        pairs, words = ir.VectorType(INT16, 2 * recipe.lanes), [1] * 2 * recipe.lanes
+        four = w.builder.bitcast(value, weights.type)
+        size = w.call(f"llvm.abs.v{weights.type.count}i8", four.type, four, ir.Constant(ir.IntType(1), 0))
+        products = w.call(recipe.instruction, pairs, size, w.call(SIGN, four.type, weights, four))
+        return w.builder.add(total, w.call(ADD_PAIRS, total.type, products, ir.Constant(pairs, words)))
     if recipe.name == "sdot":
         return w.call(recipe.instruction, total.type, total, weights, w.builder.bitcast(value, weights.type))
     return w.call(recipe.instruction, total.type, total, w.builder.bitcast(weights, total.type), value)

@@ -205,7 +205,7 @@ def test_products_of_whole_numbers_are_exact_on_any_cpu(environment, vector):
     """On this one, as plain Python, with vectors of 4, and of 8 (.ci/run tests all kernels with those)."""
     recipe, width, is_exact = run_script(WHOLE_NUMBERS, **environment).split()
     assert is_exact == "True" and width.startswith(vector)
-    assert not environment or recipe == ("madd" if vector == "8" else "plain")
+    assert not environment or recipe == ("sign" if vector == "8" else "plain")
 
 
 def test_generating_as_plain_python():

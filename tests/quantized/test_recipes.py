@@ -84,7 +84,7 @@ def test_this_cpu_gives_the_same_bits_as_any():
 @pytest.mark.parametrize(
     "features, feature, expected, expected_4",
     [
-        (AVX2, "avx2", {"vpmaddwd-ymm", "vpmovsxbw-ymm"}, {"vpmaddubsw-ymm", "vpmaddwd-ymm"}),
+        (AVX2, "avx2", {"vpsignb-ymm", "vpmaddubsw-ymm", "vpmaddwd-ymm"}, {"vpmaddubsw-ymm", "vpmaddwd-ymm"}),
         (f"{AVX2},+avxvnni", "avxvnni", {"vpdpbusd-ymm"}, {"vpdpbusd-ymm"}),
         (AVX512, "avx512bw", {"vpmaddwd-zmm", "vpmovsxbw-zmm"}, {"vpmaddubsw-zmm", "vpmaddwd-zmm"}),
         (f"{AVX512},+avx512vnni", "avx512vnni", {"vpdpbusd-zmm"}, {"vpdpbusd-zmm"}),
