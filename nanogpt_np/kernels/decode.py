@@ -15,10 +15,11 @@ from .. import ops
 from ..model import narrow
 from ..params import unembedding
 from .addresses import address, floats_at, matrix_at, table_of
-from .attention import QUERIES, masks
+from .attention import masks
+from .calls import shared
 from .compile import inner, kernel, n_threads, read
 from .cores import spread
-from .heads import attend, attend_block, remember
+from .heads import attend
 from .math import gelu_new_in_place, layer_norm_row
 from .products import FEW_ROWS, add_bias, by_dots, dots, n_padded, pad_rows, stream
 from .shortlist import NO_SHORTLIST, guess, length_of, settle
@@ -168,12 +169,7 @@ def _decode_kernel(
         else:  # a banded layer
             row, places, seen = -1 - stored[layer], near, near_visible
             of_layer = near_keys[row], near_values[row]
-        if n_query <= FEW_ROWS:
-            spread(n_batch * n_heads, attend, (qkv, *of_layer, places, first_text, starts, seen, n_query, merged))
-        else:
-            n_blocks = (n_query + QUERIES - 1) // QUERIES
-            spread(n_batch * n_heads, remember, (qkv, *of_layer, first_text, starts, n_query))
-            spread(n_batch * n_heads * n_blocks, attend_block, (qkv, *of_layer, first_text, n_batch, seen, merged))
+        spread(n_batch * n_heads, attend, (qkv, *of_layer, places, first_text, starts, seen, n_query, merged))
         spread(n_parts, multiply, (merged, block[4], block[5], by_output, n_parts, normed))
 
         spread(n_rows, prepare, (n_rows, True, x, block[6], block[7], eps, normed))
@@ -183,12 +179,10 @@ def _decode_kernel(
     if logits.shape[1] > 0:
         final, n_rows = table[n_layer], parts_of_rows(x, n_parts)
         spread(n_rows, prepare, (n_rows, True, x, final[0], final[1], eps, normed))
-        if len(short) == 0:
-            spread(n_parts, unembed, (normed, final[2], n_parts, logits))
-        else:
-            size, lowest = length_of(normed[0]), np.empty(n_parts, np.float32)
+        size, lowest = length_of(normed[0]), np.empty(n_parts, np.float32)
+        if len(short) > 0:
             spread(n_parts, guess, (normed, size, short, factors, slack, n_parts, logits, lowest))
-            spread(n_parts, settle_at, (normed, size, final[2], slack, lowest, n_parts, logits))
+        spread(n_parts, unembed, (normed, size, final[2], slack, lowest, n_parts, logits))
 
 
 @inner
@@ -208,9 +202,9 @@ def last_of_each(x, n_batch, n_new, n_asked, n_rows):  # [n_batch * n_new or mor
     return out
 
 
-@inner
-def prepare(part, n_parts, is_added, x, weight, bias, eps, normed):
-    """A part of the rows: x += normed where `is_added`; then normed = layer norm of x, by the weights at addresses."""
+@shared(void(intp, intp, boolean, float32[:, ::1], int64, int64, float32, float32[:, ::1]))
+def prepare_rows(part, n_parts, is_added, x, weight, bias, eps, normed):
+    """See prepare(), which spread() can call."""
     n = x.shape[1]
     weight, bias = floats_at(weight, n), floats_at(bias, n)
     for row in range(part * len(x) // n_parts, (part + 1) * len(x) // n_parts):
@@ -221,54 +215,59 @@ def prepare(part, n_parts, is_added, x, weight, bias, eps, normed):
 
 
 @inner
+def prepare(part, n_parts, is_added, x, weight, bias, eps, normed):
+    """A part of the rows: x += normed where `is_added`; then normed = layer norm of x, by the weights at addresses."""
+    prepare_rows(part, n_parts, is_added, x, weight, bias, eps, normed)
+
+
+@inner
 def multiply(part, x, weight, bias, by_output, n_parts, out):
-    """One part of the columns of out = x @ weight + bias, which lie at two addresses."""
-    first, end = multiply_columns(part, x, weight, by_output, n_parts, out)
-    add_bias(floats_at(bias, out.shape[1]), first, end, out)
+    """See multiply_columns(), which spread() cannot call."""
+    multiply_columns(part, x, weight, bias, by_output, n_parts, out)
 
 
 @inner
 def multiply_hidden(part, x, weight, bias, by_output, n_parts, out):
     """The same, and then GELU."""
-    first, end = multiply_columns(part, x, weight, by_output, n_parts, out)
-    add_bias(floats_at(bias, out.shape[1]), first, end, out)
+    multiply_columns(part, x, weight, bias, by_output, n_parts, out)
+    first, end = columns_of(part, x, by_output, n_parts, out)
     for row in range(len(out)):
         gelu_new_in_place(out[row, first:end])
 
 
 @inner
-def unembed(part, x, weight, n_parts, logits):
-    """One part of the logits."""
-    multiply_columns(part, x, weight, True, n_parts, logits)
+def unembed(part, x, size, weight, slack, lowest, n_parts, logits):
+    """One part of the logits: all of them, or with a shortlist those that count."""
+    if len(slack) == 0:
+        multiply_columns(part, x, weight, 0, True, n_parts, logits)
+    else:
+        settle(part, x, size, matrix_at(weight, logits.shape[1], x.shape[1]), slack, lowest, n_parts, logits)
 
 
 @inner
-def settle_at(part, x, size, weight, slack, lowest, n_parts, logits):
-    """One part of the logits, those that count."""
-    settle(part, x, size, matrix_at(weight, logits.shape[1], x.shape[1]), slack, lowest, n_parts, logits)
+def columns_of(part, x, by_output, n_parts, out):
+    """The first of the columns that one part makes, and the end."""
+    few = by_dots(len(x), x.shape[1]) if by_output else len(x) <= FEW_ROWS
+    n_out, step = out.shape[1], 1 if few else TILE_COLUMNS
+    n_steps = (n_out + step - 1) // step
+    return part * n_steps // n_parts * step, min(n_out, (part + 1) * n_steps // n_parts * step)
 
 
-@inner
-def multiply_columns(part, x, weight, by_output, n_parts, out):  # -> the first of the columns, and the end
-    """One part of the columns of out = x @ weight.
+@shared(void(intp, read(float32[:, ::1]), int64, int64, boolean, intp, float32[:, ::1]))
+def multiply_columns(part, x, weight, bias, by_output, n_parts, out):
+    """One part of the columns of out = x @ weight + bias, which lie at two addresses; no bias at 0.
 
     `by_output`: the weights of one output lie side by side, and each is one sum; else those of one input do.
     """
     n_in, n_out = x.shape[1], out.shape[1]
-    few = by_dots(len(x), n_in) if by_output else len(x) <= FEW_ROWS
-    step = 1 if few else TILE_COLUMNS
-    n_steps = (n_out + step - 1) // step
-    first, end = part * n_steps // n_parts * step, min(n_out, (part + 1) * n_steps // n_parts * step)
-    if by_output:
-        rows = matrix_at(weight, n_out, n_in)
-        if few:
-            dots(x, rows, first, end, out)
-        else:
-            multiply_tiles(x, rows[first:end].T, out[:, first:end], False)
+    first, end = columns_of(part, x, by_output, n_parts, out)
+    if by_output and by_dots(len(x), n_in):
+        dots(x, matrix_at(weight, n_out, n_in), first, end, out)
+    elif by_output:
+        multiply_tiles(x, matrix_at(weight, n_out, n_in)[first:end].T, out[:, first:end], False)
+    elif len(x) <= FEW_ROWS:
+        stream(x, matrix_at(weight, n_in, n_out)[:, first:end], out[:, first:end])
     else:
-        columns = matrix_at(weight, n_in, n_out)[:, first:end]
-        if few:
-            stream(x, columns, out[:, first:end])
-        else:
-            multiply_tiles(x, columns, out[:, first:end], False)
-    return first, end
+        multiply_tiles(x, matrix_at(weight, n_in, n_out)[:, first:end], out[:, first:end], False)
+    if bias != 0:
+        add_bias(floats_at(bias, n_out), first, end, out)

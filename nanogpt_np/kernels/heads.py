@@ -11,16 +11,8 @@ import numpy as np
 
 from .attention import QUERIES, multiply_part, softmax_row
 from .compile import inner
-from .products import dots, stream
+from .products import FEW_ROWS, dots, stream
 from .tiles import multiply
-
-
-@inner
-def remember(stack, qkv, keys, values, first_text, starts, n_new):
-    """One head of one text: its new keys and values into the cache, from `starts` on."""
-    batch, head = stack // keys.shape[1], stack % keys.shape[1]
-    at = first_text + batch, head
-    store(qkv, batch * n_new, n_new, head, keys[at], values[at], starts[batch])
 
 
 @inner
@@ -53,39 +45,42 @@ def attend(stack, qkv, keys, values, places, first_text, starts, visible, n_quer
     `places`: where these begin in each text, and the position of the first place; zeros but in a banded layer.
     """
     batch, head = stack // keys.shape[1], stack % keys.shape[1]
-    text = first_text + batch
-    d_head = keys.shape[3]
+    text, d_head = first_text + batch, keys.shape[3]
     begin, start, n_new = places[0, batch], starts[batch] - places[1, batch], visible.shape[1]
-    end = start + n_new
-    n_key = end - begin
     store(qkv, batch * n_new, n_new, head, keys[text, head], values[text, head], start)
-    # of padded rows, probs are sums of zeros, and mixed is not used
-    first, row = head * d_head, (batch + 1) * n_new - n_query
-    q = own_queries(qkv[row : row + n_query, first : first + d_head])
-    probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
-    dots(q, keys[text, head, begin:end], 0, n_key, probs)
+    columns, row = slice(head * d_head, (head + 1) * d_head), (batch + 1) * n_new - n_query
+    q, out = qkv[row : row + n_query, columns], merged[batch * n_query : (batch + 1) * n_query, columns]
     mask = visible[batch * len(visible) // len(starts), n_new - n_query :]
-    for query in range(n_query):
-        softmax_row(probs[query], mask[query, :n_key], np.float32(1.0 / math.sqrt(d_head)))
-    stream(probs, values[text, head, begin:end], mixed)
-    for query in range(n_query):
-        for j in range(d_head):
-            merged[batch * n_query + query, first + j] = mixed[query, j]
+    if n_query <= FEW_ROWS:
+        look(q, keys[text, head, begin : start + n_new], values[text, head, begin : start + n_new], mask, out)
+    else:  # of a text without bands
+        for first in range(0, n_query, QUERIES):
+            few = slice(first, min(n_query, first + QUERIES))
+            look_together(q[few], keys[text, head], values[text, head], mask[few], out[few])
 
 
 @inner
-def attend_block(task, qkv, keys, values, first_text, n_batch, visible, merged):
-    """QUERIES neighbours of one head of one text over all that they see, once its keys and values are in the cache."""
-    n_heads, d_head, n_new = keys.shape[1], keys.shape[3], visible.shape[1]
-    n_blocks = (n_new + QUERIES - 1) // QUERIES
-    stack, first = task // n_blocks, task % n_blocks * QUERIES
-    batch, head, end = stack // n_heads, stack % n_heads, min(n_new, first + QUERIES)
-    mask = visible[batch * len(visible) // n_batch, first:end]
-    rows, columns = slice(batch * n_new + first, batch * n_new + end), slice(head * d_head, (head + 1) * d_head)
-    text = first_text + batch
+def look(queries, keys, values, mask, out):
+    """Few queries over keys and values, which stream by."""
+    n_query, n_key = len(queries), len(keys)
+    # of padded rows, probs are sums of zeros, and mixed is not used
+    q = own_queries(queries)
+    probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
+    dots(q, keys, 0, n_key, probs)
+    for query in range(n_query):
+        softmax_row(probs[query], mask[query, :n_key], np.float32(1.0 / math.sqrt(q.shape[1])))
+    stream(probs, values, mixed)
+    for query in range(n_query):
+        for j in range(out.shape[1]):
+            out[query, j] = mixed[query, j]
+
+
+@inner
+def look_together(q, keys, values, mask, out):
+    """QUERIES neighbours, or fewer, in whole tiles."""
     start, stop = seen_by(mask)
-    probs = probs_of(qkv[rows, columns], keys[text, head], start, stop, mask)
-    multiply_part(probs, values[text, head], start, stop, merged[rows, columns])
+    probs = probs_of(q, keys, start, stop, mask)
+    multiply_part(probs, values, start, stop, out)
 
 
 @inner

@@ -10,7 +10,7 @@ import numpy as np
 from numba import boolean, float32, int8, int64, intp, void
 
 from ..kernels.addresses import address, bytes_at, floats_at, nibbles_at, table_of
-from ..kernels.attention import QUERIES, multiply_part, softmax_row
+from ..kernels.attention import QUERIES, softmax_row
 from ..kernels.compile import inner, kernel, n_threads, read
 from ..kernels.cores import spread
 from ..kernels.decode import (
@@ -26,7 +26,7 @@ from ..kernels.decode import (
     prepare,
     shapes_of,
 )  # fmt: skip
-from ..kernels.heads import own_queries, probs_of, seen_by
+from ..kernels.heads import look_together, own_queries
 from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
@@ -137,12 +137,7 @@ def _decode_kernel(
         else:  # a banded layer
             row, places, seen = -1 - rows[layer], near, near_visible
             stored = near_keys[row], near_key_factors[row], near_values[row], near_value_factors[row]
-        if n_query <= FEW_ROWS:
-            spread(n_batch * n_heads, attend, (qkv, *stored, places, first_text, starts, seen, n_query, merged))
-        else:
-            n_blocks = (n_query + QUERIES - 1) // QUERIES
-            spread(n_batch * n_heads, remember, (qkv, *stored, first_text, starts, n_query))
-            spread(n_batch * n_heads * n_blocks, attend_block, (qkv, *stored, first_text, n_batch, seen, merged))
+        spread(n_batch * n_heads, attend, (qkv, *stored, places, first_text, starts, seen, n_query, merged))
         spread(n_rows, quantize_part, (merged, n_rows, *small))
         spread(n_parts, multiply, (*small, are_fours, block[5:8], n_parts, normed))
 
@@ -193,14 +188,6 @@ def multiply_hidden(
 
 
 @inner
-def remember(stack, qkv, keys, key_factors, values, value_factors, first_text, starts, n_new):
-    """One head of one text: its new keys and values into the cache, from `starts` on."""
-    batch, head = stack // keys.shape[1], stack % keys.shape[1]
-    at = first_text + batch, head
-    store(qkv, batch * n_new, n_new, head, keys[at], key_factors[at], values[at], value_factors[at], starts[batch])
-
-
-@inner
 def store(qkv, row, n_new, head, keys, key_factors, values, value_factors, start):
     """Keys and values of one head, made by some rows, as int8 to where they belong."""
     n_embd, d_head = qkv.shape[1] // 3, keys.shape[1]
@@ -215,53 +202,52 @@ def store(qkv, row, n_new, head, keys, key_factors, values, value_factors, start
 def attend(
     stack, qkv, keys, key_factors, values, value_factors, places, first_text, starts, visible, n_query, merged
 ):  # fmt: skip
-    """One head of one text: see kernels/decode.py."""
+    """One head of one text: see kernels/heads.py."""
     batch, head = stack // keys.shape[1], stack % keys.shape[1]
     text, d_head = first_text + batch, keys.shape[3]
     begin, start, n_new = places[0, batch], starts[batch] - places[1, batch], visible.shape[1]
-    end = start + n_new
-    n_key = end - begin
     of_keys, of_values = key_factors[text, head], value_factors[text, head]
     store(qkv, batch * n_new, n_new, head, keys[text, head], of_keys, values[text, head], of_values, start)
-    # of padded rows, probs are sums of zeros, and mixed is not used
-    first, row = head * d_head, (batch + 1) * n_new - n_query
-    q = own_queries(qkv[row : row + n_query, first : first + d_head])
-    probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
-    dots_int8(q, keys[text, head, begin:end], 0, n_key, probs)
+    columns, row = slice(head * d_head, (head + 1) * d_head), (batch + 1) * n_new - n_query
+    q, out = qkv[row : row + n_query, columns], merged[batch * n_query : (batch + 1) * n_query, columns]
     mask = visible[batch * len(visible) // len(starts), n_new - n_query :]
-    for query in range(n_query):
-        for j in range(n_key):
-            probs[query, j] *= of_keys[begin + j]
-        softmax_row(probs[query], mask[query, :n_key], np.float32(1.0 / math.sqrt(d_head)))
-        for j in range(n_key):
-            probs[query, j] *= of_values[begin + j]
-    stream_int8(probs, values[text, head, begin:end], mixed)
-    for query in range(n_query):
-        for j in range(d_head):
-            merged[batch * n_query + query, first + j] = mixed[query, j]
+    if n_query <= FEW_ROWS:
+        all_seen = slice(begin, start + n_new)
+        small_keys, small_values = keys[text, head, all_seen], values[text, head, all_seen]
+        look(q, small_keys, of_keys[all_seen], small_values, of_values[all_seen], mask, out)
+        return
+    shape = start + n_new, d_head
+    wide_keys, wide_values = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    widen(keys[text, head], of_keys, wide_keys)
+    widen(values[text, head], of_values, wide_values)
+    for first in range(0, n_query, QUERIES):
+        few = slice(first, min(n_query, first + QUERIES))
+        look_together(q[few], wide_keys, wide_values, mask[few], out[few])
 
 
 @inner
-def attend_block(task, qkv, keys, key_factors, values, value_factors, first_text, n_batch, visible, merged):
-    """See kernels/decode.py: for many queries, keys and values become float32 again."""
-    n_heads, d_head, n_new = keys.shape[1], keys.shape[3], visible.shape[1]
-    n_blocks = (n_new + QUERIES - 1) // QUERIES
-    stack, first = task // n_blocks, task % n_blocks * QUERIES
-    batch, head, end = stack // n_heads, stack % n_heads, min(n_new, first + QUERIES)
-    mask = visible[batch * len(visible) // n_batch, first:end]
-    rows, columns = slice(batch * n_new + first, batch * n_new + end), slice(head * d_head, (head + 1) * d_head)
-    text = first_text + batch
-    start, stop = seen_by(mask)
-    wide = np.empty((stop, d_head), np.float32)
-    widen(keys[text, head], key_factors[text, head], start, stop, wide)
-    probs = probs_of(qkv[rows, columns], wide, start, stop, mask)
-    widen(values[text, head], value_factors[text, head], start, stop, wide)
-    multiply_part(probs, wide, start, stop, merged[rows, columns])
+def look(queries, keys, key_factors, values, value_factors, mask, out):
+    """Few queries over keys and values, which stream by as they are."""
+    n_query, n_key = len(queries), len(keys)
+    # of padded rows, probs are sums of zeros, and mixed is not used
+    q = own_queries(queries)
+    probs, mixed = np.empty((len(q), n_key), np.float32), np.empty_like(q)
+    dots_int8(q, keys, 0, n_key, probs)
+    for query in range(n_query):
+        for j in range(n_key):
+            probs[query, j] *= key_factors[j]
+        softmax_row(probs[query], mask[query, :n_key], np.float32(1.0 / math.sqrt(q.shape[1])))
+        for j in range(n_key):
+            probs[query, j] *= value_factors[j]
+    stream_int8(probs, values, mixed)
+    for query in range(n_query):
+        for j in range(out.shape[1]):
+            out[query, j] = mixed[query, j]
 
 
 @inner
-def widen(small, factors, start, stop, wide):
-    """Keys or values of a head from `start` to `stop` in float32."""
-    for i in range(start, stop):
+def widen(small, factors, wide):
+    """Keys or values of a head in float32."""
+    for i in range(len(wide)):
         for j in range(wide.shape[1]):
             wide[i, j] = small[i, j] * factors[i]
