@@ -33,7 +33,8 @@ def alike(got, expected, name):
         np.testing.assert_allclose(got, expected, rtol=0, atol=FLOAT32)
     else:
         apart, largest = np.abs(got - expected), np.abs(expected).max()
-        assert apart.max() < largest / 127 * 2 and apart.mean() < largest / 127 / 2  # measured: 1.0 and 0.25 of a step
+        step = largest / 127  # at most 1.0 was measured, 0.25 in the mean; a wrong mask makes dozens
+        assert apart.max() < 4 * step and apart.mean() < step
 
 
 def weights(name, by_output=True, config=CONFIG):
