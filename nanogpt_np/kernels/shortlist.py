@@ -12,10 +12,10 @@ import numpy as np
 from numba import float32, int8, intp, void
 
 from .attention import LOWEST
-from .compile import inner, kernel, n_threads, read
+from .compile import inner, kernel, read
 from .cores import spread
 from .math import HALF, ZERO, bits_of_size, number_of, order_of, size_of_bits
-from .products import dots, dots_int8
+from .products import dots, dots_int8, share
 
 LARGE = 8 << 20  # numbers: of smaller heads the caches hold too much for this to pay
 STEPS = np.float32(127)
@@ -42,9 +42,8 @@ def shortlist_of(weight):  # [n_vocab, n_embd] -> Shortlist, or None where it wo
     """
     if weight.dtype != np.float32 or not weight.flags.c_contiguous or weight.size < LARGE:
         return None
-    n_vocab = len(weight)
-    found = Shortlist(np.empty(weight.shape, np.int8), *(np.empty(n_vocab, np.float32) for _ in range(2)))
-    _shrink_kernel(weight, -(-n_vocab // n_threads()), *found)
+    found = Shortlist(np.empty(weight.shape, np.int8), *(np.empty(len(weight), np.float32) for _ in range(2)))
+    _shrink_kernel(weight, share(len(weight), 1), *found)
     return found if np.isfinite(found.slack).all() else None  # else NaN stands in it, or infinity
 
 

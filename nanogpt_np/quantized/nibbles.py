@@ -23,7 +23,7 @@ from ..kernels.writer import BYTE, FLOAT, INT32, Writer, compiled, integer
 from . import fours
 from .products import part_of_panels, quantize_part, room_for
 from .rounding import SMALL
-from .vectors import GROUP, INT16, LINE, PANEL, finish, first_of, sum_panel
+from .vectors import ADD_PAIRS, GROUP, INT16, LINE, PANEL, finish, first_of, sum_panel
 
 FEW, QUADS = fours.FEW, fours.FEW // 8  # a byte holds number n of a group and number n + 4
 BLOCK = PANEL * FEW // 2 + PANEL * 2  # bytes of a panel's group: nibbles, then scales
@@ -50,7 +50,6 @@ RECIPES = {
     "dotprod": Recipe("dot", "llvm.aarch64.neon.sdot.v4i32.v16i8", 4, 4, 4),
 }
 PLAIN = Recipe("plain", "", 4, 4, 4)
-ADD_PAIRS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd"}
 
 
 def recipe_of(has):

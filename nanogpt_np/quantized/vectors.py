@@ -57,7 +57,8 @@ RECIPES = {
     "avx2": Recipe("sign", "llvm.x86.avx2.pmadd.ub.sw", 8, 4, 0, 2),
     "dotprod": Recipe("sdot", "llvm.aarch64.neon.sdot.v4i32.v16i8", 4, 4),
 }
-SIGN, ADD_PAIRS = "llvm.x86.avx2.psign.b", "llvm.x86.avx2.pmadd.wd"
+SIGN = "llvm.x86.avx2.psign.b"
+ADD_PAIRS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd"}  # by lanes: times 1, and two become one
 PLAIN = Recipe("plain", "", 4, 2)
 RECIPE = PLAIN if config.DISABLE_JIT else recipe_of(cpu_has)
 TOGETHER, OFFSET = RECIPE.together, RECIPE.offset
@@ -186,7 +187,7 @@ def _add(w, recipe, total, value, weights):
         four = w.builder.bitcast(value, weights.type)
         size = w.call(f"llvm.abs.v{weights.type.count}i8", four.type, four, ir.Constant(ir.IntType(1), 0))
         products = w.call(recipe.instruction, pairs, size, w.call(SIGN, four.type, weights, four))
-        return w.builder.add(total, w.call(ADD_PAIRS, total.type, products, ir.Constant(pairs, words)))
+        return w.builder.add(total, w.call(ADD_PAIRS[recipe.lanes], total.type, products, ir.Constant(pairs, words)))
     if recipe.name == "sdot":
         return w.call(recipe.instruction, total.type, total, weights, w.builder.bitcast(value, weights.type))
     return w.call(recipe.instruction, total.type, total, w.builder.bitcast(weights, total.type), value)
