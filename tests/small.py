@@ -23,6 +23,13 @@ def make(config=CONFIG, seed=0, dtype=np.float32, scale=0.2):
     return P.nest({name: (array + scale * rng.normal(size=array.shape)).astype(dtype) for name, array in named})
 
 
+def as_opened(params, config):
+    """The same weights as opening a model for compiled ops leaves them: those of one output side by side."""
+    from nanogpt_np import kernels
+
+    return P.nest({name: kernels.keep_one(name, array, config, lambda: None) for name, array in P.walk(params)})
+
+
 def random_ids(*shape, seed=0, config=CONFIG):
     return np.random.default_rng(seed).integers(0, config.n_vocab, shape)
 

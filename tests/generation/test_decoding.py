@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import CONFIG, make, padded, random_ids
+from small import CONFIG, as_opened, make, padded, random_ids
 
 from nanogpt_np import GPT, model, ops
 from nanogpt_np import params as P
@@ -29,9 +29,7 @@ FLOAT32 = 1e-4  # logits of about 1 to 10, summed in another order
 
 def laid(params, by_output):
     """The same weights as training makes them, or as opening a model leaves them."""
-    if not by_output:
-        return params
-    return P.nest({name: kernels.keep_one(name, array, CONFIG, lambda: None) for name, array in P.walk(params)})
+    return as_opened(params, CONFIG) if by_output else params
 
 
 def caches(n_batch, n_before, mask, n=2, by_output=False):

@@ -7,7 +7,7 @@ queries were many.
 
 import numpy as np
 import pytest
-from small import make, padded, random_ids
+from small import as_opened, make, padded, random_ids
 
 from nanogpt_np import model
 from nanogpt_np.config import GPTConfig
@@ -41,12 +41,7 @@ def weights(name, by_output=True, config=CONFIG):
     twin, params = TWINS[name], make(config)
     if name != "numba":
         return twin.quantize(params, config)
-    return {**params, "h": [turned(block) for block in params["h"]]} if by_output else params
-
-
-def turned(tree):
-    """The same matrices as opening a model leaves them: those of one output side by side."""
-    return {key: turned(one) if isinstance(one, dict) else np.asfortranarray(one) for key, one in tree.items()}
+    return as_opened(params, config) if by_output else params
 
 
 def stored(cache, n_rows, length):
