@@ -43,7 +43,7 @@ def stream_steps(prompts, params, config, ops, request, guide=None, kept=None, o
 def _steps(prompts, params, config, ops, request, max_new, guide, kept, only_ids):
     rows = Rows(prompts, config, request, guide)
     prompts = [slide(prompt, config.n_ctx) for prompt in prompts]
-    logits, cache, short = None, None, None
+    logits, cache, short, plan = None, None, None, None
     for n_new in range(max_new):
         if n_new == 0:
             logits, cache = begin(prompts, params, config, ops, max_new, kept)
@@ -51,11 +51,13 @@ def _steps(prompts, params, config, ops, request, max_new, guide, kept, only_ids
         elif cache.length == config.n_ctx:
             rows.seen = [slide(text, config.n_ctx) for text in rows.seen]
             logits, cache = prefill(rows.seen, params, config, ops, config.n_ctx)
+            plan = None
         else:
             if n_new == 1 and only_ids and rows.only_best_counts:
                 short = decoding.shortlist(params, ops, max_new)
             last = np.array([[text[-1]] for text in rows.texts])
-            logits = decoding.decode(last, params, config, ops, cache, short)
+            plan = plan or decoding.plan_of(last.shape, params, config, ops, cache)
+            logits = decoding.decode(last, params, config, ops, cache, short, plan)
         if kept is not None:
             kept.hold(rows.seen[0], cache)
         logits = logits[:, -1]

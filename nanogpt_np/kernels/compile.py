@@ -260,6 +260,11 @@ def cpu_has(feature):
     return bool(llvm.get_host_cpu_features().get(feature))
 
 
+def is_amd():
+    """Whether the CPU that is compiled for is one of AMD's, by LLVM's name for it; NUMBA_CPU_NAME may say."""
+    return (config.CPU_NAME or llvm.get_host_cpu_name()).startswith(("znver", "bdver", "btver"))
+
+
 def n_threads():
     """How many threads share the work of a kernel."""
     start_threads()

@@ -14,13 +14,15 @@ from .compile import inner, kernel, n_threads, read
 from .cores import spread
 from .math import ZERO, is_float32
 from .tiles import DEPTH, multiply
-from .vectors import GROUP, dots_1, dots_2, dots_4, dots_8, fma, stream_1, stream_2, stream_4
+from .vectors import GROUP, dots_1, dots_2, dots_4, dots_8, dots_at_once, fma, stream_1, stream_2, stream_4
 from .writer import TILE_COLUMNS, VECTOR
 
 FEW_ROWS = 8  # up to so many rows a product waits for the weights, not for arithmetic
 # as many sums as FEW_ROWS make, over weights that lie by output, are as fast as tiles are once these have been packed;
-# so some more rows go without packing, where there are registers for that. Those of wide inputs leave the first cache
-SOME_ROWS, SOME_WIDE_ROWS, WIDE = (64, 16, 1024) if VECTOR == 16 else (FEW_ROWS, FEW_ROWS, 0)
+# so some more rows go without packing: by registers, how many, and how many of inputs that are wide, as those of more
+# leave the first cache
+SOME_ROWS, SOME_WIDE_ROWS = {16: (64, 16), 8: (24, 24)}.get(VECTOR, (FEW_ROWS, FEW_ROWS))
+WIDE = 1024
 AT_ONCE = 64  # rows of the weights that are multiplied by FEW_ROWS at a time, and so stay in the second cache
 BLOCK = 512  # rows and columns that one core takes at a time: their panels fit the second cache
 NO_BIAS = np.empty(0, np.float32)
@@ -267,7 +269,7 @@ def dots_int8(x, weight, first, end, out):
 @inner
 def _dots(x, weight, first, end, out):
     n_rows, width = x.shape
-    at_once = 16 // n_rows if n_rows > 1 else 1
+    at_once = dots_at_once(n_rows)
     whole = width if width % VECTOR == 0 and len(weight) >= FEW_ROWS else 0
     if whole == 0:
         out[:, first:end] = ZERO

@@ -11,7 +11,7 @@ from numba import boolean, float32, void
 from .calls import shared
 from .compile import inner, read
 from .math import ZERO
-from .vectors import LINE, RUN, copy_tall, copy_wide, multiply_tile, transpose_tile
+from .vectors import LINE, RUN, copy_tall, copy_wide, multiply_tile, transpose_lines
 from .writer import TILE_COLUMNS, TILE_ROWS
 
 DEPTH = 384  # of a panel; GPT-2's widths divide evenly
@@ -106,10 +106,10 @@ def _pack_lines(a, width, k, depth, panels):
 @inner
 def _pack_rows(a, k, depth, width, panel):
     start, n_rows = np.int64(0), len(a)
-    whole_rows, whole_depth = n_rows // TILE_ROWS * TILE_ROWS, depth // TILE_ROWS * TILE_ROWS
-    for step in range(0, whole_depth, TILE_ROWS):
+    whole_rows, whole_depth = n_rows // TILE_ROWS * TILE_ROWS, depth // LINE * LINE
+    for step in range(0, whole_depth, LINE):
         for i in range(0, whole_rows, TILE_ROWS):  # so that a line of the panel is written while it is at hand
-            transpose_tile(a, i, k + step, panel, step * width + i, width)
+            transpose_lines(a, i, k + step, panel, step * width + i, width)
     _pack_each(a, start, whole_rows, k, whole_depth, depth, width, panel)
     _pack_each(a[whole_rows:], start, n_rows - whole_rows, k, start, depth, width, panel[whole_rows:])
 

@@ -74,8 +74,9 @@ class Int8Matrix(SmallMatrix):
         """The weights of some outputs in float32: [..., n_in]."""
         n_in = self.shape[1 if self.by_row else 0]
         panel, strip, column = which // PANEL, which % PANEL // STRIP, which % STRIP
-        whole = self.packed[panel, :, strip, :, column]  # -> [..., n_groups, GROUP / TOGETHER, TOGETHER]
-        whole = whole.reshape(*which.shape, -1)[..., :n_in] ^ FLIP
+        of_steps = self.packed.view(f"i{TOGETHER}")[..., 0]  # what lies together is copied together
+        whole = of_steps[panel, :, strip, :, column]  # -> [..., n_groups, GROUP / TOGETHER]
+        whole = whole.reshape(*which.shape, -1).view(np.int8)[..., :n_in] ^ FLIP
         return whole.astype(np.float32) * self.factors[which][..., None]
 
     def dequantized(self):
