@@ -71,7 +71,7 @@ class Kernel:
                 return
             for one in self.needed:
                 one.compile()
-            with _own_copies(self.function.__qualname__):
+            with _as_one(self.function.__qualname__):
                 try:
                     self.dispatcher.compile(self.signature)
                 except OSError:  # a full disk, or a folder that has become read-only
@@ -128,26 +128,45 @@ def _sources():
 
 
 @contextmanager
-def _own_copies(name):
-    """While the kernel of this name is compiled: what it calls is its own, and not found by other machine code.
+def _as_one(name):
+    """While the kernel of this name is compiled: what it calls becomes a part of it, and nothing by itself.
 
-    Inner functions are compiled by themselves and once more in each kernel; of those with one name LLVM takes what it
-    has loaded first. In a process that compiles that was another than in those that load what was kept: other bits.
+    Numba optimizes inner functions and makes machine code of them, and once more of what kernels have of them: a fifth
+    of the time. And of functions with one name LLVM takes what it has loaded first, so that a process that compiles
+    would have other ones than those that load what was kept: other bits.
     """
-    optimize = CPUCodeLibrary._optimize_final_module  # Numba has no public place between linking and optimizing
+    # Numba has no public place between linking, optimizing and making machine code
+    optimize, finish = CPUCodeLibrary._optimize_final_module, CPUCodeLibrary._finalize_final_module
 
-    def optimize_own(library):
-        for function in library._final_module.functions if library.name == name else ():
-            is_numbas = "NRT_" in function.name  # its passes know these by their names
-            if function.linkage == llvm.Linkage.linkonce_odr and not function.is_declaration and not is_numbas:
-                function.linkage = llvm.Linkage.internal
-        optimize(library)
+    def optimize_whole(library):
+        if library.name == name:
+            for function in _defined(library):
+                is_numbas = "NRT_" in function.name  # its passes know these by their names
+                if function.linkage == llvm.Linkage.linkonce_odr and not is_numbas:
+                    function.linkage = llvm.Linkage.internal
+            optimize(library)
 
-    CPUCodeLibrary._optimize_final_module = optimize_own
+    def finish_whole(library):
+        parts = [] if library.name == name else _defined(library)
+        before = [function.linkage for function in parts]
+        for function in parts:
+            function.linkage = llvm.Linkage.available_externally  # there is no need for its machine code
+        finish(library)
+        for function, linkage in zip(parts, before, strict=True):
+            function.linkage = linkage
+
+    CPUCodeLibrary._optimize_final_module = optimize_whole
+    CPUCodeLibrary._finalize_final_module = finish_whole
     try:
         yield
     finally:
         CPUCodeLibrary._optimize_final_module = optimize
+        CPUCodeLibrary._finalize_final_module = finish
+
+
+def _defined(library):
+    """The functions of a library, without those that it only knows by name."""
+    return [function for function in library._final_module.functions if not function.is_declaration]
 
 
 class _Explained:

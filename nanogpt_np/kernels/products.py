@@ -14,7 +14,20 @@ from .compile import inner, kernel, n_threads, read
 from .cores import spread
 from .math import ZERO, is_float32
 from .tiles import DEPTH, multiply
-from .vectors import GROUP, dots_1, dots_2, dots_4, dots_8, dots_at_once, fma, stream_1, stream_2, stream_4
+from .vectors import (
+    BYTES,
+    GROUP,
+    dots_1,
+    dots_1_of_bytes,
+    dots_2,
+    dots_4,
+    dots_8,
+    dots_at_once,
+    fma,
+    stream_1,
+    stream_2,
+    stream_4,
+)  # fmt: skip
 from .writer import TILE_COLUMNS, VECTOR
 
 FEW_ROWS = 8  # up to so many rows a product waits for the weights, not for arithmetic
@@ -269,14 +282,16 @@ def dots_int8(x, weight, first, end, out):
 @inner
 def _dots(x, weight, first, end, out):
     n_rows, width = x.shape
-    at_once = dots_at_once(n_rows)
+    at_once = BYTES if n_rows == 1 and weight.itemsize == 1 else dots_at_once(n_rows)
     whole = width if width % VECTOR == 0 and len(weight) >= FEW_ROWS else 0
     if whole == 0:
         out[:, first:end] = ZERO
     else:
         for i in range(first, end, at_once):
             at = max(min(i, end - at_once), 0)  # the last step may do again what is done, with the same result
-            if n_rows == 1:
+            if at_once == BYTES and n_rows == 1:
+                dots_1_of_bytes(x, weight, at, whole, out)
+            elif n_rows == 1:
                 dots_1(x, weight, at, whole, out)
             elif n_rows == 2:
                 dots_2(x, weight, at, whole, out)

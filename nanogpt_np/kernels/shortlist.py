@@ -106,7 +106,9 @@ def guess(part, x, size, rows, factors, slack, n_parts, logits, lowest):
 @inner
 def settle(part, x, size, weight, slack, lowest, n_parts, logits):
     """One part of the logits: exact where they may be the best, or are no numbers; -inf elsewhere."""
-    n_vocab, least = logits.shape[1], lowest.max()
+    n_vocab, least = logits.shape[1], LOWEST
+    for of_part in lowest:
+        least = max(least, of_part)
     for i in range(part * n_vocab // n_parts, (part + 1) * n_vocab // n_parts):
         if logits[0, i] + slack[i] * size < least:
             logits[0, i] = LOWEST

@@ -17,6 +17,7 @@ GROUP = 8  # rows of the weights that stream by together; the next 8 are asked f
 RUN = 8  # rows that are packed together, likewise
 LINE = 16  # numbers of memory that come together
 # so many sums, of so many rows of x, stay in registers beside what they are made of: AVX2 has 16 registers, others 32
+BYTES = 8  # rows of int8 beside each other: a single sum, one vector after the other, is slower than memory
 SUMS, ROWS = (12, 4) if VECTOR == 8 else (16, 8)
 COMING = 3 * LINE  # so far ahead of many rows that are read side by side
 AHEAD = 320 if is_amd() else 1024  # numbers: so far ahead of the one row that is read, as measured on Zen 3 and Xeon
@@ -170,16 +171,16 @@ def dots_at_once(n_rows):
     return SUMS // min(n_rows, ROWS) if n_rows > 1 else 1
 
 
-def _make_dots(n_rows):
-    n_weights, together = dots_at_once(n_rows), min(n_rows, ROWS)
+def _make_dots(n_rows, n_weights=None):
+    n_weights, together = n_weights or dots_at_once(n_rows), min(n_rows, ROWS)
 
     @intrinsic
     def dots(typingctx, x, weight, i, n, out):
-        """out[:, i : i + dots_at_once(n_rows)] = x[:, :n] @ weight[those rows, :n].T; n is a multiple of VECTOR."""
+        """out[:, i : i + n_weights] = x[:, :n] @ weight[those rows, :n].T; n is a multiple of VECTOR."""
 
         def write(w, x, weight, i, n, out):
             rows, inputs = w.rows(1, n_weights, i, integer(0)), w.rows(0, n_rows, integer(0), integer(0))
-            coming = w.rows(1, n_weights if n_rows > 1 else 0, w.builder.add(i, integer(n_weights)), integer(0))
+            coming = w.rows(1, n_weights, w.builder.add(i, integer(n_weights)), integer(0))
             targets = w.rows(4, n_rows, integer(0), i)
             for first in range(0, n_rows, together):
                 few = slice(first, first + together)
@@ -196,9 +197,12 @@ def _write_dots(w, rows, coming, inputs, n, targets):
 
     def step(at, sums):
         vectors, parts = [w.load(row, at) for row in rows], [w.load(row, at) for row in inputs]
-        for row in coming:
-            w.prefetch(row, at)
-        if len(rows) == 1:
+        if len(inputs) > 1:
+            for row in coming:
+                w.prefetch(row, at)
+        elif len(rows) > 1:  # short rows, one behind the other
+            w.prefetch(coming[0], w.builder.mul(at, integer(len(rows))))
+        else:
             w.prefetch(rows[0], w.builder.add(at, integer(AHEAD)))
         pairs = [(part, vector) for part in parts for vector in vectors]
         return [w.fma(*pair, one) for pair, one in zip(pairs, sums, strict=True)]
@@ -211,6 +215,7 @@ def _write_dots(w, rows, coming, inputs, n, targets):
 
 stream_1, stream_2, stream_4 = map(_make_stream, (1, 2, 4))
 dots_1, dots_2, dots_4, dots_8 = map(_make_dots, (1, 2, 4, 8))
+dots_1_of_bytes = _make_dots(1, BYTES)
 
 
 if config.DISABLE_JIT:
@@ -245,3 +250,6 @@ if config.DISABLE_JIT:
 
     stream_2 = stream_4 = stream_1
     dots_2 = dots_4 = dots_8 = dots_1
+
+    def dots_1_of_bytes(x, weight, i, n, out):
+        out[:, i : i + BYTES] = x[:, :n] @ weight[i : i + BYTES, :n].T
