@@ -15,6 +15,7 @@ from .cores import spread
 from .math import ZERO, is_float32
 from .tiles import DEPTH, multiply
 from .vectors import (
+    BESIDE,
     BYTES,
     GROUP,
     dots_1,
@@ -22,7 +23,6 @@ from .vectors import (
     dots_2,
     dots_4,
     dots_8,
-    dots_at_once,
     fma,
     stream_1,
     stream_2,
@@ -282,7 +282,7 @@ def dots_int8(x, weight, first, end, out):
 @inner
 def _dots(x, weight, first, end, out):
     n_rows, width = x.shape
-    at_once = BYTES if n_rows == 1 and weight.itemsize == 1 else dots_at_once(n_rows)
+    at_once = BYTES if n_rows == 1 and weight.itemsize == 1 else BESIDE[n_rows]
     whole = width if width % VECTOR == 0 and len(weight) >= FEW_ROWS else 0
     if whole == 0:
         out[:, first:end] = ZERO

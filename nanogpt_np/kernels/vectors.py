@@ -8,7 +8,7 @@ under NUMBA_DISABLE_JIT=1. Next: kernels/tiles.py.
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 
 from .compile import is_amd
 from .writer import FLOAT, INT32, TILE_COLUMNS, TILE_ROWS, TILE_VECTORS, VECTOR, compiled, integer, zeros
@@ -16,9 +16,10 @@ from .writer import FLOAT, INT32, TILE_COLUMNS, TILE_ROWS, TILE_VECTORS, VECTOR,
 GROUP = 8  # rows of the weights that stream by together; the next 8 are asked for meanwhile
 RUN = 8  # rows that are packed together, likewise
 LINE = 16  # numbers of memory that come together
-# so many sums, of so many rows of x, stay in registers beside what they are made of: AVX2 has 16 registers, others 32
-BYTES = 8  # rows of int8 beside each other: a single sum, one vector after the other, is slower than memory
-SUMS, ROWS = (12, 4) if VECTOR == 8 else (16, 8)
+# rows of the weights that are read side by side for 1, 2, 4 or 8 rows of x, of which ROWS at a time: the sums stay in
+# registers beside what they are made of. AVX2 has 16, others 32; a single row of weights is what CPUs fetch ahead best
+BESIDE, ROWS = ((0, 1, 4, 0, 3, 0, 0, 0, 3), 4) if VECTOR == 8 else ((0, 1, 8, 0, 4, 0, 0, 0, 2), 8)
+BYTES = 8  # rows of int8 likewise for one row of x: a single sum, one vector after the other, is slower than memory
 COMING = 3 * LINE  # so far ahead of many rows that are read side by side
 AHEAD = 320 if is_amd() else 1024  # numbers: so far ahead of the one row that is read, as measured on Zen 3 and Xeon
 
@@ -165,14 +166,8 @@ def _make_stream(n_rows):
     return stream
 
 
-@register_jitable
-def dots_at_once(n_rows):
-    """How many rows of the weights are read side by side; for one row of x, one, which CPUs fetch ahead best."""
-    return SUMS // min(n_rows, ROWS) if n_rows > 1 else 1
-
-
 def _make_dots(n_rows, n_weights=None):
-    n_weights, together = n_weights or dots_at_once(n_rows), min(n_rows, ROWS)
+    n_weights, together = n_weights or BESIDE[n_rows], min(n_rows, ROWS)
 
     @intrinsic
     def dots(typingctx, x, weight, i, n, out):
@@ -245,7 +240,7 @@ if config.DISABLE_JIT:
         sums[:4, :n] += x[:4, k : k + GROUP] @ weight[k : k + GROUP, j : j + n]
 
     def dots_1(x, weight, i, n, out):
-        at_once = dots_at_once(len(x))
+        at_once = BESIDE[len(x)]
         out[:, i : i + at_once] = x[:, :n] @ weight[i : i + at_once, :n].T
 
     stream_2 = stream_4 = stream_1

@@ -177,6 +177,34 @@ def test_a_weight_that_is_replaced_or_written_to_counts_at_once(remembered):
         np.testing.assert_allclose(got, expected, atol=FLOAT32)
 
 
+def test_a_generation_asks_once_which_arrays_a_model_has(monkeypatch):
+    """What is written to them counts at once; an array that takes another's place, from the next generation on."""
+    asked, read_plan = [], kernels.read_plan
+    monkeypatch.setattr(kernels, "read_plan", lambda shape, *others: asked.append(shape) or read_plan(shape, *others))
+
+    def said(gpt, change=lambda part: None):
+        ids = []
+        for token in gpt.stream([1, 2, 3], 9, temperature=0, ignore_eos=True):
+            ids.append(token)
+            if len(ids) == 4:
+                change(gpt.params["h"][0]["mlp"]["c_proj"])
+        return ids
+
+    def write(part):
+        part["weight"] *= np.float32(-30)
+
+    def replace(part):
+        part["weight"] = part["weight"] * np.float32(-30)
+
+    gpts = [GPT(CONFIG, make(), None, ops=which) for which in (kernels, kernels, "numpy", "numpy")]
+    before = said(gpts[0])
+    assert asked == [(1, 3), (1, 1)]
+    assert said(gpts[0], write) == said(gpts[2], write) != before
+    assert said(gpts[1], replace) == before
+    replace(gpts[3].params["h"][0]["mlp"]["c_proj"])
+    assert said(gpts[1]) == said(gpts[3]) != before
+
+
 def test_a_model_that_is_gone_leaves_nothing_behind():
     params, (cache,) = caches(1, 4, None, n=1)
     decoding.decode(random_ids(1, 1), params, CONFIG, kernels, cache)

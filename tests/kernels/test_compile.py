@@ -223,3 +223,17 @@ for ops in ("numba", "int8", "int4"):
 def test_the_same_tokens_with_one_thread_and_two():
     one, two = (run(THREADS, NUMBA_NUM_THREADS=n)[0] for n in "12")
     assert one == two and len(one) == 6
+
+
+def test_what_a_kernel_calls_is_compiled_as_a_part_of_it(tmp_path):
+    """Its code is in the kernel: what stands alone as machine code would have been made, and optimized, in vain."""
+    script = """
+import numpy as np
+from nanogpt_np.kernels import shortlist
+weight = np.ones((12000, 768), np.float32)
+print(shortlist.shortlist_of(weight).rows.mean())
+(made,) = shortlist._shrink_part.overloads.values()
+print(made.library.get_pointer_to_function(made.fndesc.llvm_func_name))
+"""
+    lines, _ = run(script, NUMBA_CACHE_DIR=str(tmp_path))
+    assert lines == ["127.0", "0"]

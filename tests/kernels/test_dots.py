@@ -1,0 +1,69 @@
+"""kernels/products.dots: sums over weights that lie by output, side by side in registers, each as if it were alone."""
+
+import platform
+
+import numpy as np
+import pytest
+from small import normal, run_script
+
+numba = pytest.importorskip("numba")
+from numba import float32, int8, intp, void  # noqa: E402
+
+from nanogpt_np.kernels import compile as kernel_compile  # noqa: E402
+from nanogpt_np.kernels.compile import Kernel, read  # noqa: E402
+from nanogpt_np.kernels.products import dots, dots_int8, pad_rows  # noqa: E402
+
+AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+f16c"}
+ASSEMBLY = """
+import re
+from nanogpt_np.kernels import compile, products, vectors
+shared = compile.shared_functions[id(products.dots)]
+shared.compile()
+(made,) = shared.dispatcher.overloads.values()
+for block in re.split(r"^\\S+:", made.library.get_asm_str(), flags=re.M):
+    if block.count("vfmadd231ps") >= 8:
+        print(block.count("vfmadd231ps"), len(re.findall(r"\\(%[re]sp.*ymm|ymm.*\\(%[re]sp", block)))
+"""
+
+
+def _of_floats(x, weight, first, end, out):
+    dots(x, weight, first, end, out)
+
+
+def _of_bytes(x, weight, first, end, out):
+    dots_int8(x, weight, first, end, out)
+
+
+def made(function, kind):
+    """A kernel of this file's, as Python cannot call what kernels share; not among those that warmup compiles."""
+    if numba.config.DISABLE_JIT:
+        return function
+    signature = void(read(float32[:, ::1]), read(kind[:, ::1]), intp, intp, float32[:, ::1])
+    one = Kernel(function, signature, parallel=False, early=False)
+    kernel_compile._kernels.remove(one)
+    return one
+
+
+of_floats, of_bytes = made(_of_floats, float32), made(_of_bytes, int8)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 8])
+@pytest.mark.parametrize("n_weights", [7, 8, 9, 31])
+@pytest.mark.parametrize("width", [64, 65])
+def test_sums_over_int8_have_the_bits_of_those_over_the_same_floats(n_rows, n_weights, width):
+    """However many rows stand beside each other there, and wherever a part begins and ends."""
+    x, small = pad_rows(normal(n_rows, width)), (normal(n_weights, width, seed=1) * 40).astype(np.int8)
+    said = [np.full((len(x), n_weights), np.nan, np.float32) for _ in range(2)]
+    for first, end in ((0, 5), (5, n_weights)):
+        of_bytes(x, small, first, end, said[0])
+        of_floats(x, small.astype(np.float32), first, end, said[1])
+    assert np.array_equal(*said)
+    np.testing.assert_allclose(said[0], x @ small.T.astype(np.float32), rtol=1e-5, atol=1e-3)  # sums of about 400
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="registers of x86_64")
+def test_with_avx2_all_sums_stay_in_registers(tmp_path):
+    """In a cold folder, as Numba shows no assembly of what it kept; nothing of it runs, so that any x86_64 will do."""
+    loops = [line.split() for line in run_script(ASSEMBLY, NUMBA_CACHE_DIR=str(tmp_path), **AVX2).splitlines()]
+    assert {n_sums for n_sums, _ in loops} == {"8", "12"} and {in_memory for _, in_memory in loops} == {"0"}, loops
