@@ -8,12 +8,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from nanogpt_np import params as P
 from nanogpt_np.config import GPTConfig
 
 CLOSE = 3e-5  # steps of int8: a factor, a product and a sum, each rounded: 127 * 3 * 2**-24 is 2.3e-5
 CONFIG = GPTConfig(n_vocab=31, n_ctx=16, n_embd=24, n_layer=2, n_head=3)
+
+
+def mostly_slow(values, kept):
+    """Values to parametrize with; those whose first is not among the `kept` ones wait for -m slow."""
+    several = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [pytest.param(*each, marks=[] if each[0] in kept else pytest.mark.slow) for each in several]
 
 
 def make(config=CONFIG, seed=0, dtype=np.float32, scale=0.2):

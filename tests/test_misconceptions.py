@@ -140,6 +140,7 @@ def test_embeddings_begin_at_random():
     assert np.abs(grads["wte"]["weight"]).max() > 0
 
 
+@pytest.mark.slow
 def test_targets_are_the_next_tokens():
     row = np.arange(100, dtype=np.uint16) % 31
     ids, targets = data.Windows(row, 8, seed=0).batch(0, 4)

@@ -107,6 +107,7 @@ def has_form(poem, n_characters):
     return len(lines) == 4 and all(map(line.fullmatch, lines))
 
 
+@pytest.mark.slow
 def test_poems_have_the_form_that_was_asked_for():
     """200 poems, ten of each form and title: at least 80 % must have the form; the seed makes the number exact."""
     gpt = GPT.from_pretrained("poems")

@@ -377,6 +377,7 @@ def test_growth_compares_round_by_round():
     assert bench_growth._compared("context", "numpy", {"numpy": Run()}, runs[0], 1) == ""
 
 
+@pytest.mark.slow
 def test_guesses_in_real_processes(alone, tmp_path):
     table = bench_growth.speculate(Bench(BenchOptions(runs=1), 1, tmp_path, pause=0.0))
     assert [row.engine for row in table.rows] == ["numpy", "numpy, up to 7 guesses"]
@@ -392,6 +393,7 @@ def test_what_int8_and_int4_cost(tmp_path):
     assert "name a text with --data" in words
 
 
+@pytest.mark.slow
 def test_tokenize_in_real_processes(alone, tmp_path):
     data = tmp_path / "text.txt"
     data.write_text("Once upon a time. " * 50, encoding="utf-8")

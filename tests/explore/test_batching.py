@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small import mostly_slow
 
 pytest.importorskip("starlette")
 
@@ -112,7 +113,7 @@ def until(is_so):
 # ---- each text is its own
 
 
-@pytest.mark.parametrize("n_rows", [3, 11])
+@pytest.mark.parametrize("n_rows", mostly_slow([3, 11], [11]))
 def test_each_text_is_what_the_model_gives_alone(gpt, running, n_rows):
     """More texts than rows, so that they come and go; of 11 rows, compiled float32 takes 8 and 3 at a time."""
     check_texts(running(gpt, n_rows), gpt, many(16, seed=n_rows))
@@ -147,6 +148,7 @@ def test_several_of_one_prompt_are_read_once(gpt, running):
     assert batcher.metrics.counts["prompt_tokens_total"] == len(ids)
 
 
+@pytest.mark.slow
 def test_several_of_one_prompt_with_bands_are_read_again_where_a_band_has_moved_on(banded, running):
     """Of 6 texts 2 go on together: the second takes what the first has read; later, the first one's is gone."""
     batcher, prompt, said = running(banded, 2), "Once upon a time", {"seed": 5, "ignore_eos": True}

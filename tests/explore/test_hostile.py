@@ -17,6 +17,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 from explore import serving
+from small import mostly_slow
 
 from nanogpt_np import GPT
 from nanogpt_np.explore import api_stream, guard
@@ -167,7 +168,7 @@ FIELDS = ["prompt", "n", "seed", "max_tokens", "temperature", "top_p", "logprobs
           "best_of", "stream_options", "user", "frequency_penalty", "top_k", "min_p", "repetition_penalty", "x"]
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("field", mostly_slow(FIELDS, ["prompt", "logit_bias", "x"]))
 def test_no_value_of_any_field_breaks_anything(running, field):
     """Each is refused by a line, or answered; nothing is a 500."""
     with connect(running, 120) as line:
@@ -292,6 +293,7 @@ def without_lifespan(app):
     return both
 
 
+@pytest.mark.slow
 def test_a_thousand_lines_are_not_held(running, monkeypatch):
     """Twice as many as are answered are held, and those on their way in at that moment."""
     monkeypatch.setattr(Line, "header_seconds", 10)
@@ -395,6 +397,7 @@ def test_who_is_refused_before_the_body_has_come_still_reads_why(running):
 # ---- all at once
 
 
+@pytest.mark.slow
 def test_streams_that_are_cancelled_under_load_change_no_other_text(running, gpt):
     chance, expected = random.Random(5), [gpt.generate(PROMPT, 12, seed=i) for i in range(4)]
     plans = [[chance.randint(0, 600) for _ in range(6)] for _ in range(8)]

@@ -7,7 +7,7 @@ queries were many.
 
 import numpy as np
 import pytest
-from small import as_opened, make, padded, random_ids
+from small import as_opened, make, mostly_slow, padded, random_ids
 
 from nanogpt_np import model
 from nanogpt_np.config import GPTConfig
@@ -50,7 +50,7 @@ def stored(cache, n_rows, length):
 
 @pytest.mark.parametrize("name", TWINS)
 @pytest.mark.parametrize("by_output", [True, False])
-@pytest.mark.parametrize("n_seq", [1, 3, 8, 9, 16, 17, 40, 64, 65, 100, 129, 300])
+@pytest.mark.parametrize("n_seq", mostly_slow([1, 3, 8, 9, 16, 17, 40, 64, 65, 100, 129, 300], [1, 8, 9, 17, 65, 129]))
 def test_a_piece_is_what_the_model_makes_of_it(name, by_output, n_seq, monkeypatch):
     if name != "numba" and not by_output:
         pytest.skip("these weights lie one way")

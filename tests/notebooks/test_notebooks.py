@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small import module_at
+from small import module_at, mostly_slow
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parent.parent / "notebooks"
@@ -139,7 +139,10 @@ def test_the_path_lists_each_with_its_picture():
     assert {path.stem for path in (FOLDER / "thumbnails").glob("*.png")} == {script.stem for script in SCRIPTS}
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+QUICK = [script for script in SCRIPTS if script.stem not in ("05_block", "12_inside")]  # whose checks are, too
+
+
+@pytest.mark.parametrize("script", mostly_slow(SCRIPTS, QUICK), ids=lambda script: script.stem)
 def test_checks_take_the_solution_and_refuse_wrong_answers(script):
     checks = importlib.import_module(f"checks.ch{script.stem[:2]}")
     answers = wrong_answers(script)

@@ -49,6 +49,7 @@ def test_same_options_same_weights_and_seed_matters(tmp_path):
     assert a == b != c
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_bit_for_bit(tmp_path):
     """SIGKILL in mid-run, twice; weights, moments, generator and data position come out as if nothing had happened."""
     flags = "--n-vocab 280 --n-ctx 16 --n-embd 32 --n-layer 2 --n-head 2 --steps 300 --batch-size 2 --accumulate 2"
