@@ -17,6 +17,7 @@ import llvmlite.binding as llvm
 import numba
 from numba import config, njit
 from numba.core.codegen import CPUCodeLibrary
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 
 from ..errors import InputError
@@ -155,13 +156,14 @@ def _as_one(name):
         for function, linkage in zip(parts, before, strict=True):
             function.linkage = linkage
 
-    CPUCodeLibrary._optimize_final_module = optimize_whole
-    CPUCodeLibrary._finalize_final_module = finish_whole
-    try:
-        yield
-    finally:
-        CPUCodeLibrary._optimize_final_module = optimize
-        CPUCodeLibrary._finalize_final_module = finish
+    with global_compiler_lock:  # what other threads compile is no part of it
+        CPUCodeLibrary._optimize_final_module = optimize_whole
+        CPUCodeLibrary._finalize_final_module = finish_whole
+        try:
+            yield
+        finally:
+            CPUCodeLibrary._optimize_final_module = optimize
+            CPUCodeLibrary._finalize_final_module = finish
 
 
 def _defined(library):

@@ -237,3 +237,24 @@ print(made.library.get_pointer_to_function(made.fndesc.llvm_func_name))
 """
     lines, _ = run(script, NUMBA_CACHE_DIR=str(tmp_path))
     assert lines == ["127.0", "0"]
+
+
+def test_what_another_thread_compiles_meanwhile_is_whole(tmp_path):
+    """Functions of one's own, for which a kernel in the making would be none of its business."""
+    script = """
+import threading
+from numba import njit
+from nanogpt_np.kernels import decode, shortlist
+
+def make(n):
+    return njit(lambda x: x * x + n)
+
+begun = threading.Thread(target=shortlist._shrink_kernel.compile)
+begun.start()
+made = []
+while begun.is_alive() or not made:
+    made.append(make(len(made))(3))
+print(made == list(range(9, 9 + len(made))), len(made) > 0)
+"""
+    lines, _ = run(script, NUMBA_CACHE_DIR=str(tmp_path))
+    assert lines == ["True True"]
