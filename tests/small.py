@@ -37,6 +37,15 @@ def as_opened(params, config):
     return P.nest({name: kernels.keep_one(name, array, config, lambda: None) for name, array in P.walk(params)})
 
 
+def own_kernel(signature, function, parallel=True):
+    """A compiled function of a test file's; it is not among those that warmup compiles."""
+    from nanogpt_np.kernels import compile as kernel_compile
+
+    one = kernel_compile.Kernel(function, signature, parallel=parallel, early=False)
+    kernel_compile._kernels.remove(one)
+    return one
+
+
 def random_ids(*shape, seed=0, config=CONFIG):
     return np.random.default_rng(seed).integers(0, config.n_vocab, shape)
 

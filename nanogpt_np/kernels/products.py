@@ -282,14 +282,15 @@ def dots_int8(x, weight, first, end, out):
 @inner
 def _dots(x, weight, first, end, out):
     n_rows, width = x.shape
-    at_once = BYTES if n_rows == 1 and weight.itemsize == 1 else BESIDE[n_rows]
+    is_row_of_bytes = n_rows == 1 and weight.itemsize == 1
+    at_once = BYTES if is_row_of_bytes else BESIDE[n_rows]
     whole = width if width % VECTOR == 0 and len(weight) >= FEW_ROWS else 0
     if whole == 0:
         out[:, first:end] = ZERO
     else:
         for i in range(first, end, at_once):
             at = max(min(i, end - at_once), 0)  # the last step may do again what is done, with the same result
-            if at_once == BYTES and n_rows == 1:
+            if is_row_of_bytes:
                 dots_1_of_bytes(x, weight, at, whole, out)
             elif n_rows == 1:
                 dots_1(x, weight, at, whole, out)

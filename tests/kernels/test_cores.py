@@ -5,24 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import run_script
+from small import own_kernel, run_script
 
 numba = pytest.importorskip("numba")
 from numba import float32, int64, intp, void  # noqa: E402
 
 from nanogpt_np.kernels import compile as kernel_compile  # noqa: E402
 from nanogpt_np.kernels.calls import Shared, shared  # noqa: E402
-from nanogpt_np.kernels.compile import Kernel, inner, n_threads, shared_functions  # noqa: E402
+from nanogpt_np.kernels.compile import inner, n_threads, shared_functions  # noqa: E402
 from nanogpt_np.kernels.cores import spread  # noqa: E402
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="kernels are compiled here")
-
-
-def made(signature, function):
-    """A kernel of this file's; it is not among those that warmup compiles."""
-    one = Kernel(function, signature, parallel=True, early=False)
-    kernel_compile._kernels.remove(one)
-    return one
 
 
 @inner
@@ -34,7 +27,7 @@ def _count_kernel(n, seen):
     spread(n, _count, (seen, 3))
 
 
-counted = made(void(intp, int64[::1]), _count_kernel)
+counted = own_kernel(void(intp, int64[::1]), _count_kernel)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 7, 1000])
@@ -75,7 +68,7 @@ def _too_much_kernel(sizes, out):
 
 def test_no_memory_for_a_part_is_an_error():
     """Not silence, which would leave a result unwritten; the other parts are done."""
-    run = made(void(int64[::1], int64[::1]), _too_much_kernel)
+    run = own_kernel(void(int64[::1], int64[::1]), _too_much_kernel)
     out = np.zeros(3, np.int64)
     run(np.array([1, 2, 3]), out)
     assert out.tolist() == [1, 2, 3]
@@ -111,7 +104,7 @@ def test_two_kernels_call_one_function_which_is_compiled_once():
     assert isinstance(one, Shared)
     x = np.ones(5, np.float32)
     for function in (_halves_kernel, _sized_kernel):
-        run = made(void(float32[::1]), function)
+        run = own_kernel(void(float32[::1]), function)
         assert run.needed == [one]
         run(x)
     assert x.tolist() == [10, 15, 10, 15, 10]
@@ -119,7 +112,7 @@ def test_two_kernels_call_one_function_which_is_compiled_once():
 
 
 def test_threads_that_come_at_once_wait_for_one_compilation():
-    run = made(void(intp, int64[::1]), _count_kernel)
+    run = own_kernel(void(intp, int64[::1]), _count_kernel)
     seen = [np.zeros(9, np.int64) for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda each: run(9, each), seen))

@@ -4,16 +4,16 @@ import platform
 
 import numpy as np
 import pytest
-from small import normal, run_script
+from small import normal, own_kernel, run_script
 
 numba = pytest.importorskip("numba")
 from numba import float32, int8, intp, void  # noqa: E402
 
-from nanogpt_np.kernels import compile as kernel_compile  # noqa: E402
-from nanogpt_np.kernels.compile import Kernel, read  # noqa: E402
+from nanogpt_np.bench.isa import HELD  # noqa: E402
+from nanogpt_np.kernels.compile import read  # noqa: E402
 from nanogpt_np.kernels.products import dots, dots_int8, pad_rows  # noqa: E402
 
-AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+f16c"}
+pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NumPy's sums have an order of their own")
 ASSEMBLY = """
 import re
 from nanogpt_np.kernels import compile, products, vectors
@@ -35,13 +35,9 @@ def _of_bytes(x, weight, first, end, out):
 
 
 def made(function, kind):
-    """A kernel of this file's, as Python cannot call what kernels share; not among those that warmup compiles."""
-    if numba.config.DISABLE_JIT:
-        return function
+    """A kernel, as Python cannot call what kernels share."""
     signature = void(read(float32[:, ::1]), read(kind[:, ::1]), intp, intp, float32[:, ::1])
-    one = Kernel(function, signature, parallel=False, early=False)
-    kernel_compile._kernels.remove(one)
-    return one
+    return own_kernel(signature, function, parallel=False)
 
 
 of_floats, of_bytes = made(_of_floats, float32), made(_of_bytes, int8)
@@ -65,5 +61,5 @@ def test_sums_over_int8_have_the_bits_of_those_over_the_same_floats(n_rows, n_we
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="registers of x86_64")
 def test_with_avx2_all_sums_stay_in_registers(tmp_path):
     """In a cold folder, as Numba shows no assembly of what it kept; nothing of it runs, so that any x86_64 will do."""
-    loops = [line.split() for line in run_script(ASSEMBLY, NUMBA_CACHE_DIR=str(tmp_path), **AVX2).splitlines()]
+    loops = [line.split() for line in run_script(ASSEMBLY, NUMBA_CACHE_DIR=str(tmp_path), **HELD["avx2"]).splitlines()]
     assert {n_sums for n_sums, _ in loops} == {"8", "12"} and {in_memory for _, in_memory in loops} == {"0"}, loops
