@@ -111,6 +111,11 @@ def check_equal(rows, runs, key, what):
             reject(row, f"not the same {what} as {reference.engine}")
 
 
+def after_the_first(answer):
+    """Seconds of each token but the prompt's, on average: several may come at once, so a median would say little."""
+    return sum(answer["seconds"][1:]) / (len(answer["seconds"]) - 1)
+
+
 def reject(row, why):
     """Take a row out of the comparison."""
     row.values, row.note = [], f"not compared: {why}"

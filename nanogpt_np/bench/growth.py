@@ -4,12 +4,11 @@ Enter: a Bench. Leave: tables of our engines alone, whose notes say how one grow
 Next: bench/batches.py.
 """
 
-import statistics
 from functools import partial
 
 from ..storage import registry
 from ..tokenizer.bpe import Tokenizer
-from .checks import check_ids, make_rows
+from .checks import after_the_first, check_ids, make_rows
 from .ours import ENGINES, SIZES, describe, prompt
 from .report import Table, number, summary
 from .workers import Run
@@ -51,8 +50,8 @@ def every(runs, i, n):
 
 
 def _rate(answer, n_texts=1):
-    """Tokens per second after the first, from the median time of a step."""
-    return n_texts / statistics.median(answer["seconds"][1:])
+    """Tokens per second after the first."""
+    return n_texts / after_the_first(answer)
 
 
 def _compared(title, engine, short, other, n_texts):
@@ -76,7 +75,7 @@ def speculate(bench):
     for engine in runs:
         for i, words in enumerate(("", f", up to {GUESSES} guesses")):
             named[engine + words] = every(runs, i, len(requests))[engine]
-    rows = make_rows(named, lambda answer: (len(answer["ids"]) - 1) / sum(answer["seconds"][1:]), named)
+    rows = make_rows(named, _rate, named)
     for plain, guessed in zip(rows[::2], rows[1::2], strict=True):
         check_ids([plain, guessed], named)
         guessed.note = guessed.note.split(";")[0]  # int8 against itself: the ids are a measure here

@@ -235,7 +235,10 @@ class Bandwidth:
         return {"seconds": seconds, "n_bytes": self.array.nbytes, "in_turn": in_turn}
 
     def _in_turn(self, tokens):
-        """Draw tokens, a sum behind each -> the seconds of tokens and of sums, but those of the first, the prompt's."""
+        """Draw tokens, a sum behind each -> the seconds of tokens and of sums, but those of the first, the prompt's.
+
+        Where several tokens come at once, the others take no time: all of it together counts.
+        """
         seconds, sums, began = [], [], time.perf_counter()
         for _ in tokens:
             said = time.perf_counter()

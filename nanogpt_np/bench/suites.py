@@ -16,7 +16,7 @@ from ..storage import registry
 from ..tokenizer.bpe import Tokenizer
 from . import llama
 from .batches import batch
-from .checks import add_limits, check_equal, check_ids, check_losses, describe_bandwidth, make_rows
+from .checks import add_limits, after_the_first, check_equal, check_ids, check_losses, describe_bandwidth, make_rows
 from .growth import every, grow, loss_of_small_weights, speculate
 from .isa import check_isa
 from .large import fit
@@ -182,7 +182,7 @@ def decode(bench):
     settings = bench.settings(bench.model(size), n_ctx=n_prompt + request["n_new"])
     runs = generate_runs(bench, "decode", settings, rounds, n_warm=1)
     bandwidth = runs.pop("bandwidth")
-    rows = make_rows(runs, lambda answer: (len(answer["ids"]) - 1) / sum(answer["seconds"][1:]), ENGINES)
+    rows = make_rows(runs, lambda answer: 1 / after_the_first(answer), ENGINES)
     check_ids(rows, runs, bench.judge(settings, [request["ids"]]))
     rows = add_limits(rows, bandwidth, config)
     setting = f"{describe(size)}, prompt {n_prompt}, {request['n_new']} new tokens, greedy"

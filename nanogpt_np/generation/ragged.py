@@ -2,7 +2,7 @@
 
 Enter: caches of one row, in which prompts were read. Leave: parts of the shared one, for one new token of each row.
 In dense layers a row lies from its position 0 on; in banded ones the newest positions of all rows lie side by side, so
-that they move on together. Next: generation/tokens.py.
+that they move on together. Next: generation/ahead.py.
 """
 
 import numpy as np

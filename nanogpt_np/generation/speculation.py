@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..kv_cache import slide
 from . import decoding
+from .ahead import Continuation
 from .request import EOS, LENGTH, STOP, Step
 
 # A wrong draft costs as much as a right one, so it only pays to check while a text is being repeated. Both numbers were
@@ -51,7 +52,7 @@ def check_request(request, guide=None):
             raise InputError(f"speculate: expected no {name} with it, got both; leave speculate out")
 
 
-def stream_steps(prompts, params, config, ops, request, max_new, kept=None):
+def stream_steps(prompts, params, config, ops, request, max_new, kept=None, only_ids=False):
     """Yield what tokens.stream_steps yields, for a greedy request: the next id of each, None once it has ended.
 
     Several sequences take turns, each with a cache of its own. Nothing is read for all of them at once, so a batch of
@@ -63,7 +64,7 @@ def stream_steps(prompts, params, config, ops, request, max_new, kept=None):
     n = request.num_return_sequences
     reasons = [None] * (len(prompts) * n)
     each = [
-        follow(prompt, params, config, ops, request, max_new, reasons, row * n + i, kept)
+        follow(prompt, params, config, ops, request, max_new, reasons, row * n + i, kept, only_ids)
         for row, prompt in enumerate(prompts)
         for i in range(n)
     ]
@@ -76,17 +77,20 @@ def stream_steps(prompts, params, config, ops, request, max_new, kept=None):
     reasons[:] = [reason or LENGTH for reason in reasons]
 
 
-def follow(prompt, params, config, ops, request, max_new, reasons, row, kept):
+def follow(prompt, params, config, ops, request, max_new, reasons, row, kept, only_ids):
     """Yield (id, its logits) of one sequence; each pass reads what is not in the cache yet, and guesses trusted so far.
 
-    `reasons[row]`: where to write why it ended.
+    `reasons[row]`: where to write why it ended. `only_ids`: None will do for logits; what no guess is trusted for may
+    then come several at a time, as without guesses.
     """
     text, seen, end = list(prompt), slide(list(prompt), config.n_ctx), len(prompt) + max_new  # seen: what is in view
     if kept is None:
         cache = decoding.new_cache(1, min(config.n_ctx, end), params, config, ops)
     else:
         cache = kept.shared(seen, params, config, ops)
-    trust, stop_ids = TRUSTED, request.stop_ids(config)
+    model, stop_ids, trust = (params, config, ops), request.stop_ids(config), TRUSTED
+    is_plain = only_ids and not request.sampling.processes
+    going = Continuation(model, cache, 1, stop_ids=stop_ids) if is_plain else None
     while len(text) < end:
         if cache.length == config.n_ctx:
             seen = slide(seen, config.n_ctx)
@@ -98,11 +102,10 @@ def follow(prompt, params, config, ops, request, max_new, reasons, row, kept):
         # what is wrong will be forgotten, which a cache with bands can do of few positions
         most = min(room, GROWTH * trust, FEW - 1 if hasattr(ops, "decode_plan") else room, cache.spare or room)
         guesses = draft(text[-config.n_ctx :], min(request.speculate, max(most, 1)))  # one is compared unchecked
-        checked = guesses[:most] if trust >= TRUSTED and len(unread) == 1 else []
-        forward = decoding.decode if len(unread) == 1 else decoding.read
-        logits = forward(np.array([unread + checked]), params, config, ops, cache)[0]
+        is_known = going is not None and going.said  # what comes next needs no guess
+        checked = guesses[:most] if trust >= TRUSTED and len(unread) == 1 and not is_known else []
         said = []
-        for token, of_token in agreeing(logits, checked, text, request.sampling, len(prompt)):
+        for token, of_token in passed(model, cache, going, unread, checked, text, request.sampling, len(prompt), end):
             if token in stop_ids:
                 reasons[row] = STOP if token in request.stop else EOS
                 return
@@ -111,6 +114,20 @@ def follow(prompt, params, config, ops, request, max_new, reasons, row, kept):
         seen += said
         cache.rewind(len(seen) - 1)  # the last token was said, not read; behind it are guesses that were wrong
         trust = renewed(trust, guesses[: max(len(checked), 1)], said)
+
+
+def passed(model, cache, going, unread, checked, text, sampling, n_prompt, end):
+    """Read what is not in the cache, and guesses -> what agreeing() yields; without guesses `going` says it."""
+    if going is None or checked or len(unread) > 1:
+        forward = decoding.decode if len(unread) == 1 else decoding.read
+        logits = forward(np.array([unread + checked]), *model, cache)
+    else:
+        ids, logits = going.next([text], end - len(text))
+        if ids is not None:
+            text += ids.tolist()
+            yield text[-1], None
+            return
+    yield from agreeing(logits[0], checked, text, sampling, n_prompt)
 
 
 def agreeing(logits, checked, text, sampling, n_prompt):  # [1 + n_checked, n_vocab]

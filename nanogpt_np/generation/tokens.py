@@ -9,6 +9,7 @@ import numpy as np
 
 from ..kv_cache import slide
 from . import budget, contrastive, decoding, speculation
+from .ahead import Continuation
 from .penalties import ban
 from .request import EOS, LENGTH, MATCH, STOP, Step, plan_length
 
@@ -36,34 +37,36 @@ def stream_steps(prompts, params, config, ops, request, guide=None, kept=None, o
     budget.check(prompts, params, config, ops, request, max_new)
     if request.speculate:
         speculation.check_request(request, guide)
-        return speculation.stream_steps(prompts, params, config, ops, request, max_new, kept)
+        return speculation.stream_steps(prompts, params, config, ops, request, max_new, kept, only_ids)
     return _steps(prompts, params, config, ops, request, max_new, guide, kept, only_ids)
 
 
 def _steps(prompts, params, config, ops, request, max_new, guide, kept, only_ids):
     rows = Rows(prompts, config, request, guide)
     prompts = [slide(prompt, config.n_ctx) for prompt in prompts]
-    logits, cache, short, plan = None, None, None, None
+    stop_ids = rows.stop_ids if only_ids and rows.only_best_counts else None
+    logits, cache, short, going = None, None, None, None
     for n_new in range(max_new):
+        chosen = None
         if n_new == 0:
             logits, cache = begin(prompts, params, config, ops, max_new, kept)
             logits, cache = spread(logits, cache, request.num_return_sequences)
         elif cache.length == config.n_ctx:
             rows.seen = [slide(text, config.n_ctx) for text in rows.seen]
             logits, cache = prefill(rows.seen, params, config, ops, config.n_ctx)
-            plan = None
+            going = None
         else:
-            if n_new == 1 and only_ids and rows.only_best_counts:
+            if n_new == 1 and stop_ids is not None:
                 short = decoding.shortlist(params, ops, max_new)
-            last = np.array([[text[-1]] for text in rows.texts])
-            plan = plan or decoding.plan_of(last.shape, params, config, ops, cache)
-            logits = decoding.decode(last, params, config, ops, cache, short, plan)
+            going = going or Continuation((params, config, ops), cache, len(rows.texts), short, stop_ids)
+            chosen, logits = going.next(rows.texts, max_new - n_new)
         if kept is not None:
             kept.hold(rows.seen[0], cache)
-        logits = logits[:, -1]
-        ids = rows.say(logits, n_new)
+        if chosen is None:
+            chosen = rows.choose(logits[:, -1], n_new)
+        ids = rows.add(chosen)
         if rows.any_said or n_new == 0:  # the first says why, where nothing is said at all
-            yield Step(ids, None if only_ids else logits, rows.reasons)
+            yield Step(ids, None if only_ids else logits[:, -1], rows.reasons)
         if not rows.live:
             return
     rows.end()
@@ -92,10 +95,6 @@ class Rows:
         """Is the likeliest token the next one, whatever the other logits are?"""
         sampling = self.request.sampling
         return len(self.texts) == 1 and sampling.temperature == 0 and not sampling.processes and not self.is_led
-
-    def say(self, logits, n_new):  # [n_rows, n_vocab] -> the next ids, None for a row that has ended
-        """Choose the next id of every row that goes on, behind `n_new` that it has said."""
-        return self.add(self.choose(logits, n_new))
 
     def choose(self, logits, n_new):  # [n_rows, n_vocab] -> [n_live]
         """The next id of every row that goes on; add() takes them in."""

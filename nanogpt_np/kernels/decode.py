@@ -19,6 +19,7 @@ from .attention import masks
 from .calls import shared
 from .compile import inner, kernel, n_threads, read
 from .cores import spread
+from .greedy import NO_IDS, NOT_GREEDY, asked_of, behind, embed, goes_on, likeliest_of_part, said_of
 from .heads import attend
 from .math import gelu_new_in_place, layer_norm_row
 from .products import FEW_ROWS, add_bias, by_dots, dots, n_padded, pad_rows, stream
@@ -72,26 +73,45 @@ def read_piece(x, plan, config, visible, cache, is_last):  # [n_batch, n_new, n_
     return _run(x, plan, config, visible, cache, 1, len(plan[0][-1]) if is_last else 0)
 
 
-def _run(x, plan, config, visible, cache, n_asked, n_vocab, shortlist=NO_SHORTLIST):  # -> [n_batch, n_asked, n_vocab]
+def decode_greedy(last, plan, params, config, cache, n_new, stop_ids=NO_IDS, shortlist=NO_SHORTLIST):
+    """What decode_few() and sampling.greedy() say in turns, up to `n_new` times, without Python between -> ids.
+
+    Of one text, whose last token is `last`; the caller advances the cache by as many ids as it makes use of. It ends
+    early behind one of the `stop_ids`, and before a token that greedy() would refuse, which may be the first. None
+    where compiled code cannot go on with these params, or the cache has no room.
+    """
+    greedy = asked_of(last, params, config, cache, n_new, stop_ids)
+    if greedy is None or greedy[-1][0] == 0:
+        return None
+    x = np.empty((1, 1, config.n_embd), np.float32)  # the kernel embeds
+    _run(x, plan, config, None, cache, 1, len(plan[0][-1]), shortlist, greedy)
+    return said_of(greedy[0])
+
+
+def _run(x, plan, config, visible, cache, n_asked, n_vocab, shortlist=NO_SHORTLIST, greedy=NOT_GREEDY):
+    # -> [n_batch, n_asked, n_vocab]
     """The last `n_asked` tokens go all the way; of those before, only keys and values come out of the last block."""
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
     rows = pad_rows(x.reshape(-1, n_embd)).astype(np.float32)  # a copy, in which the kernel works
-    whole, (mask, near_mask) = cache.whole, masks_of(visible, n_batch, n_new, config, cache)
+    whole, (mask, near_mask) = cache.whole, masks_of(visible, n_batch, n_new, config, cache, len(greedy[0]))
     logits = np.empty((n_padded(n_batch * n_asked), n_vocab), np.float32)
     eps = np.float32(config.layer_norm_eps)
     by_output, n_hidden = bool(table[-1, -1]), n_hidden_of(arrays)
     _decode_kernel(
         rows, table, by_output, n_hidden, cache.rows, cache.first_row, cache.starts(), whole.keys, whole.values, mask,
         whole.near_keys, whole.near_values, cache.near_of_each(), near_mask, eps, n_threads(), n_asked,
-        *shortlist, logits,
+        *shortlist, *greedy, logits,
     )  # fmt: skip
     return logits[: n_batch * n_asked].reshape(n_batch, n_asked, n_vocab)
 
 
-def masks_of(visible, n_batch, n_new, config, cache):
-    """What may be seen of all keys, and of the near ones, for compiled code; without bands the same twice."""
-    n_key = cache.length + n_new
+def masks_of(visible, n_batch, n_new, config, cache, n_more=0):
+    """What may be seen of all keys, and of the near ones, for compiled code; without bands the same twice.
+
+    `n_more` keys may still come, of which all are seen.
+    """
+    n_key = cache.length + n_new + n_more
     mask = masks(narrow(visible, None, n_new, n_key, ops), (n_batch, config.n_head, n_new, n_key))
     if cache.window is None:
         return mask, mask
@@ -144,45 +164,54 @@ def _table(arrays):
 @kernel(void(
     float32[:, ::1], read(int64[:, ::1]), boolean, intp, read(int64[::1]), intp, STARTS,
     STORED, STORED, read(boolean[:, :, ::1]), STORED, STORED, PLACES, read(boolean[:, :, ::1]),
-    float32, intp, intp, read(int8[:, ::1]), read(float32[::1]), read(float32[::1]), float32[:, ::1],
+    float32, intp, intp, read(int8[:, ::1]), read(float32[::1]), read(float32[::1]),
+    int64[::1], read(int64[::1]), read(int64[::1]), float32[:, ::1],
 ))  # fmt: skip
 def _decode_kernel(
     x, table, by_output, n_hidden, stored, first_text, starts, keys, values, visible,
-    near_keys, near_values, near, near_visible, eps, n_parts, n_asked, short, factors, slack, logits,
+    near_keys, near_values, near, near_visible, eps, n_parts, n_asked, short, factors, slack,
+    tokens, stop_ids, places, logits,
 ):  # fmt: skip
     n_batch, n_heads, n_query, n_layer = len(starts), keys.shape[2], visible.shape[1], len(table) - 1
-    begin = np.zeros((2, n_batch), np.int64)
+    begin, best = np.zeros((2, n_batch), np.int64), np.empty(n_parts if len(tokens) > 0 else 0, np.int64)
     qkv = np.empty((len(x), 3 * x.shape[1]), np.float32)
     normed, merged, hidden = np.zeros_like(x), np.zeros_like(x), np.empty((len(x), n_hidden), np.float32)
 
-    for layer in range(n_layer):
-        block, n_rows = table[layer], parts_of_rows(x, n_parts)
-        spread(n_rows, prepare, (n_rows, layer > 0, x, block[0], block[1], eps, normed))
-        spread(n_parts, multiply, (normed, block[2], block[3], by_output, n_parts, qkv))
-        if layer == n_layer - 1 and n_asked < n_query:  # nobody asks for more of the others
-            x = last_of_each(x, n_batch, n_query, n_asked, len(logits))
-            normed, merged, hidden = np.zeros_like(x), np.zeros_like(x), np.empty((len(x), n_hidden), np.float32)
-            n_query, n_rows = n_asked, parts_of_rows(x, n_parts)
-        if stored[layer] >= 0:
-            row, places, seen = stored[layer], begin, visible
-            of_layer = keys[row], values[row]
-        else:  # a banded layer
-            row, places, seen = -1 - stored[layer], near, near_visible
-            of_layer = near_keys[row], near_values[row]
-        spread(n_batch * n_heads, attend, (qkv, *of_layer, places, first_text, starts, seen, n_query, merged))
-        spread(n_parts, multiply, (merged, block[4], block[5], by_output, n_parts, normed))
+    for step in range(max(len(tokens) - 1, 1)):
+        here = behind(starts, step)
+        if len(tokens) > 0:
+            embed(tokens[step], here[0], places, x[0])
 
-        spread(n_rows, prepare, (n_rows, True, x, block[6], block[7], eps, normed))
-        spread(n_parts, multiply_hidden, (normed, block[8], block[9], by_output, n_parts, hidden))
-        spread(n_parts, multiply, (hidden, block[10], block[11], by_output, n_parts, normed))
+        for layer in range(n_layer):
+            block, n_rows = table[layer], parts_of_rows(x, n_parts)
+            spread(n_rows, prepare, (n_rows, layer > 0, x, block[0], block[1], eps, normed))
+            spread(n_parts, multiply, (normed, block[2], block[3], by_output, n_parts, qkv))
+            if layer == n_layer - 1 and n_asked < n_query:  # nobody asks for more of the others
+                x = last_of_each(x, n_batch, n_query, n_asked, len(logits))
+                normed, merged, hidden = np.zeros_like(x), np.zeros_like(x), np.empty((len(x), n_hidden), np.float32)
+                n_query, n_rows = n_asked, parts_of_rows(x, n_parts)
+            if stored[layer] >= 0:
+                row, near_by, seen = stored[layer], begin, visible
+                of_layer = keys[row], values[row]
+            else:  # a banded layer
+                row, near_by, seen = -1 - stored[layer], near, near_visible
+                of_layer = near_keys[row], near_values[row]
+            spread(n_batch * n_heads, attend, (qkv, *of_layer, near_by, first_text, here, seen, n_query, merged))
+            spread(n_parts, multiply, (merged, block[4], block[5], by_output, n_parts, normed))
 
-    if logits.shape[1] > 0:
-        final, n_rows = table[n_layer], parts_of_rows(x, n_parts)
-        spread(n_rows, prepare, (n_rows, True, x, final[0], final[1], eps, normed))
-        size, lowest = length_of(normed[0]), np.empty(n_parts, np.float32)
-        if len(short) > 0:
-            spread(n_parts, guess, (normed, size, short, factors, slack, n_parts, logits, lowest))
-        spread(n_parts, unembed, (normed, size, final[2], slack, lowest, n_parts, logits))
+            spread(n_rows, prepare, (n_rows, True, x, block[6], block[7], eps, normed))
+            spread(n_parts, multiply_hidden, (normed, block[8], block[9], by_output, n_parts, hidden))
+            spread(n_parts, multiply, (hidden, block[10], block[11], by_output, n_parts, normed))
+
+        if logits.shape[1] > 0:
+            final, n_rows = table[n_layer], parts_of_rows(x, n_parts)
+            spread(n_rows, prepare, (n_rows, True, x, final[0], final[1], eps, normed))
+            size, lowest = length_of(normed[0]), np.empty(n_parts, np.float32)
+            if len(short) > 0:
+                spread(n_parts, guess, (normed, size, short, factors, slack, n_parts, logits, lowest))
+            spread(n_parts, unembed, (normed, size, final[2], slack, lowest, n_parts, logits, best))
+        if len(tokens) > 0 and not goes_on(step, tokens, stop_ids, logits[0], best):
+            break
 
 
 @inner
@@ -236,12 +265,15 @@ def multiply_hidden(part, x, weight, bias, by_output, n_parts, out):
 
 
 @inner
-def unembed(part, x, size, weight, slack, lowest, n_parts, logits):
-    """One part of the logits: all of them, or with a shortlist those that count."""
+def unembed(part, x, size, weight, slack, lowest, n_parts, logits, best):
+    """One part of the logits: all of them, or with a shortlist those that count; and which is the best."""
     if len(slack) == 0:
         multiply_columns(part, x, weight, 0, True, n_parts, logits)
     else:
         settle(part, x, size, matrix_at(weight, logits.shape[1], x.shape[1]), slack, lowest, n_parts, logits)
+    if len(best) > 0:
+        first, end = columns_of(part, x, True, n_parts, logits)
+        best[part] = likeliest_of_part(logits[0], first, end)
 
 
 @inner

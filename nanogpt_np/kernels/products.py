@@ -18,12 +18,15 @@ from .vectors import (
     BESIDE,
     BYTES,
     GROUP,
+    MIXED,
     dots_1,
     dots_1_of_bytes,
     dots_2,
     dots_4,
     dots_8,
     fma,
+    mix_narrow,
+    mix_wide,
     stream_1,
     stream_2,
     stream_4,
@@ -37,6 +40,7 @@ FEW_ROWS = 8  # up to so many rows a product waits for the weights, not for arit
 SOME_ROWS, SOME_WIDE_ROWS = {16: (64, 16), 8: (24, 24)}.get(VECTOR, (FEW_ROWS, FEW_ROWS))
 WIDE = 1024
 AT_ONCE = 64  # rows of the weights that are multiplied by FEW_ROWS at a time, and so stay in the second cache
+A_HEAD = 128  # columns: what is wider are weights, whose rows lie far apart, and stream by one after the other
 BLOCK = 512  # rows and columns that one core takes at a time: their panels fit the second cache
 NO_BIAS = np.empty(0, np.float32)
 
@@ -225,10 +229,27 @@ def _stream(x, weight, out):
     sums = np.empty(out.shape, np.float32)
     out[:] = ZERO
     for k in range(0, x.shape[1], DEPTH):
-        stream_piece(x, weight, k, min(DEPTH, x.shape[1] - k), 0, out.shape[1], sums)
+        depth = min(DEPTH, x.shape[1] - k)
+        mixed = mix_piece(x, weight, k, depth, sums) if len(x) == 1 and out.shape[1] <= A_HEAD else 0
+        if mixed < out.shape[1]:
+            stream_piece(x, weight, k, depth, mixed, out.shape[1], sums)
         for row in range(len(out)):
             for j in range(out.shape[1]):
                 out[row, j] += sums[row, j]
+
+
+@inner
+def mix_piece(x, weight, k, depth, sums):
+    """What stream_piece() does of one row and a head's values -> up to which column."""
+    j = 0
+    while j + MIXED[1] <= sums.shape[1]:
+        if j + MIXED[0] <= sums.shape[1]:
+            mix_wide(x, k, depth, weight, j, sums)
+            j += MIXED[0]
+        else:
+            mix_narrow(x, k, depth, weight, j, sums)
+            j += MIXED[1]
+    return j
 
 
 @inner

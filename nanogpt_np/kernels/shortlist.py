@@ -2,7 +2,7 @@
 
 Enter: the matrix that makes logits, float32. Leave: the same rows as int8, and for each how far its logit may be from
 what these say; in kernels, logits that are exact wherever the best may stand, and -inf elsewhere. Nothing is guessed: a
-row is left out only where its logit cannot reach another's. Next: kernels/decode.py.
+row is left out only where its logit cannot reach another's. Next: kernels/greedy.py.
 """
 
 import math

@@ -19,6 +19,7 @@ LINE = 16  # numbers of memory that come together
 # rows of the weights that are read side by side for 1, 2, 4 or 8 rows of x, of which ROWS at a time: the sums stay in
 # registers beside what they are made of. AVX2 has 16, others 32; a single row of weights is what CPUs fetch ahead best
 BESIDE, ROWS = ((0, 1, 4, 0, 3, 0, 0, 0, 3), 4) if VECTOR == 8 else ((0, 1, 8, 0, 4, 0, 0, 0, 2), 8)
+MIXED = 64, 32  # columns of a head that one row is multiplied by, all of which fit the registers
 BYTES = 8  # rows of int8 likewise for one row of x: a single sum, one vector after the other, is slower than memory
 COMING = 3 * LINE  # so far ahead of many rows that are read side by side
 AHEAD = 320 if is_amd() else 1024  # numbers: so far ahead of the one row that is read, as measured on Zen 3 and Xeon
@@ -166,6 +167,29 @@ def _make_stream(n_rows):
     return stream
 
 
+def _make_mix(n_columns):
+    @intrinsic
+    def mix(typingctx, x, k, n_k, weight, j, sums):
+        """sums[0, j : j + n_columns] = (x[:1] @ weight)[0, those] over k to k + n_k; the sums stay in registers."""
+
+        def write(w, x, k, n_k, weight, j, sums):
+            first, shares, target = w.address(3, k, j), w.address(0, integer(0), k), w.address(5, integer(0), j)
+            stride = w.builder.extract_value(w.array(3).strides, 0)
+            lanes = range(0, n_columns, VECTOR)
+
+            def step(i, sums):
+                row, share = w.further(first, w.builder.mul(i, stride)), w.broadcast(shares, i)
+                return [w.fma(share, w.load(row, at), one) for at, one in zip(lanes, sums, strict=True)]
+
+            for at, one in zip(lanes, w.loop(n_k, 1, zeros(len(lanes)), step), strict=True):
+                w.store(one, target, at)
+
+        n = types.intp
+        return compiled(types.void(x, n, n, weight, n, sums), write)
+
+    return mix
+
+
 def _make_dots(n_rows, n_weights=None):
     n_weights, together = n_weights or BESIDE[n_rows], min(n_rows, ROWS)
 
@@ -209,6 +233,7 @@ def _write_dots(w, rows, coming, inputs, n, targets):
 
 
 stream_1, stream_2, stream_4 = map(_make_stream, (1, 2, 4))
+mix_wide, mix_narrow = map(_make_mix, MIXED)
 dots_1, dots_2, dots_4, dots_8 = map(_make_dots, (1, 2, 4, 8))
 dots_1_of_bytes = _make_dots(1, BYTES)
 
@@ -244,6 +269,14 @@ if config.DISABLE_JIT:
         out[:, i : i + at_once] = x[:, :n] @ weight[i : i + at_once, :n].T
 
     stream_2 = stream_4 = stream_1
+
+    def mix_wide(x, k, n_k, weight, j, sums, n_columns=MIXED[0]):
+        columns = slice(j, j + n_columns)
+        sums[0, columns] = x[0, k : k + n_k] @ weight[k : k + n_k, columns]
+
+    def mix_narrow(x, k, n_k, weight, j, sums):
+        mix_wide(x, k, n_k, weight, j, sums, MIXED[1])
+
     dots_2 = dots_4 = dots_8 = dots_1
 
     def dots_1_of_bytes(x, weight, i, n, out):

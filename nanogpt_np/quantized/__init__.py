@@ -39,7 +39,7 @@ from ..kernels import (
     unembed_backward,
 )
 from .cache import Int8Cache
-from .decode import decode_few, decode_plan, read_piece, read_plan
+from .decode import decode_few, decode_greedy, decode_plan, read_piece, read_plan
 from .matrices import (
     Int8Matrix,
     cross_entropy,
@@ -55,9 +55,9 @@ from .matrices import (
 __all__ = [
     "IGNORE", "Int8Cache", "Int8Matrix", "adam_step_", "attention_mix", "attention_mix_backward", "attention_probs",
     "attention_probs_backward", "band_mask", "causal_mask", "cross_entropy", "cross_entropy_backward", "decode_few",
-    "decode_plan", "dropout", "dropout_backward", "embedding", "embedding_backward", "gelu", "gelu_backward",
-    "gelu_new", "gelu_new_backward", "keep_one", "layer_norm", "layer_norm_backward", "linear", "linear_backward",
-    "make_cache", "merge_heads", "quantize", "read_piece", "read_plan", "relu", "relu_backward",
-    "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads", "sum_of_squares",
-    "unembed", "unembed_backward",
+    "decode_greedy", "decode_plan", "dropout", "dropout_backward", "embedding", "embedding_backward", "gelu",
+    "gelu_backward", "gelu_new", "gelu_new_backward", "keep_one", "layer_norm", "layer_norm_backward", "linear",
+    "linear_backward", "make_cache", "merge_heads", "quantize", "read_piece", "read_plan", "relu", "relu_backward",
+    "sinusoidal_positions", "softmax", "softmax_backward", "softmax_scores", "split_heads", "sum_of_squares", "unembed",
+    "unembed_backward",
 ]  # fmt: skip

@@ -26,12 +26,23 @@ from ..kernels.decode import (
     prepare,
     shapes_of,
 )  # fmt: skip
+from ..kernels.greedy import (
+    NO_IDS,
+    NOT_GREEDY,
+    add_position,
+    asked_of,
+    behind,
+    embed,
+    goes_on,
+    likeliest_of_part,
+    said_of,
+)  # fmt: skip
 from ..kernels.heads import look_together, own_queries
 from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
 from .nibbles import BLOCK, FEW, multiply_fours
-from .products import multiply_panels, part_of_panels, quantize_part, room_for
+from .products import multiply_panels, part_of_panels, quantize_part, room_for, widen_output
 from .rounding import quantize_group, round_to_int8
 from .vectors import GROUP, PANEL
 
@@ -66,18 +77,28 @@ def read_piece(x, plan, config, visible, cache, is_last):  # [n_batch, n_new, n_
     return _run(x, plan, config, visible, cache, 1, plan[0][-1].shape[0] if is_last else 0)
 
 
-def _run(x, plan, config, visible, cache, n_asked, n_vocab):  # -> [n_batch, n_asked, n_vocab]
+def decode_greedy(last, plan, params, config, cache, n_new, stop_ids=NO_IDS):
+    """See kernels.decode_greedy."""
+    greedy = asked_of(last, params, config, cache, n_new, stop_ids)
+    if greedy is None or (greedy[-1][0] == 0 and not config.tie_word_embeddings):
+        return None
+    x = np.empty((1, 1, config.n_embd), np.float32)
+    _run(x, plan, config, None, cache, 1, plan[0][-1].shape[0], greedy)
+    return said_of(greedy[0])
+
+
+def _run(x, plan, config, visible, cache, n_asked, n_vocab, greedy=NOT_GREEDY):  # -> [n_batch, n_asked, n_vocab]
     arrays, table = plan
     n_batch, n_new, n_embd = x.shape
     rows = x.reshape(-1, n_embd).astype(np.float32)  # a copy, in which the kernel works
-    whole, (mask, near_mask) = cache.whole, masks_of(visible, n_batch, n_new, config, cache)
+    whole, (mask, near_mask) = cache.whole, masks_of(visible, n_batch, n_new, config, cache, len(greedy[0]))
     logits = np.empty((n_batch * n_asked, n_vocab), np.float32)
     are_fours = arrays[2].kind == "int4"
     _decode_kernel(
         rows, table, are_fours, n_hidden_of(arrays), cache.rows, cache.first_row, cache.starts(),
         whole.keys, whole.key_factors, whole.values, whole.value_factors, mask,
         whole.near_keys, whole.near_key_factors, whole.near_values, whole.near_value_factors,
-        cache.near_of_each(), near_mask, np.float32(config.layer_norm_eps), n_threads(), n_asked, logits,
+        cache.near_of_each(), near_mask, np.float32(config.layer_norm_eps), n_threads(), n_asked, *greedy, logits,
     )  # fmt: skip
     return logits.reshape(n_batch, n_asked, n_vocab)
 
@@ -108,47 +129,75 @@ def _table(arrays):
     float32[:, ::1], read(int64[:, ::1]), boolean, intp, read(int64[::1]), intp, STARTS,
     SMALL, FACTORS, SMALL, FACTORS, read(boolean[:, :, ::1]),
     SMALL, FACTORS, SMALL, FACTORS, PLACES, read(boolean[:, :, ::1]),
-    float32, intp, intp, float32[:, ::1],
+    float32, intp, intp, int64[::1], read(int64[::1]), read(int64[::1]), float32[:, ::1],
 ))  # fmt: skip
 def _decode_kernel(
     x, table, are_fours, n_hidden, rows, first_text, starts,
     keys, key_factors, values, value_factors, visible,
     near_keys, near_key_factors, near_values, near_value_factors, near, near_visible,
-    eps, n_parts, n_asked, logits,
+    eps, n_parts, n_asked, tokens, stop_ids, places, logits,
 ):  # fmt: skip
     n_batch, n_heads, n_query, n_layer = len(starts), keys.shape[2], visible.shape[1], len(table) - 1
-    begin = np.zeros((2, n_batch), np.int64)
+    begin, best = np.zeros((2, n_batch), np.int64), np.empty(n_parts if len(tokens) > 0 else 0, np.int64)
     qkv = np.empty((len(x), 3 * x.shape[1]), np.float32)
     normed, merged, hidden = np.empty_like(x), np.empty_like(x), np.empty((len(x), n_hidden), np.float32)
     small, small_hidden = room_for(len(x), x.shape[1]), room_for(len(x), n_hidden)
 
-    for layer in range(n_layer):
-        block, n_rows = table[layer], parts_of_rows(x, n_parts)
-        spread(n_rows, prepare_small, (n_rows, layer > 0, x, block[0], block[1], eps, normed, *small))
-        spread(n_parts, multiply, (*small, are_fours, block[2:5], n_parts, qkv))
-        if layer == n_layer - 1 and n_asked < n_query:  # nobody asks for more of the others
-            x = last_of_each(x, n_batch, n_query, n_asked, len(logits))
-            normed, merged, hidden = np.empty_like(x), np.empty_like(x), np.empty((len(x), n_hidden), np.float32)
-            small, small_hidden = room_for(len(x), x.shape[1]), room_for(len(x), n_hidden)
-            n_query, n_rows = n_asked, parts_of_rows(x, n_parts)
-        if rows[layer] >= 0:
-            row, places, seen = rows[layer], begin, visible
-            stored = keys[row], key_factors[row], values[row], value_factors[row]
-        else:  # a banded layer
-            row, places, seen = -1 - rows[layer], near, near_visible
-            stored = near_keys[row], near_key_factors[row], near_values[row], near_value_factors[row]
-        spread(n_batch * n_heads, attend, (qkv, *stored, places, first_text, starts, seen, n_query, merged))
-        spread(n_rows, quantize_part, (merged, n_rows, *small))
-        spread(n_parts, multiply, (*small, are_fours, block[5:8], n_parts, normed))
+    for step in range(max(len(tokens) - 1, 1)):
+        here = behind(starts, step)
+        if len(tokens) > 0:
+            embed_small(tokens[step], here[0], places, table[n_layer], logits.shape[1], x[0])
 
-        spread(n_rows, prepare_small, (n_rows, True, x, block[8], block[9], eps, normed, *small))
-        spread(n_parts, multiply_hidden, (*small, are_fours, block[10:13], n_parts, hidden, *small_hidden))
-        spread(n_parts, multiply, (*small_hidden, are_fours, block[13:16], n_parts, normed))
+        for layer in range(n_layer):
+            block, n_rows = table[layer], parts_of_rows(x, n_parts)
+            spread(n_rows, prepare_small, (n_rows, layer > 0, x, block[0], block[1], eps, normed, *small))
+            spread(n_parts, multiply, (*small, are_fours, block[2:5], n_parts, qkv))
+            if layer == n_layer - 1 and n_asked < n_query:  # nobody asks for more of the others
+                x = last_of_each(x, n_batch, n_query, n_asked, len(logits))
+                normed, merged, hidden = np.empty_like(x), np.empty_like(x), np.empty((len(x), n_hidden), np.float32)
+                small, small_hidden = room_for(len(x), x.shape[1]), room_for(len(x), n_hidden)
+                n_query, n_rows = n_asked, parts_of_rows(x, n_parts)
+            if rows[layer] >= 0:
+                row, near_by, seen = rows[layer], begin, visible
+                stored = keys[row], key_factors[row], values[row], value_factors[row]
+            else:  # a banded layer
+                row, near_by, seen = -1 - rows[layer], near, near_visible
+                stored = near_keys[row], near_key_factors[row], near_values[row], near_value_factors[row]
+            spread(n_batch * n_heads, attend, (qkv, *stored, near_by, first_text, here, seen, n_query, merged))
+            spread(n_rows, quantize_part, (merged, n_rows, *small))
+            spread(n_parts, multiply, (*small, are_fours, block[5:8], n_parts, normed))
 
-    if logits.shape[1] > 0:
-        final, n_rows, are_fours = table[n_layer], parts_of_rows(x, n_parts), False
-        spread(n_rows, prepare_small, (n_rows, True, x, final[0], final[1], eps, normed, *small))
-        spread(n_parts, multiply, (*small, are_fours, final[2:5], n_parts, logits))
+            spread(n_rows, prepare_small, (n_rows, True, x, block[8], block[9], eps, normed, *small))
+            spread(n_parts, multiply_hidden, (*small, are_fours, block[10:13], n_parts, hidden, *small_hidden))
+            spread(n_parts, multiply, (*small_hidden, are_fours, block[13:16], n_parts, normed))
+
+        if logits.shape[1] > 0:
+            final, n_rows = table[n_layer], parts_of_rows(x, n_parts)
+            spread(n_rows, prepare_small, (n_rows, True, x, final[0], final[1], eps, normed, *small))
+            spread(n_parts, unembed, (*small, final[2:5], n_parts, logits, best))
+        if len(tokens) > 0 and not goes_on(step, tokens, stop_ids, logits[0], best):
+            break
+
+
+@inner
+def embed_small(token, position, places, final, n_vocab, x):
+    """See kernels/greedy.py; where wte makes the logits as well, it is int8."""
+    if places[0] != 0:
+        embed(token, position, places, x)
+        return
+    n_panels = (n_vocab + PANEL - 1) // PANEL
+    width = (x.size + GROUP - 1) // GROUP * GROUP
+    widen_output(bytes_at(final[2], n_panels * PANEL * width), floats_at(final[3], n_vocab), token, x)
+    add_position(position, places, x)
+
+
+@inner
+def unembed(part, x, scales, starts, places, n_parts, logits, best):
+    """One part of the logits, and which is the best."""
+    multiply(part, x, scales, starts, False, places, n_parts, logits)
+    if len(best) > 0:
+        first, end = part_of_panels(part, n_parts, logits.shape[1])
+        best[part] = likeliest_of_part(logits[0], first * PANEL, min(end * PANEL, logits.shape[1]))
 
 
 @inner

@@ -41,7 +41,7 @@ from ..kernels import (  # noqa: F401  (what a twin does not replace)
 from ..kernels.weights import MATRICES
 from ..memory import in_large_pages
 from . import matrices
-from .decode import decode_few, decode_plan, read_piece, read_plan  # noqa: F401
+from .decode import decode_few, decode_greedy, decode_plan, read_piece, read_plan  # noqa: F401
 from .fours import FEW
 from .matrices import (  # noqa: F401
     SmallMatrix,

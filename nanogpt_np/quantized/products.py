@@ -9,7 +9,7 @@ import numpy as np
 from numba import float32, int8, int32, intp, void
 
 from ..kernels.calls import shared
-from ..kernels.compile import inner, kernel, n_threads, read
+from ..kernels.compile import exact, inner, kernel, n_threads, read
 from ..kernels.cores import spread
 from .rounding import SMALL, quantize, round_to_int8
 from .vectors import ACTIVATION, FLIP, GROUP, PANEL, ROWS, STRIP, TOGETHER, add_one, add_rows, finish
@@ -100,3 +100,14 @@ def _pack_part(part, weight, each, factors, packed):
             for k in range(n_in):
                 group, step, strip, at = k // GROUP, k % GROUP // TOGETHER, column % PANEL // STRIP, column % STRIP
                 packed[panel, group, strip, step, at, k % TOGETHER] = small[k] ^ FLIP
+
+
+@exact
+def widen_output(packed, factors, output, out):
+    """The weights of one output in float32, as Int8Matrix.outputs() has them."""
+    panel, strip, column = output // PANEL, output % PANEL // STRIP, output % STRIP
+    n_groups, n_strips, n_steps = (out.size + GROUP - 1) // GROUP, PANEL // STRIP, GROUP // TOGETHER
+    for j in range(out.size):
+        group, step = j // GROUP, j % GROUP // TOGETHER
+        at = (((panel * n_groups + group) * n_strips + strip) * n_steps + step) * STRIP + column
+        out[j] = np.int8(packed[at * TOGETHER + j % TOGETHER] ^ FLIP) * factors[output]

@@ -178,13 +178,16 @@ def test_a_weight_that_is_replaced_or_written_to_counts_at_once(remembered):
 
 
 def test_a_generation_asks_once_which_arrays_a_model_has(monkeypatch):
-    """What is written to them counts at once; an array that takes another's place, from the next generation on."""
+    """What is written to them counts at once; an array that takes another's place, from the next generation on.
+
+    Where each token is a call: test_ahead.py has several in one.
+    """
     asked, read_plan = [], kernels.read_plan
     monkeypatch.setattr(kernels, "read_plan", lambda shape, *others: asked.append(shape) or read_plan(shape, *others))
 
     def said(gpt, change=lambda part: None):
         ids = []
-        for token in gpt.stream([1, 2, 3], 9, temperature=0, ignore_eos=True):
+        for token in gpt.stream([1, 2, 3], 9, temperature=0, min_new_tokens=9):
             ids.append(token)
             if len(ids) == 4:
                 change(gpt.params["h"][0]["mlp"]["c_proj"])
