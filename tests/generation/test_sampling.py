@@ -1,5 +1,6 @@
 """sampling.py against definitions written here as plain loops over Python floats."""
 
+import copy
 import math
 
 import numpy as np
@@ -130,6 +131,19 @@ def test_top_p_takes_equals_in_order_however_they_lie():
         expected = np.isfinite(naive_top_p(logits[0].tolist(), p))
         # about one of 2000 tokens may fall to either side of p by rounding: only the last one kept
         assert (np.isfinite(sampling.top_p(logits, p))[0] != expected).sum() <= 1
+
+
+def test_a_draw_among_few_is_one_among_all():
+    logits = random_logits(40, 300, seed=1)
+    logits[::2, 5:] = -INF
+    logits[1::4, ::3] = -INF
+    for seed in range(20):
+        rngs = [np.random.default_rng([seed, row]) for row in range(len(logits))]
+        expected = []
+        for row, rng in zip(logits, copy.deepcopy(rngs), strict=True):
+            total = np.cumsum(softmax(row.tolist()))
+            expected.append(np.searchsorted(total, rng.random() * total[-1], side="right"))
+        assert sampling.draw(logits, rngs).tolist() == expected
 
 
 def test_top_p_keeps_the_token_that_reaches_p():
