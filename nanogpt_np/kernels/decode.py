@@ -1,4 +1,4 @@
-"""All of a model behind the embedding in one compiled call, for new tokens or a piece of a prompt.
+"""All of a model behind the embedding in one compiled call: new tokens, several greedy ones, a piece of a prompt.
 
 Between matrices, Python would cost as much as some of them. Enter: the residual stream of the newest tokens, the
 model's params, the cache. Leave: logits; the cache holds the new keys and values. Each step stands in ops.py by its
@@ -80,7 +80,7 @@ def decode_greedy(last, plan, params, config, cache, n_new, stop_ids=NO_IDS, sho
     early behind one of the `stop_ids`, and before a token that greedy() would refuse, which may be the first. None
     where compiled code cannot go on with these params, or the cache has no room.
     """
-    greedy = asked_of(last, params, config, cache, n_new, stop_ids)
+    greedy = asked_of(last, plan, params, config, cache, n_new, stop_ids)
     if greedy is None or greedy[-1][0] == 0:
         return None
     x = np.empty((1, 1, config.n_embd), np.float32)  # the kernel embeds

@@ -18,24 +18,23 @@ NOBODY = -1  # instead of a token
 ITEM = 4  # bytes of a float32
 
 
-def asked_of(last, params, config, cache, n_new, stop_ids):
+def asked_of(last, plan, params, config, cache, n_new, stop_ids):
     """What a kernel has to be told to say up to `n_new` tokens behind `last`, or None: tokens, stop_ids, places.
 
     `places`: the addresses of wte, or 0 where it is not float32, and of wpe. None where the embedding is not GPT-2's,
-    where a layer has bands, which move on token by token, and where the cache has no room, which compiled code would
-    not notice.
+    where a layer has bands, which move on token by token, and where there is no such token or no room in the cache,
+    as compiled code would not notice.
     """
-    has_room = 1 <= n_new <= cache.n_ctx - cache.length
-    if config.positions != "learned" or cache.window is not None or not has_room:
+    n_vocab, has_room = plan[0][-1].shape[0], 1 <= n_new <= min(cache.n_ctx, config.n_ctx) - cache.length
+    if config.positions != "learned" or cache.window is not None or not (has_room and 0 <= last < n_vocab):
         return None
-    wte, wpe = (_place(params[name]["weight"]) for name in ("wte", "wpe"))
+    wte, wpe = (
+        address(params[name]["weight"], np.float32, (n_rows, config.n_embd)) or 0
+        for name, n_rows in (("wte", n_vocab), ("wpe", config.n_ctx))
+    )
     tokens = np.full(1 + n_new, NOBODY)
     tokens[0] = last
     return None if wpe == 0 else (tokens, stop_ids, np.array([wte, wpe], np.int64))
-
-
-def _place(array):
-    return (array.dtype == np.float32 and address(array, np.float32, array.shape)) or 0
 
 
 def said_of(tokens):

@@ -79,7 +79,7 @@ def read_piece(x, plan, config, visible, cache, is_last):  # [n_batch, n_new, n_
 
 def decode_greedy(last, plan, params, config, cache, n_new, stop_ids=NO_IDS):
     """See kernels.decode_greedy."""
-    greedy = asked_of(last, params, config, cache, n_new, stop_ids)
+    greedy = asked_of(last, plan, params, config, cache, n_new, stop_ids)
     if greedy is None or (greedy[-1][0] == 0 and not config.tie_word_embeddings):
         return None
     x = np.empty((1, 1, config.n_embd), np.float32)

@@ -11,7 +11,7 @@ from nanogpt_np import model, ops
 pytest.importorskip("numba")
 from numba import float32, int64, intp, void
 
-from nanogpt_np import quantized
+from nanogpt_np import kernels, quantized
 from nanogpt_np.generation import decoding, sampling
 from nanogpt_np.kernels import greedy
 from nanogpt_np.kernels.compile import read
@@ -75,7 +75,9 @@ def test_what_greedy_refuses_is_nobody(value, n_parts):
 
 def test_the_embedding_has_the_bits_of_the_model():
     params = make(CONFIG)
-    places = greedy.asked_of(1, params, CONFIG, decoding.new_cache(1, 16, params, CONFIG, ops), 4, greedy.NO_IDS)[2]
+    cache = decoding.new_cache(1, 16, params, CONFIG, ops)
+    plan = kernels.read_plan((1, 1), params, CONFIG, cache)
+    places = greedy.asked_of(1, plan, params, CONFIG, cache, 4, greedy.NO_IDS)[2]
     for token, position in [(0, 0), (30, 15), (7, 3)]:
         x = np.empty(CONFIG.n_embd, np.float32)
         embed_one(token, position, places, x)
@@ -89,10 +91,30 @@ def test_the_embedding_of_int8_too(is_tied, n_embd, n_vocab):
     config = dataclasses.replace(CONFIG, n_embd=n_embd, n_vocab=n_vocab, tie_word_embeddings=is_tied)
     params = quantized.quantize(make(config), config)
     cache = decoding.new_cache(1, 16, params, config, quantized)
-    _, table = quantized.read_plan((1, 1), params, config, cache)
-    places = greedy.asked_of(1, params, config, cache, 4, greedy.NO_IDS)[2]
+    plan = _, table = quantized.read_plan((1, 1), params, config, cache)
+    places = greedy.asked_of(1, plan, params, config, cache, 4, greedy.NO_IDS)[2]
     for token in range(n_vocab):
         x = np.empty(n_embd, np.float32)
         embed_one_small(token, token % 16, places, table[-1], n_vocab, x)
         expected = model.embed(np.array([[token]]), np.array([[token % 16]]), params, config, quantized)
         np.testing.assert_array_equal(x, expected[0, 0])
+
+
+def test_what_compiled_code_would_not_notice():
+    """No such token, no room, rows that are missing: it is not asked."""
+    params = make(CONFIG)
+    cache = decoding.new_cache(1, 8, params, CONFIG, ops)
+    plan = kernels.read_plan((1, 1), params, CONFIG, cache)
+
+    def is_asked(last=1, n_new=8, config=CONFIG, params=params):
+        return greedy.asked_of(last, plan, params, config, cache, n_new, greedy.NO_IDS) is not None
+
+    assert is_asked() and is_asked(last=30)
+    assert not any(map(is_asked, (-1, 31, 1 << 40)))
+    assert not is_asked(n_new=9) and not is_asked(n_new=0)
+    short = params | {"wpe": {"weight": params["wpe"]["weight"][:5]}}
+    assert not is_asked(params=short) and not is_asked(config=CONFIG.replace(positions="sinusoidal"))
+    narrow = params | {"wte": {"weight": params["wte"]["weight"][:9]}}
+    assert greedy.asked_of(1, plan, narrow, CONFIG, cache, 8, greedy.NO_IDS)[2][0] == 0
+    with pytest.raises(IndexError):
+        decoding.decode(np.array([[31]]), params, CONFIG, kernels, cache)
