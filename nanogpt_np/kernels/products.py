@@ -16,11 +16,11 @@ from .math import ZERO, is_float32
 from .tiles import DEPTH, multiply
 from .vectors import (
     BESIDE,
-    BYTES,
     GROUP,
     MIXED,
+    SHORT,
     dots_1,
-    dots_1_of_bytes,
+    dots_1_short,
     dots_2,
     dots_4,
     dots_8,
@@ -40,7 +40,7 @@ FEW_ROWS = 8  # up to so many rows a product waits for the weights, not for arit
 SOME_ROWS, SOME_WIDE_ROWS = {16: (64, 16), 8: (24, 24)}.get(VECTOR, (FEW_ROWS, FEW_ROWS))
 WIDE = 1024
 AT_ONCE = 64  # rows of the weights that are multiplied by FEW_ROWS at a time, and so stay in the second cache
-A_HEAD = 128  # columns: what is wider are weights, whose rows lie far apart, and stream by one after the other
+A_HEAD = 128  # columns: what is wider are weights, which wait for memory and stream by one row after the other
 BLOCK = 512  # rows and columns that one core takes at a time: their panels fit the second cache
 NO_BIAS = np.empty(0, np.float32)
 
@@ -303,16 +303,16 @@ def dots_int8(x, weight, first, end, out):
 @inner
 def _dots(x, weight, first, end, out):
     n_rows, width = x.shape
-    is_row_of_bytes = n_rows == 1 and weight.itemsize == 1
-    at_once = BYTES if is_row_of_bytes else BESIDE[n_rows]
+    is_short = n_rows == 1 and (weight.itemsize == 1 or width <= A_HEAD)
+    at_once = SHORT if is_short else BESIDE[n_rows]
     whole = width if width % VECTOR == 0 and len(weight) >= FEW_ROWS else 0
     if whole == 0:
         out[:, first:end] = ZERO
     else:
         for i in range(first, end, at_once):
             at = max(min(i, end - at_once), 0)  # the last step may do again what is done, with the same result
-            if is_row_of_bytes:
-                dots_1_of_bytes(x, weight, at, whole, out)
+            if is_short:
+                dots_1_short(x, weight, at, whole, out)
             elif n_rows == 1:
                 dots_1(x, weight, at, whole, out)
             elif n_rows == 2:

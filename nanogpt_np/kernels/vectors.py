@@ -20,7 +20,7 @@ LINE = 16  # numbers of memory that come together
 # registers beside what they are made of. AVX2 has 16, others 32; a single row of weights is what CPUs fetch ahead best
 BESIDE, ROWS = ((0, 1, 4, 0, 3, 0, 0, 0, 3), 4) if VECTOR == 8 else ((0, 1, 8, 0, 4, 0, 0, 0, 2), 8)
 MIXED = 64, 32  # columns of a head that one row is multiplied by, all of which fit the registers
-BYTES = 8  # rows of int8 likewise for one row of x: a single sum, one vector after the other, is slower than memory
+SHORT = 8  # rows of int8, or of a head, likewise for one row of x: a single sum, vector after vector, is slower
 COMING = 3 * LINE  # so far ahead of many rows that are read side by side
 AHEAD = 320 if is_amd() else 1024  # numbers: so far ahead of the one row that is read, as measured on Zen 3 and Xeon
 
@@ -235,7 +235,7 @@ def _write_dots(w, rows, coming, inputs, n, targets):
 stream_1, stream_2, stream_4 = map(_make_stream, (1, 2, 4))
 mix_wide, mix_narrow = map(_make_mix, MIXED)
 dots_1, dots_2, dots_4, dots_8 = map(_make_dots, (1, 2, 4, 8))
-dots_1_of_bytes = _make_dots(1, BYTES)
+dots_1_short = _make_dots(1, SHORT)
 
 
 if config.DISABLE_JIT:
@@ -279,5 +279,5 @@ if config.DISABLE_JIT:
 
     dots_2 = dots_4 = dots_8 = dots_1
 
-    def dots_1_of_bytes(x, weight, i, n, out):
-        out[:, i : i + BYTES] = x[:, :n] @ weight[i : i + BYTES, :n].T
+    def dots_1_short(x, weight, i, n, out):
+        out[:, i : i + SHORT] = x[:, :n] @ weight[i : i + SHORT, :n].T
