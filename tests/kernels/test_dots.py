@@ -1,4 +1,4 @@
-"""kernels/products.dots: sums over weights that lie by output, side by side in registers, each as if it were alone."""
+"""kernels/products: sums of a few rows, side by side in registers, each as if it were alone."""
 
 import platform
 
@@ -11,7 +11,7 @@ from numba import float32, int8, intp, void  # noqa: E402
 
 from nanogpt_np.bench.isa import HELD  # noqa: E402
 from nanogpt_np.kernels.compile import read  # noqa: E402
-from nanogpt_np.kernels.products import dots, dots_int8, pad_rows  # noqa: E402
+from nanogpt_np.kernels.products import dots, dots_int8, pad_rows, stream, stream_int8  # noqa: E402
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NumPy's sums have an order of their own")
 ASSEMBLY = """
@@ -34,6 +34,14 @@ def _of_bytes(x, weight, first, end, out):
     dots_int8(x, weight, first, end, out)
 
 
+def _stream_floats(x, weight, first, end, out):
+    stream(x, weight[first:end], out)
+
+
+def _stream_bytes(x, weight, first, end, out):
+    stream_int8(x, weight[first:end], out)
+
+
 def made(function, kind):
     """A kernel, as Python cannot call what kernels share."""
     signature = void(read(float32[:, ::1]), read(kind[:, ::1]), intp, intp, float32[:, ::1])
@@ -41,6 +49,7 @@ def made(function, kind):
 
 
 of_floats, of_bytes = made(_of_floats, float32), made(_of_bytes, int8)
+stream_floats, stream_bytes = made(_stream_floats, float32), made(_stream_bytes, int8)
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 8])
@@ -55,6 +64,24 @@ def test_sums_over_int8_have_the_bits_of_those_over_the_same_floats(n_rows, n_we
         of_floats(x, small.astype(np.float32), first, end, said[1])
     assert np.array_equal(*said)
     np.testing.assert_allclose(said[0], x @ small.T.astype(np.float32), rtol=1e-5, atol=1e-3)  # sums of about 400
+
+
+@pytest.mark.parametrize("width", [8, 31, 32, 40, 64, 80, 96, 128, 130, 192])
+@pytest.mark.parametrize("n", [1, 7, 8, 100, 384, 400, 800])
+def test_a_row_has_the_same_bits_whatever_stands_beside_it(width, n):
+    """Of a head's keys and values, and of wider ones: one row is summed in another way than two, four or eight."""
+    numbers = normal(n, width, seed=1)
+    small = (numbers * 40).astype(np.int8)
+    for values, over_values, over_keys in ((numbers, stream_floats, of_floats), (small, stream_bytes, of_bytes)):
+        for x, run, sums in ((normal(8, n), over_values, width), (normal(8, width), over_keys, n)):
+            found = []
+            for n_rows in (8, 4, 2, 1):
+                found.append(np.full((n_rows, sums), np.nan, np.float32))
+                run(x[:n_rows], values, 0, n, found[-1])
+                assert np.array_equal(found[0][:n_rows], found[-1])
+            wide = values.astype(np.float64)
+            exact = x @ (wide if run is over_values else wide.T)
+            np.testing.assert_allclose(found[0], exact, rtol=1e-4, atol=2e-5 * np.abs(exact).max())
 
 
 @pytest.mark.slow
