@@ -83,7 +83,9 @@ def likeliest(logits, best):
 @exact
 def embed(token, position, places, x):
     """x = wte[token] + wpe[position], both float32."""
-    x[:] = floats_at(places[0] + ITEM * x.size * token, x.size)
+    of_token = floats_at(places[0] + ITEM * x.size * token, x.size)
+    for j in range(x.size):  # to say x[:] = of_token takes two seconds longer to compile
+        x[j] = of_token[j]
     add_position(position, places, x)
 
 
