@@ -175,7 +175,7 @@ def test_of_a_large_model_each_token_is_seen_as_it_comes(twin, asked, monkeypatc
 
 
 def test_only_where_nothing_else_is_asked_for(twin, asked):
-    """Draws, penalties, several texts, a stop by number of tokens, logits: each comes one by one."""
+    """Draws, penalties, a least number of tokens, several texts, logits: each comes one by one."""
     model = parts(twin)
     for request in (
         Request(9, Sampling(temperature=1.0), seed=1), Request(9, Sampling(0, repetition_penalty=1.2)),
