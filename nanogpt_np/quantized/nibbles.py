@@ -27,7 +27,7 @@ from .vectors import ADD_PAIRS, GROUP, INT16, LINE, PANEL, finish, first_of, sum
 
 FEW, QUADS = fours.FEW, fours.FEW // 8  # a byte holds number n of a group and number n + 4
 BLOCK = PANEL * FEW // 2 + PANEL * 2  # bytes of a panel's group: nibbles, then scales
-AHEAD = 2 * BLOCK  # bytes; a single row waits for memory
+AHEAD = BLOCK  # bytes; a single row waits for memory
 HALF_TO_FLOAT = np.float32(2.0**112)  # what the exponents of float16 and float32 differ by, once the bits stand alike
 OFFSET = np.int32(fours.ZERO)
 
@@ -194,8 +194,9 @@ def _add_strip(w, recipe, panel, first, of_rows, group, n_columns, before):
     builder, (rows, offsets, factors) = w.builder, of_rows
     block = builder.gep(panel, [builder.mul(group, integer(BLOCK))])
     strip = builder.gep(block, [builder.mul(first, integer(FEW // 2))])
-    for line in range(0, n_columns * recipe.lanes * FEW // 2, LINE) if len(rows) == 1 else ():
-        w.prefetch(strip, integer(AHEAD + line))
+    coming = builder.gep(block, [builder.mul(first, integer(BLOCK // PANEL))])  # every line of the next block, once
+    for line in range(0, n_columns * recipe.lanes * BLOCK // PANEL, LINE) if len(rows) == 1 else ():
+        w.prefetch(coming, integer(AHEAD + line))
     rows = [builder.gep(row, [builder.mul(group, integer(FEW))]) for row in rows]
     begin = [w.broadcast(one, group, recipe.lanes) for one in offsets]
     totals = _multiply_strip(w, recipe, strip, rows, begin, n_columns)
