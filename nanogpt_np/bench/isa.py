@@ -26,6 +26,7 @@ HELD = {
     },
 }
 SWITCHES = HELD["avx2"].keys()
+ZEN_3 = "znver3"  # the last of AMD's without AVX-512
 
 
 def check_isa(isa):
@@ -34,6 +35,12 @@ def check_isa(isa):
         raise InputError(f"isa: expected one of {', '.join(HELD)}, got {isa!r}")
     if isa != "native" and platform.machine().lower() not in ("x86_64", "amd64"):
         raise InputError(f"isa: expected native on a CPU of the kind {platform.machine()}, got {isa!r}")
+
+
+def switches_for(isa, cpu):
+    """What holds the engines, on a CPU of this name: what our kernels do for its maker's, they go on doing."""
+    is_amd = isa == "avx2" and "AMD" in cpu
+    return HELD[isa] | ({"NUMBA_CPU_NAME": ZEN_3} if is_amd else {})
 
 
 def describe_isa(environment):

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..errors import InputError
-from .isa import HELD, describe_isa
+from .isa import describe_isa, switches_for
 
 PACKAGES = ("numpy", "numba", "torch", "transformers", "ctranslate2", "xllamacpp", "gguf", "tiktoken", "tokenizers")
 DISTURBED = 0.1  # of one CPU; an idle system takes 0.02
@@ -124,8 +124,8 @@ def environment(threads, isa="native"):
     """The environment of an engine: threads and instructions before any library looks, and this very package."""
     package = str(Path(__file__).resolve().parent.parent.parent)
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    counts = dict.fromkeys(THREAD_VARIABLES, str(threads))
-    return {**os.environ, **counts, **HELD[isa], **QUIET, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
+    counts, held = dict.fromkeys(THREAD_VARIABLES, str(threads)), switches_for(isa, cpu_name())
+    return {**os.environ, **counts, **held, **QUIET, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
 
 
 def cpus_allowed():

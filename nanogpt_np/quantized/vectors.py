@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import config, types
 from numba.extending import intrinsic
 
-from ..kernels.compile import cpu_has, inner
+from ..kernels.compile import cpu_has, inner, is_amd
 from ..kernels.math import ONE, ZERO
 from ..kernels.vectors import fma
 from ..kernels.writer import BYTE, FLOAT, INT32, VECTOR, Writer, compiled, integer
@@ -21,7 +21,7 @@ from ..kernels.writer import BYTE, FLOAT, INT32, VECTOR, Writer, compiled, integ
 GROUP = 64  # activations that share one scale: an outlier spoils only its neighbours (Dettmers et al. 2022 name them)
 PANEL = 64  # columns of the weights that are multiplied together
 LINE = 64  # bytes of memory that come together
-AHEAD = 1024  # bytes; a single row waits for memory, which is so asked for what comes
+AHEAD = 512 if is_amd() else 1024  # bytes; a single row waits for memory, which is so asked for what comes
 INT16 = ir.IntType(16)
 
 

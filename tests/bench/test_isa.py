@@ -30,6 +30,7 @@ CT2_SAID = """\
 @pytest.fixture(autouse=True)
 def on_x86_with_nothing_set(monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(workers, "cpu_name", lambda: "Intel(R) Xeon(R) Processor")
     for name in isa.SWITCHES:
         monkeypatch.delenv(name, raising=False)
 
@@ -40,6 +41,14 @@ def test_every_engine_is_held_by_its_switch():
     assert held["ATEN_CPU_CAPABILITY"] == "avx2" and held["OPENBLAS_CORETYPE"] == "Haswell"
     assert held["NUMBA_CPU_NAME"] == "haswell" and held["OMP_NUM_THREADS"] == "2"
     assert not set(isa.SWITCHES) & set(environment(2))
+
+
+def test_kernels_stay_tuned_for_the_maker_of_the_cpu(monkeypatch):
+    monkeypatch.setattr(workers, "cpu_name", lambda: "AMD EPYC 9B14")
+    held = environment(2, "avx2")
+    assert held["NUMBA_CPU_NAME"] == "znver3" and held["NUMBA_CPU_FEATURES"] == isa.HELD["avx2"]["NUMBA_CPU_FEATURES"]
+    assert "NUMBA_CPU_NAME" not in environment(2)
+    assert environment(2, "avx2")["ATEN_CPU_CAPABILITY"] == "avx2"
 
 
 def test_the_features_are_those_of_the_gate():
@@ -63,6 +72,7 @@ def test_it_reaches_workers_and_commands(monkeypatch, tmp_path):
             bench.open_worker("generate", "numpy", bench.settings(tmp_path))
     assert ["CT2_FORCE_CPU_ISA" in env for env in given] == [False, True]
     monkeypatch.undo()
+    monkeypatch.setattr(workers, "cpu_name", lambda: "Intel")
     code = "import os; print(os.environ.get('NUMBA_CPU_NAME'))"
     assert Command([sys.executable, "-c", code], 1, "", "avx2").ask({})["text"] == "haswell"
 
