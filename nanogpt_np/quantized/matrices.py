@@ -76,7 +76,8 @@ class Int8Matrix(SmallMatrix):
         panel, strip, column = which // PANEL, which % PANEL // STRIP, which % STRIP
         of_steps = self.packed.view(f"i{TOGETHER}")[..., 0]  # what lies together is copied together
         whole = of_steps[panel, :, strip, :, column]  # -> [..., n_groups, GROUP / TOGETHER]
-        whole = whole.reshape(*which.shape, -1).view(np.int8)[..., :n_in] ^ FLIP
+        whole = np.ascontiguousarray(whole.reshape(*which.shape, -1))  # of one output alone NumPy copies nothing
+        whole = whole.view(np.int8)[..., :n_in] ^ FLIP
         return whole.astype(np.float32) * self.factors[which][..., None]
 
     def dequantized(self):
