@@ -40,7 +40,8 @@ def read(ids, params, config, ops, cache, mask=None):  # [n_batch, n_seq] -> [n_
 def read_on(ids, params, config, ops, cache, mask=None):
     """What read() does, a piece at a time: yield None behind each, and the logits behind the last."""
     start, begun = 0, _begun(ids, mask)
-    while (n := _piece(begun[start:], cache.length, config, ops)) < ids.shape[1] - start:
+    has_scores = plan_of((len(ids), PIECE), params, config, ops, cache) is None
+    while (n := _piece(begun[start:], cache.length, config, ops, has_scores)) < ids.shape[1] - start:
         n_rows = begun[start + n - 1]
         part, of_mask = _columns(slice(n_rows), slice(start, start + n), ids, mask)
         begun_ones = cache.first(n_rows)
@@ -90,10 +91,13 @@ def _begun(ids, mask):  # -> [n_seq], int
     return np.full(ids.shape[1], len(ids)) if mask is None else np.count_nonzero(mask, axis=0)
 
 
-def _piece(begun, n_before, config, ops):  # [n_seq] -> how many columns
-    """How many tokens of each text to read at once, behind so many that were read before."""
+def _piece(begun, n_before, config, ops, has_scores):  # [n_seq] -> how many columns
+    """How many tokens of each text to read at once, behind so many that were read before.
+
+    `has_scores`: those of all queries and keys of a block are in memory at once; in a compiled call they never are.
+    """
     length = np.arange(1, len(begun) + 1)
-    scores = begun * config.n_head * (n_before + length) * length
+    scores = begun * config.n_head * (n_before + length) * length * has_scores
     limit = PIECE_OF_INT8 if hasattr(ops, "quantize") else PIECE
     most = max(np.count_nonzero((begun * length <= limit) & (scores <= SCORES)), 1)
     ends = np.flatnonzero(np.diff(begun[:most])) + 1  # behind so many columns another text begins

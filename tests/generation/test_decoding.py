@@ -201,7 +201,7 @@ def test_a_generation_asks_once_which_arrays_a_model_has(monkeypatch):
 
     gpts = [GPT(CONFIG, make(), None, ops=which) for which in (kernels, kernels, "numpy", "numpy")]
     before = said(gpts[0])
-    assert asked == [(1, 3), (1, 1)]
+    assert asked == [(1, decoding.PIECE), (1, 3), (1, 1)]  # how long a piece may be, the prompt, the tokens behind it
     assert said(gpts[0], write) == said(gpts[2], write) != before
     assert said(gpts[1], replace) == before
     replace(gpts[3].params["h"][0]["mlp"]["c_proj"])
@@ -268,12 +268,32 @@ def test_weights_that_overflow_are_one_error_and_no_warnings(twin, how):
 
 def test_pieces_keep_within_their_memory():
     for n_batch, n_before in ((1, 0), (1, 256), (1, 768), (3, 1000), (200, 0), (300, 50)):
-        n = decoding._piece(np.full(1024, n_batch), n_before, GPTConfig(), ops)
+        n = decoding._piece(np.full(1024, n_batch), n_before, GPTConfig(), ops, True)
         assert n >= 1 and n * n_batch <= max(decoding.PIECE, n_batch)
         scores = n_batch * GPTConfig().n_head * n * (n_before + n)
         assert n == 1 or scores <= decoding.SCORES
     one = np.ones(1024, int)
-    assert decoding._piece(one, 0, GPTConfig(), ops) == decoding._piece(one, 256, GPTConfig(), ops) == decoding.PIECE
+    assert decoding._piece(one, 0, GPTConfig(), ops, True) == decoding.PIECE
+    assert decoding._piece(one, 256, GPTConfig(), ops, True) == decoding.PIECE
+    assert decoding._piece(one, 768, GPTConfig(), kernels, False) == decoding.PIECE
+
+
+@pytest.mark.parametrize("window, lengths", [(None, [9, 4]), (4, [1] * 13)])
+def test_a_compiled_call_is_not_cut_by_scores_that_it_never_keeps(window, lengths, monkeypatch):
+    """Banded layers have no such call for a piece of a prompt: there they are kept."""
+    monkeypatch.setattr(decoding, "PIECE", 9)
+    monkeypatch.setattr(decoding, "SCORES", 1)
+    config = dataclasses.replace(CONFIG, window=window)
+    read, n_read = decoding._read_piece, []
+
+    def counted(ids, *args, **kwargs):
+        n_read.append(ids.shape[1])
+        return read(ids, *args, **kwargs)
+
+    monkeypatch.setattr(decoding, "_read_piece", counted)
+    cache = decoding.new_cache(1, 13, make(), config, kernels)
+    decoding.read(random_ids(1, 13), make(), config, kernels, cache)
+    assert n_read == lengths
 
 
 # ---------------------------------------------------------------- a model that was changed
