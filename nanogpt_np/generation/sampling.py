@@ -49,14 +49,21 @@ def top_p(logits: np.ndarray, p: float) -> np.ndarray:
     """
     if p >= 1:
         return logits.copy()
-    probs = probabilities(logits)
-    ranked = np.sort(probs, axis=-1)[..., ::-1]  # without their places, which would take ten times as long
-    before = np.cumsum(ranked, axis=-1) - ranked  # what the better ones hold together; the first has 0 and stays
-    n_kept = np.count_nonzero(before < p, axis=-1, keepdims=True)
-    last = np.take_along_axis(ranked, n_kept - 1, axis=-1)
-    better, equal = probs > last, probs == last
-    n_equal = n_kept - np.count_nonzero(better, axis=-1, keepdims=True)
-    return np.where(better | equal & (np.cumsum(equal, axis=-1) <= n_equal), logits, -np.inf)
+    rows = probabilities(logits).reshape(-1, logits.shape[-1])
+    kept = np.array([nucleus(probs, p) for probs in rows]).reshape(logits.shape)
+    return np.where(kept, logits, -np.inf)
+
+
+def nucleus(probs: np.ndarray, p: float) -> np.ndarray:  # [n_vocab] -> the same, bool
+    """Which tokens top_p() keeps. Most are so unlikely that all of them hold less than 1 - p: these are not sorted."""
+    ranked = np.sort(probs[~(probs < (1 - p) / (2 * probs.size))])[::-1]
+    before = np.cumsum(ranked) - ranked  # what the better ones hold together; the first has 0 and stays
+    n_kept = np.count_nonzero(before < p)
+    last = ranked[n_kept - 1]
+    kept = probs >= last
+    n_too_many = np.count_nonzero(kept) - n_kept  # of those that equal the last one
+    kept[np.flatnonzero(probs == last)[::-1][:n_too_many]] = False
+    return kept
 
 
 def min_p(logits: np.ndarray, p: float) -> np.ndarray:

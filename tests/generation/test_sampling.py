@@ -125,6 +125,15 @@ def test_top_p_stops_where_p_is_reached_exactly():
     assert np.isfinite(sampling.top_p(np.zeros((1, 64), np.float32), 0.5)).tolist() == [[True] * 32 + [False] * 32]
 
 
+@pytest.mark.parametrize("best, p, n_kept", [(0.96, 0.9, 1), (0.96, 0.97, 251), (0.5, 0.9, 801), (0.5, 0.51, 21)])
+def test_top_p_ranks_all_that_may_stay(best, p, n_kept):
+    """One token and 999 equals, which are left out unseen where together they hold less than is left out anyway."""
+    probs = np.full((1, 1000), (1 - best) / 999)
+    probs[0, 700] = best
+    kept = np.flatnonzero(np.isfinite(sampling.top_p(np.log(probs), p)))
+    assert set(kept) == {700, *range(n_kept - 1 if n_kept <= 700 else n_kept)}
+
+
 def test_top_p_takes_equals_in_order_however_they_lie():
     logits = np.random.default_rng(0).integers(0, 3, (1, 2000)).astype(np.float32)
     for p in (0.3, 0.8):
