@@ -75,11 +75,11 @@ stage("greedy (temperature 0)", np.where([1, 0, 0, 0, 0], p, 0), np.where(logits
 # * **Min-p** keeps what is at least $p$ times as likely as the best. The best has 0.5, so 0.1 means a threshold of 0.05, and 0.2 one of 0.1.
 # * **Greedy** is what temperature goes to at 0. The library does not divide by 0: it takes the largest.
 #
-# These are all of the library's stages but two (penalty and ban), and each is a few lines. This is top-p; `before` is what the better tokens hold together,
-# and `last` the smallest probability that stays:
+# These are all of the library's stages but two (penalty and ban), and each is a few lines. This is top-p for one row; `before` is what the better tokens hold
+# together, and `last` the smallest probability that stays:
 
 # %%
-print(inspect.getsource(sampling.top_p))
+print(inspect.getsource(sampling.nucleus))
 
 # %% [markdown]
 # The **repetition penalty** is different: it looks at the text. A token that has occurred gets its logit divided by the penalty if it is positive, multiplied
