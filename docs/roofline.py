@@ -16,14 +16,15 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from nanogpt_np.bench.checks import weight_count
+from nanogpt_np.bench.checks import bytes_per_token, kind_of, weight_count
 from nanogpt_np.bench.ours import SIZES
 from nanogpt_np.kernels.products import product
 
 N_VOCABULARY = SIZES["gpt2"].n_vocab * SIZES["gpt2"].n_embd
 N_WEIGHTS = weight_count(SIZES["gpt2"])
-OURS = {"numpy": "#7aa6c2", "numba": "#0b6e99", "int8": "#c8553d"}
-PEERS = {"transformers": "s", "ctranslate2 float32": "^", "ctranslate2 int8": "v"}
+OURS = {"numpy": "#7aa6c2", "numba": "#0b6e99", "int8": "#c8553d", "int4": "#b8860b"}
+OF_KIND = {"float32": "0.3", "int8": OURS["int8"], "Q8_0": OURS["int8"], "Q4_0": OURS["int4"]}
+PEERS = {"transformers": "s", "ctranslate2": "^", "llama.cpp": "D"}
 
 
 def main(target, *sources):
@@ -37,8 +38,8 @@ def main(target, *sources):
     x = np.geomspace(0.3, 700, 200)
     axes.plot(x, np.minimum(slope * x, roof), color="0.25", linewidth=1.6, zorder=1)
     axes.text(0.32, slope * 0.32 * 1.8, f"memory: {slope:.0f} GB/s", rotation=33, color="0.25", fontsize=9)
-    words = f"float32 products: {roof:.0f} billion/s"
-    axes.text(1.3 * roof / slope, roof * 0.93, words, va="top", color="0.25", fontsize=9)
+    words = f"float32 products:\n{roof:.0f} billion/s"
+    axes.text(700, roof * 0.93, words, ha="right", va="top", color="0.25", fontsize=9)
     steps = [("decode", 1, "one token\nat a time"), ("8 texts at once", 8, "8 texts\nat once")]
     steps += [("prefill 64", 64, "prompt\nof 64"), ("prefill 512", 512, "prompt\nof 512")]
     for title, n_tokens, _ in steps:
@@ -49,8 +50,8 @@ def main(target, *sources):
                 draw(axes, row, work, seconds(title, row["median"], n_tokens))
     for (_, _, words), x in zip(steps, (0.5, 4, 22, 176), strict=True):  # where the float32 engines stand
         axes.text(x, 3.3, words, ha="center", va="bottom", fontsize=8, color="0.4")
-    axes.text(1450, 5.2, "int8 reads a quarter of the bytes:\nthe same steps, further right", ha="right", va="bottom",
-              fontsize=8, color=OURS["int8"])
+    words = "8 and 4 bits read fewer bytes:\nthe same steps, further right"
+    axes.text(2300, 5.2, words, ha="right", va="bottom", fontsize=8, color=OURS["int8"])
     finish(figure, axes, target)
 
 
@@ -67,13 +68,13 @@ def seconds(title, value, n_tokens):
 
 def draw(axes, row, work, each):
     """One engine's point; int8 reads a quarter of the bytes, so it stands four times as far to the right."""
-    name, n_bytes = row["engine"], 1 if "int8" in row["engine"] else 4
-    x, y = work / N_WEIGHTS / n_bytes, work / each / 1e9
+    name, kind = row["engine"], kind_of(row["engine"])
+    x, y = work / bytes_per_token(kind, SIZES["gpt2"]), work / each / 1e9
     if name in OURS:
         axes.scatter(x, y, s=70, color=OURS[name], zorder=3, label=f"ours, {name}")
     else:
-        color = OURS["int8"] if n_bytes == 1 else "0.3"
-        axes.scatter(x, y, s=46, marker=PEERS[name], facecolor="white", edgecolor=color, zorder=2, label=name)
+        marker = PEERS[name.split()[0]]
+        axes.scatter(x, y, s=46, marker=marker, facecolor="white", edgecolor=OF_KIND[kind], zorder=2, label=name)
 
 
 def fastest_product(n=2048):
@@ -89,7 +90,7 @@ def fastest_product(n=2048):
 
 def finish(figure, axes, target):
     """Axes, legend, file."""
-    axes.set(xscale="log", yscale="log", xlim=(0.3, 1500), ylim=(3, 420))
+    axes.set(xscale="log", yscale="log", xlim=(0.3, 2500), ylim=(3, 900))
     axes.set_xlabel("operations per byte of weights")
     axes.set_ylabel("billions of operations per second")
     axes.set_title("GPT-2 124M's shape on two cores: what memory and arithmetic allow, what was reached", fontsize=10)
