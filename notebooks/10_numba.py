@@ -39,7 +39,7 @@ from nanogpt_np.quantized import Int8Matrix
 from nanogpt_np.quantized.vectors import RECIPE
 
 gpt = GPT.from_pretrained("stories", ops="numpy")
-ids = gpt.tokenizer.encode(Path("texts/shakespeare.txt").read_text(encoding="utf-8")[:2000])[:128]
+ids = gpt.tokenizer.encode(Path("texts/shakespeare.txt").read_text(encoding="utf-8")[:2000])[:120]  # 6 and 8 divide it
 x = lens.look(gpt, ids).acts.blocks[3].ffn.x[0]  # [n_seq, n_embd], what block 3 gives to its FFN
 weight = gpt.params["h"][3]["mlp"]["c_fc"]["weight"]  # [n_embd, n_hidden]
 (n_rows, n_in), n_out = x.shape, weight.shape[1]
@@ -48,7 +48,7 @@ n_operations = 2 * n_rows * n_in * n_out  # a multiplication and an addition for
 print(f"{n_rows} x {n_in} times {n_in} x {n_out}: {n_operations / 1e6:.0f} million operations")
 
 # %% [markdown]
-# Real numbers: 128 tokens of Shakespeare, on their way into the feed-forward network of block 3. Each rung of the ladder below computes this product, or its
+# Real numbers: 120 tokens of Shakespeare, on their way into the feed-forward network of block 3. Each rung of the ladder below computes this product, or its
 # first rows where all of them would take too long; each is compared with `ops.linear`, which is the definition in this package; and each is timed in the same
 # way: as many times as fit into a moment, and the shortest counts, as everything that can disturb a measurement makes it longer.
 
@@ -338,7 +338,7 @@ def columns_in_registers(x, weight, first, end, out):
             multiply_tile(x_panels, i * n_in, panel, 0, n_in, out, i, j, False)
 
 
-climb("tiles in registers", lambda x, weight, out: columns_in_registers(x, weight, 0, n_out, out), rows=128)
+climb("tiles in registers", lambda x, weight, out: columns_in_registers(x, weight, 0, n_out, out), rows=120)
 
 # %% [markdown]
 # ## Rung 8: all cores
@@ -361,7 +361,7 @@ def on_all_cores(x, weight, out):
 began = WALL()
 on_all_cores(x, weight, np.empty_like(right))
 print(f"measured: {N_PARTS} cores, {WALL() - began:.1f} s to compile")
-climb("… on all cores", on_all_cores, rows=128, clock=WALL)
+climb("… on all cores", on_all_cores, rows=120, clock=WALL)
 
 # %% [markdown]
 # ## Rung 9: vectors of smaller numbers
@@ -382,7 +382,7 @@ def in_bytes(x, weight, out):
 print(f"measured for this CPU: {RECIPE.instruction or 'plain loops'}")
 with contextlib.redirect_stderr(io.StringIO()):
     in_bytes(x, weight, np.empty_like(right))
-climb("int8, on all cores", in_bytes, rows=128, clock=WALL, close=0.02)
+climb("int8, on all cores", in_bytes, rows=120, clock=WALL, close=0.02)
 
 # %% [markdown]
 # ## The top: BLAS, and the machine
@@ -391,7 +391,7 @@ climb("int8, on all cores", in_bytes, rows=128, clock=WALL, close=0.02)
 # most that one core *could* do? We let `multiply_tile` multiply the same two panels over and over: nothing but arithmetic on what is already there.
 
 # %%
-climb("BLAS, one core", lambda x, weight, out: np.matmul(x, weight, out=out), rows=128)
+climb("BLAS, one core", lambda x, weight, out: np.matmul(x, weight, out=out), rows=120)
 
 
 @njit
@@ -407,7 +407,7 @@ peak = 2 * 256 * TILE_ROWS * TILE_COLUMNS * 1000 / seconds / 1e9
 print(f"the tile alone: measured {peak:.3g} billion per second, the most that one core can do")
 
 # %%
-figure = style.figure(9, 4.2, "The same sum, rung by rung", "c_fc of block 3 of stories for 128 tokens, float32 but for int8",
+figure = style.figure(9, 4.2, "The same sum, rung by rung", "c_fc of block 3 of stories for 120 tokens, float32 but for int8",
                       "measured; one core, where nothing else is said")  # fmt: skip
 axes = figure.subplots()
 names, rates = list(ladder), list(ladder.values())

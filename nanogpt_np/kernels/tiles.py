@@ -11,11 +11,12 @@ from numba import boolean, float32, void
 from .calls import shared
 from .compile import inner, read
 from .math import ZERO
-from .vectors import LINE, RUN, copy_tall, copy_wide, multiply_tile, transpose_lines
+from .vectors import LINE, RUN, TALL, TURN, copy_tall, copy_wide, multiply_tile, transpose_lines
 from .writer import TILE_COLUMNS, TILE_ROWS
 
 DEPTH = 384  # of a panel; GPT-2's widths divide evenly
-SIDE = 128  # rows and columns whose panels stay together in the second cache while they are multiplied
+SIDE = 128  # columns, and SOME_ROWS, whose panels stay together in the second cache while they are multiplied
+SOME_ROWS = SIDE // TILE_ROWS * TILE_ROWS
 
 
 @inner
@@ -41,9 +42,9 @@ def multiply(a, b, c, add):
         pack(a, tall, k, depth, a_panels)
         for j in range(0, n_columns, SIDE):
             pack(b[:, j : j + SIDE].T, wide, k, depth, b_panels)
-            for i in range(0, n_rows, SIDE):
+            for i in range(0, n_rows, SOME_ROWS):
                 panels = a_panels[i * depth :]
-                _multiply_panels(panels, b_panels, depth, c[i : i + SIDE, j : j + SIDE], add or k > 0, edge)
+                _multiply_panels(panels, b_panels, depth, c[i : i + SOME_ROWS, j : j + SIDE], add or k > 0, edge)
 
 
 @inner
@@ -91,9 +92,10 @@ def pack(a, width, k, depth, panels):
 @inner
 def _pack_lines(a, width, k, depth, panels):
     """Of columns that are contiguous, as many as whole lines hold, all panels side by side -> how many."""
-    columns, whole, even = a.T, len(a) // TILE_COLUMNS * TILE_COLUMNS, depth // RUN * RUN
+    at_once = TILE_COLUMNS if width == TILE_COLUMNS else TALL
+    columns, whole, even = a.T, len(a) // at_once * at_once, depth // RUN * RUN
     for step in range(0, even, RUN):
-        for i in range(0, whole, TILE_COLUMNS):
+        for i in range(0, whole, at_once):
             if width == TILE_COLUMNS:
                 copy_wide(columns, k + step, i, panels, i * depth + step * width, width * depth)
             else:
@@ -106,10 +108,11 @@ def _pack_lines(a, width, k, depth, panels):
 @inner
 def _pack_rows(a, k, depth, width, panel):
     start, n_rows = np.int64(0), len(a)
-    whole_rows, whole_depth = n_rows // TILE_ROWS * TILE_ROWS, depth // LINE * LINE
+    whole_rows, whole_depth = n_rows if n_rows >= TURN else 0, depth // LINE * LINE
     for step in range(0, whole_depth, LINE):
-        for i in range(0, whole_rows, TILE_ROWS):  # so that a line of the panel is written while it is at hand
-            transpose_lines(a, i, k + step, panel, step * width + i, width)
+        for i in range(0, whole_rows, TURN):  # so that a line of the panel is written while it is at hand
+            first = min(i, whole_rows - TURN)  # the last of them may be there already
+            transpose_lines(a, first, k + step, panel, step * width + first, width)
     _pack_each(a, start, whole_rows, k, whole_depth, depth, width, panel)
     _pack_each(a[whole_rows:], start, n_rows - whole_rows, k, start, depth, width, panel[whole_rows:])
 

@@ -16,6 +16,8 @@ from .writer import FLOAT, INT32, TILE_COLUMNS, TILE_ROWS, TILE_VECTORS, VECTOR,
 GROUP = 8  # rows of the weights that stream by together; the next 8 are asked for meanwhile
 RUN = 8  # rows that are packed together, likewise
 LINE = 16  # numbers of memory that come together
+TURN = 8 if TILE_ROWS == 8 else 4  # rows that are transposed together, a power of two
+TALL = TILE_ROWS if TILE_COLUMNS % TILE_ROWS else TILE_COLUMNS  # columns that copy_tall() takes at a time
 # rows of the weights that are read side by side for 1, 2, 4 or 8 rows of x, of which ROWS at a time: the sums stay in
 # registers beside what they are made of. AVX2 has 16, others 32; a single row of weights is what CPUs fetch ahead best
 BESIDE, ROWS = ((0, 1, 4, 0, 3, 0, 0, 0, 3), 4) if VECTOR == 8 else ((0, 1, 8, 0, 4, 0, 0, 0, 2), 8)
@@ -74,17 +76,17 @@ def multiply_tile(typingctx, a, a_at, b, b_at, n_k, c, i, j, add):
 
 @intrinsic
 def transpose_lines(typingctx, a, i, j, out, at, step):
-    """out[at + column * step + row] = a[i + row, j + column] for TILE_ROWS rows and a whole line of columns.
+    """out[at + column * step + row] = a[i + row, j + column] for TURN rows and a whole line of columns.
 
     A line is read once, as rows that lie many pages apart share few places of the first cache.
     """
 
     def write(w, a, i, j, out, at, step):
-        rows, first = w.rows(0, TILE_ROWS, i, j), w.address(3, at)
+        rows, first = w.rows(0, TURN, i, j), w.address(3, at)
         for row in rows:
             w.prefetch(row, integer(COMING))
-        for start in range(0, LINE, TILE_ROWS):
-            for column, vector in enumerate(_turned(w, [w.load(row, start, TILE_ROWS) for row in rows])):
+        for start in range(0, LINE, TURN):
+            for column, vector in enumerate(_turned(w, [w.load(row, start, TURN) for row in rows])):
                 w.store(vector, first, w.builder.mul(step, integer(start + column)))
 
     n = types.intp
@@ -105,10 +107,10 @@ def _turned(w, rows):
     return rows
 
 
-def _make_copy(width):
+def _make_copy(width, n_columns):
     @intrinsic
     def copy_lines(typingctx, a, i, j, out, at, apart):
-        """TILE_COLUMNS columns of RUN rows from a[i, j] on, into panels that are `width` of them wide.
+        """`n_columns` of RUN rows from a[i, j] on, into panels that are `width` of them wide.
 
         The first panel lies from `at` on, the next `apart` numbers behind it; a row's numbers lie together.
         The rows below are asked for meanwhile: each lies on a page of its own, so the CPU by itself fetches nothing.
@@ -118,9 +120,9 @@ def _make_copy(width):
             rows, coming = w.rows(0, RUN, i, j), w.rows(0, RUN, w.builder.add(i, integer(RUN)), j)
             first = w.address(3, at)
             for number, row in enumerate(rows):
-                for line in range(0, TILE_COLUMNS, LINE):
+                for line in range(0, n_columns, LINE):
                     w.prefetch(coming[number], integer(line))
-                for panel, start in enumerate(range(0, TILE_COLUMNS, width)):
+                for panel, start in enumerate(range(0, n_columns, width)):
                     target = w.builder.gep(first, [w.builder.mul(apart, integer(panel))])
                     for column in range(0, width, min(width, VECTOR)):
                         values = w.load(row, start + column, min(width, VECTOR))
@@ -132,7 +134,7 @@ def _make_copy(width):
     return copy_lines
 
 
-copy_tall, copy_wide = _make_copy(TILE_ROWS), _make_copy(TILE_COLUMNS)
+copy_tall, copy_wide = _make_copy(TILE_ROWS, TALL), _make_copy(TILE_COLUMNS, TILE_COLUMNS)
 
 
 # ---------------------------------------------------------------- a few rows, while the weights stream by
@@ -251,15 +253,15 @@ if config.DISABLE_JIT:
 
     def transpose_lines(a, i, j, out, at, step):
         for column in range(LINE):
-            out[at + column * step :][:TILE_ROWS] = a[i : i + TILE_ROWS, j + column]
+            out[at + column * step :][:TURN] = a[i : i + TURN, j + column]
 
-    def copy_tall(a, i, j, out, at, apart, width=TILE_ROWS):
-        for panel in range(TILE_COLUMNS // width):
+    def copy_tall(a, i, j, out, at, apart, width=TILE_ROWS, n_columns=TALL):
+        for panel in range(n_columns // width):
             start = j + panel * width
             out[at + panel * apart :][: RUN * width] = a[i : i + RUN, start : start + width].reshape(-1)
 
     def copy_wide(a, i, j, out, at, apart):
-        copy_tall(a, i, j, out, at, apart, TILE_COLUMNS)
+        copy_tall(a, i, j, out, at, apart, TILE_COLUMNS, TILE_COLUMNS)
 
     def stream_1(x, k, weight, j, n, sums):
         sums[:4, :n] += x[:4, k : k + GROUP] @ weight[k : k + GROUP, j : j + n]

@@ -16,7 +16,7 @@ def _vector_and_tile():
     if cpu_has("avx512f"):
         return 16, 8, 2  # 16 sums, 2 vectors of b, 1 of a, of 32 registers
     if cpu_has("avx2"):
-        return 8, 4, 2  # 8 + 2 + 1 of 16; a third vector would not divide widths of 64 and 256
+        return 8, 6, 2  # 12 + 2 + 1 of 16; a third vector would not divide widths of 64 and 256
     return 4, 8, 2  # NEON: 16 + 2 + 1 of 32
 
 
