@@ -15,8 +15,8 @@ from .vectors import LINE, RUN, TALL, TURN, copy_tall, copy_wide, multiply_tile,
 from .writer import TILE_COLUMNS, TILE_ROWS
 
 DEPTH = 384  # of a panel; GPT-2's widths divide evenly
-SIDE = 128  # columns, and SOME_ROWS, whose panels stay together in the second cache while they are multiplied
-SOME_ROWS = SIDE // TILE_ROWS * TILE_ROWS
+SIDE = 128  # columns, and ROWS_OF_SIDE, whose panels stay together in the second cache while they are multiplied
+ROWS_OF_SIDE = SIDE // TILE_ROWS * TILE_ROWS
 
 
 @inner
@@ -42,9 +42,9 @@ def multiply(a, b, c, add):
         pack(a, tall, k, depth, a_panels)
         for j in range(0, n_columns, SIDE):
             pack(b[:, j : j + SIDE].T, wide, k, depth, b_panels)
-            for i in range(0, n_rows, SOME_ROWS):
+            for i in range(0, n_rows, ROWS_OF_SIDE):
                 panels = a_panels[i * depth :]
-                _multiply_panels(panels, b_panels, depth, c[i : i + SOME_ROWS, j : j + SIDE], add or k > 0, edge)
+                _multiply_panels(panels, b_panels, depth, c[i : i + ROWS_OF_SIDE, j : j + SIDE], add or k > 0, edge)
 
 
 @inner
