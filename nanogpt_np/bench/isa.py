@@ -37,10 +37,13 @@ def check_isa(isa):
         raise InputError(f"isa: expected native on a CPU of the kind {platform.machine()}, got {isa!r}")
 
 
-def switches_for(isa, cpu):
-    """What holds the engines, on a CPU of this name: what our kernels do for its maker's, they go on doing."""
-    is_amd = isa == "avx2" and "AMD" in cpu
-    return HELD[isa] | ({"NUMBA_CPU_NAME": ZEN_3} if is_amd else {})
+def switches_for(isa):
+    """What holds the engines here: what our kernels do for this CPU's maker, they go on doing."""
+    if isa == "native":
+        return HELD[isa]
+    from ..kernels import compile  # Numba's import takes a second, which nobody else needs here
+
+    return HELD[isa] | ({"NUMBA_CPU_NAME": ZEN_3} if compile.is_amd() else {})
 
 
 def describe_isa(environment):

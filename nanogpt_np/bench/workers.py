@@ -124,7 +124,7 @@ def environment(threads, isa="native"):
     """The environment of an engine: threads and instructions before any library looks, and this very package."""
     package = str(Path(__file__).resolve().parent.parent.parent)
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    counts, held = dict.fromkeys(THREAD_VARIABLES, str(threads)), switches_for(isa, cpu_name())
+    counts, held = dict.fromkeys(THREAD_VARIABLES, str(threads)), switches_for(isa)
     return {**os.environ, **counts, **held, **QUIET, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
 
 
