@@ -54,6 +54,15 @@ def test_unembed_gradient():
     assert check(ops.unembed, ops.unembed_backward, arrays((2, 3, 4), (7, 4))) <= GRADIENT
 
 
+@pytest.mark.parametrize("n_rows", [0, 1, 2, 32, 33])
+def test_few_rows_through_the_vocabulary_in_pieces_are_the_same_product(n_rows):
+    x, weight = arrays((n_rows, 1, 24), (2 * 2048 + 5, 24))  # two whole pieces and a rest
+    logits = ops.unembed(x, weight)
+    assert logits.shape == (n_rows, 1, len(weight)) and logits.flags.c_contiguous
+    # float64: sums of 24 terms in another order
+    np.testing.assert_allclose(logits, np.einsum("bse,ve->bsv", x, weight), rtol=0, atol=1e-13)
+
+
 def test_softmax_gradient():
     assert check(ops.softmax, lambda d, x: ops.softmax_backward(d, ops.softmax(x)), arrays((3, 6))) <= GRADIENT
 
