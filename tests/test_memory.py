@@ -12,7 +12,7 @@ from nanogpt_np import memory
 
 def test_what_glibc_is_asked(monkeypatch):
     asked = []
-    libc = types.SimpleNamespace(mallopt=lambda name, value: asked.append((name, value)))
+    libc = types.SimpleNamespace(mallopt=lambda name, value: asked.append((name, value)) or 1)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: libc)
     monkeypatch.setattr(memory, "_kept", 0)
     memory.keep_freed_memory(4 << 20)
@@ -21,6 +21,21 @@ def test_what_glibc_is_asked(monkeypatch):
     mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
     first = [(mmap_threshold, 4 << 20), (trim_threshold, 16 << 20)]
     assert asked == [*first, (mmap_threshold, 1 << 30), (trim_threshold, 2**31 - 1)]  # an int's largest
+
+
+def test_a_glibc_that_keeps_no_more_than_32_mib(monkeypatch):
+    limits = {}
+
+    def mallopt(name, value):
+        if name == -3 and value > 32 << 20:  # as mallopt(3) says of M_MMAP_THRESHOLD
+            return 0
+        limits[name] = value
+        return 1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: types.SimpleNamespace(mallopt=mallopt))
+    monkeypatch.setattr(memory, "_kept", 0)
+    memory.keep_freed_memory(64 << 20)
+    assert limits == {-3: 32 << 20, -1: 256 << 20}
 
 
 @pytest.mark.parametrize("error", [OSError, TypeError])

@@ -29,7 +29,7 @@ FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 PATIENCE = 1.0  # seconds of silence before a compilation is explained
 SPINS = "10000"
 WINGS = ("kernels", "quantized")  # the folders with functions that kernels of other files call
-KEPT_BYTES = 8 << 20  # of a freed array: what a piece of a prompt needs in every block
+KEPT_BYTES = 64 << 20  # of a freed array: what a piece of a prompt needs in every block, and a cache's keys
 _MADV_PAGEOUT = 21  # Linux 5.4; unlike MADV_DONTNEED it can lose nothing
 
 shared_functions = {}  # by the id of what compiled code calls: a Kernel whose address must be known first

@@ -84,13 +84,13 @@ def look_together(q, keys, values, mask, out):
 
 
 @inner
-def probs_of(q, keys, start, stop, mask):  # [n_query, d_head], [n_key, d_head] -> as the mask, [n_query, n_key]
+def probs_of(q, keys, start, stop, mask):  # [n_query, d_head], [n_key, d_head] -> [n_query, stop]
     """ops.attention_probs of one head, whose queries see keys from `start` to `stop`."""
-    probs = np.empty(mask.shape, np.float32)
+    probs = np.empty((len(mask), stop), np.float32)
     if start < stop:
         multiply(q, keys[start:stop].T, probs[:, start:stop], False)
     for query in range(len(mask)):
-        softmax_row(probs[query], mask[query], np.float32(1.0 / math.sqrt(q.shape[1])))
+        softmax_row(probs[query], mask[query, :stop], np.float32(1.0 / math.sqrt(q.shape[1])))
     return probs
 
 
@@ -98,11 +98,14 @@ def probs_of(q, keys, start, stop, mask):  # [n_query, d_head], [n_key, d_head] 
 def seen_by(mask):  # [n_query, n_key]
     """Where the keys begin and end that any of these queries sees; both the same where they see none."""
     start, stop = mask.shape[1], 0
-    for query in range(len(mask)):
-        end, first = mask.shape[1], 0
+    for query in range(len(mask) - 1, -1, -1):  # the last one sees most
+        end = mask.shape[1]
         while end > stop and not mask[query, end - 1]:
             end -= 1
+        stop = end
+    for query in range(len(mask)):
+        first = 0
         while first < start and not mask[query, first]:
             first += 1
-        start, stop = min(start, first), max(stop, end)
+        start = first
     return min(start, stop), stop

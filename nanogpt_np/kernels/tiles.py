@@ -11,7 +11,18 @@ from numba import boolean, float32, void
 from .calls import shared
 from .compile import inner, read
 from .math import ZERO
-from .vectors import LINE, RUN, TALL, TURN, copy_tall, copy_wide, multiply_tile, transpose_lines
+from .vectors import (
+    ASKED,
+    LINE,
+    RUN,
+    TALL,
+    TURN,
+    copy_tall,
+    copy_wide,
+    multiply_tile,
+    multiply_tile_asking,
+    transpose_lines,
+)  # fmt: skip
 from .writer import TILE_COLUMNS, TILE_ROWS
 
 DEPTH = 384  # of a panel; GPT-2's widths divide evenly
@@ -42,21 +53,37 @@ def multiply(a, b, c, add):
         pack(a, tall, k, depth, a_panels)
         for j in range(0, n_columns, SIDE):
             pack(b[:, j : j + SIDE].T, wide, k, depth, b_panels)
+            coming = _coming(b, k, j, n_rows)
             for i in range(0, n_rows, ROWS_OF_SIDE):
-                panels = a_panels[i * depth :]
-                _multiply_panels(panels, b_panels, depth, c[i : i + ROWS_OF_SIDE, j : j + SIDE], add or k > 0, edge)
+                panels, piece = a_panels[i * depth :], c[i : i + ROWS_OF_SIDE, j : j + SIDE]
+                _multiply_panels(panels, b_panels, depth, piece, add or k > 0, edge, coming)
 
 
 @inner
-def _multiply_panels(a_panels, b_panels, depth, c, add, edge):
+def _coming(b, k, j, n_rows):  # -> [n, n_k]
+    """What will be packed next of weights that lie by output; nothing where many rows leave enough time to wait for it.
+
+    Tiles of few rows take no longer than memory: 64 rows, 1.05 times as fast.
+    """
+    row, column = (j + SIDE, k) if j + SIDE < b.shape[1] else (0, k + DEPTH)
+    is_asked = n_rows <= ROWS_OF_SIDE and b.strides[0] == b.itemsize and column < b.shape[0]
+    return b.T[row : row + SIDE if is_asked else row, column:]
+
+
+@inner
+def _multiply_panels(a_panels, b_panels, depth, c, add, edge, coming):
     n_rows, n_columns = c.shape
+    row = 0
     for j in range(0, n_columns, TILE_COLUMNS):
         for i in range(0, n_rows, TILE_ROWS):
-            if i + TILE_ROWS <= n_rows and j + TILE_COLUMNS <= n_columns:
-                multiply_tile(a_panels, i * depth, b_panels, j * depth, depth, c, i, j, add)
-            else:
+            if i + TILE_ROWS > n_rows or j + TILE_COLUMNS > n_columns:
                 multiply_tile(a_panels, i * depth, b_panels, j * depth, depth, edge, 0, 0, False)
                 _copy_edge(edge, c[i : i + TILE_ROWS, j : j + TILE_COLUMNS], add)
+            elif row + ASKED <= len(coming):
+                multiply_tile_asking(a_panels, i * depth, b_panels, j * depth, depth, c, i, j, add, coming, row)
+                row += ASKED
+            else:
+                multiply_tile(a_panels, i * depth, b_panels, j * depth, depth, c, i, j, add)
 
 
 @inner

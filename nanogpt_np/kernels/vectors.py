@@ -23,6 +23,7 @@ TALL = TILE_ROWS if TILE_COLUMNS % TILE_ROWS else TILE_COLUMNS  # columns that c
 BESIDE, ROWS = ((0, 1, 4, 0, 3, 0, 0, 0, 3), 4) if VECTOR == 8 else ((0, 1, 8, 0, 4, 0, 0, 0, 2), 8)
 MIXED = 64, 32  # columns of a head that one row is multiplied by, all of which fit the registers
 SHORT = 8  # rows of int8, or of a head, likewise for one row of x: a single sum, vector after vector, is slower
+ASKED = 2  # rows of the weights, next to be packed, for each tile
 COMING = 3 * LINE  # so far ahead of many rows that are read side by side
 AHEAD = 320 if is_amd() else 1024  # numbers: so far ahead of the one row that is read, as measured on Zen 3 and Xeon
 
@@ -41,37 +42,51 @@ def fma(typingctx, a, b, c):
 # ---------------------------------------------------------------- tiles of a product of many rows
 
 
+def _write_tile(w, a, a_at, b, b_at, n_k, c, i, j, add, meanwhile=()):
+    """What multiply_tile() does; the lines at the addresses `meanwhile` are asked for, number by number."""
+    b_panel, a_panel = w.address(2, b_at), w.address(0, a_at)
+
+    def step(k, sums):
+        for address in meanwhile:
+            w.prefetch(address, k)
+        at_b, at_a = w.builder.mul(k, integer(TILE_COLUMNS)), w.builder.mul(k, integer(TILE_ROWS))
+        b_row = w.builder.gep(b_panel, [at_b])
+        columns = [w.load(b_row, v * VECTOR) for v in range(TILE_VECTORS)]
+        a_row = w.builder.gep(a_panel, [at_a])
+        values = [w.broadcast(a_row, row) for row in range(TILE_ROWS)]
+        pairs = [(value, column) for value in values for column in columns]
+        return [w.fma(value, column, one) for (value, column), one in zip(pairs, sums, strict=True)]
+
+    sums = w.loop(n_k, 1, zeros(TILE_ROWS * TILE_VECTORS), step)
+    places = [(row, v * VECTOR) for row in w.rows(5, TILE_ROWS, i, j) for v in range(TILE_VECTORS)]
+    with w.builder.if_else(add) as (added, stored):
+        with added:
+            for (row, at), one in zip(places, sums, strict=True):
+                w.store(w.builder.fadd(w.load(row, at), one), row, at)
+        with stored:
+            for (row, at), one in zip(places, sums, strict=True):
+                w.store(one, row, at)
+
+
 @intrinsic
 def multiply_tile(typingctx, a, a_at, b, b_at, n_k, c, i, j, add):
     """c[i : i + TILE_ROWS, j : j + TILE_COLUMNS] = the product of two packed panels, or += where `add`.
 
     `a` from `a_at` on: [n_k, TILE_ROWS]; `b` from `b_at` on: [n_k, TILE_COLUMNS]. All sums stay in registers.
     """
+    n = types.intp
+    return compiled(types.void(a, n, b, n, n, c, n, n, types.boolean), _write_tile)
 
-    def write(w, a, a_at, b, b_at, n_k, c, i, j, add):
-        b_panel, a_panel = w.address(2, b_at), w.address(0, a_at)
 
-        def step(k, sums):
-            at_b, at_a = w.builder.mul(k, integer(TILE_COLUMNS)), w.builder.mul(k, integer(TILE_ROWS))
-            b_row = w.builder.gep(b_panel, [at_b])
-            columns = [w.load(b_row, v * VECTOR) for v in range(TILE_VECTORS)]
-            a_row = w.builder.gep(a_panel, [at_a])
-            values = [w.broadcast(a_row, row) for row in range(TILE_ROWS)]
-            pairs = [(value, column) for value in values for column in columns]
-            return [w.fma(value, column, one) for (value, column), one in zip(pairs, sums, strict=True)]
+@intrinsic
+def multiply_tile_asking(typingctx, a, a_at, b, b_at, n_k, c, i, j, add, coming, row):
+    """The same; meanwhile coming[row : row + ASKED, :n_k] are asked for, evenly: many at once would hold it up."""
 
-        sums = w.loop(n_k, 1, zeros(TILE_ROWS * TILE_VECTORS), step)
-        places = [(row, v * VECTOR) for row in w.rows(5, TILE_ROWS, i, j) for v in range(TILE_VECTORS)]
-        with w.builder.if_else(add) as (added, stored):
-            with added:
-                for (row, at), one in zip(places, sums, strict=True):
-                    w.store(w.builder.fadd(w.load(row, at), one), row, at)
-            with stored:
-                for (row, at), one in zip(places, sums, strict=True):
-                    w.store(one, row, at)
+    def write(w, *args):
+        _write_tile(w, *args[:9], meanwhile=w.rows(9, ASKED, args[10], integer(0)))
 
     n = types.intp
-    return compiled(types.void(a, n, b, n, n, c, n, n, types.boolean), write)
+    return compiled(types.void(a, n, b, n, n, c, n, n, types.boolean, coming, n), write)
 
 
 @intrinsic
@@ -250,6 +265,9 @@ if config.DISABLE_JIT:
         b = b[b_at : b_at + n_k * TILE_COLUMNS].reshape(n_k, TILE_COLUMNS)
         tile = c[i : i + TILE_ROWS, j : j + TILE_COLUMNS]
         tile[:] = (tile if add else 0) + a.T @ b
+
+    def multiply_tile_asking(a, a_at, b, b_at, n_k, c, i, j, add, coming, row):
+        multiply_tile(a, a_at, b, b_at, n_k, c, i, j, add)
 
     def transpose_lines(a, i, j, out, at, step):
         for column in range(LINE):
