@@ -12,8 +12,6 @@ import stat
 import time
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
 from .. import files
 from ..errors import FileError, printable
 from .header import read_header
@@ -237,6 +235,8 @@ def _length(url, response):
 
 def _write(url, part, start, total, most, pieces, progress):
     """Append what arrives to `part`, each piece at once, so that a break loses nothing of it."""
+    from tqdm import tqdm
+
     from .connection import BrokeOff
 
     name = part.name.removesuffix(".part")

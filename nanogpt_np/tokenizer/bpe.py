@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import regex
-from tqdm import tqdm
 
 from .. import files
 from ..errors import FileError, TokenizerError, check_truth, printable, shown
@@ -38,11 +37,9 @@ from .vocab import (
     check_text,
     check_texts,
     check_training,
-    from_letters,
     rank_merges,
     read_merges,
     to_letters,
-    unicode_to_byte,
 )
 
 if TYPE_CHECKING:
@@ -68,12 +65,11 @@ class Tokenizer:
         merges = check_merges(merges)
         check_ids(vocab)
         check_bytes(vocab)
-        self._merges = rank_merges(vocab, merges)  # {(left id, right id): (rank, new id)}
-        ordinary = set(unicode_to_byte()) | {left + right for left, right in merges}
+        self._merges, ordinary = rank_merges(vocab, merges)  # {(left id, right id): (rank, new id)}, {letters: bytes}
         self._special_tokens = {token: i for token, i in vocab.items() if token not in ordinary}
         check_special_tokens(self._special_tokens)
         self._special_ids = frozenset(self._special_tokens.values())
-        self._token_bytes = {i: from_letters(token) for token, i in vocab.items() if token in ordinary}
+        self._token_bytes = {vocab[token]: data for token, data in ordinary.items()}
         self._token_bytes |= {i: token.encode() for token, i in self._special_tokens.items()}
         self._byte_ids = [vocab[to_letters([byte])] for byte in range(N_BYTES)]
         self._cache: dict[str, list[int]] = {}
@@ -340,6 +336,8 @@ def _index(value: Any) -> int:
 
 def _count_chunks(texts: Iterable[str], progress: bool) -> dict[bytes, int]:
     """How often each chunk (bytes) occurs in an iterable of strings."""
+    from tqdm import tqdm  # who opens a vocabulary should not wait for it
+
     counts: Counter[str] = Counter()
     for i, text in enumerate(tqdm(texts, desc="reading texts", unit="text", disable=not progress)):
         check_text(text, name=f"texts[{i}]")

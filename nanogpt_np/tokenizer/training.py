@@ -10,8 +10,6 @@ import heapq
 from collections import defaultdict
 from itertools import pairwise
 
-from tqdm import tqdm
-
 N_BYTES = 256
 
 
@@ -36,6 +34,8 @@ def train_merges(chunk_counts, n_merges, progress=False):
     The list is shorter where every chunk has become one token. Source: Sennrich et al. 2016, algorithm 1;
     the counts are kept up to date instead of counted again, which changes no result.
     """
+    from tqdm import tqdm
+
     pairs = PairCounts(chunk_counts)
     merges = []
     with tqdm(total=n_merges, desc="merging pairs", unit="merge", disable=not progress) as bar:

@@ -49,35 +49,36 @@ def read_merges(path):
     if not header.startswith("#version"):
         got = f"'{printable(header, 60)}'; add that line at the top"
         raise FileError(f"{files.short(path)}, line 1: expected {MERGES_HEADER!r}, got {got}")
-    merges = []
-    for number, line in enumerate(lines, start=2):
-        pair = tuple(line.split(" "))
-        if len(pair) != 2 or not all(pair):
+    merges = [tuple(line.split(" ")) for line in lines]
+    for number, pair in enumerate(merges, start=2):
+        if len(pair) != 2 or "" in pair:
             raise FileError(
                 f"{files.short(path)}, line {number:,}: expected two tokens with one space between them, got "
-                f"'{printable(line, 60)}'; "
+                f"'{printable(lines[number - 2], 60)}'; "
                 "take the file from its source again"
             )
-        merges.append(pair)
     return merges
 
 
 def rank_merges(vocab, merges):
-    """{(left id, right id): (rank, new id)}; every part must be a byte or made by an earlier merge."""
-    ranked, known = {}, set(unicode_to_byte())
+    """-> {(left id, right id): (rank, new id)}, and {letters: bytes} of all single bytes and of all that merges make.
+
+    Every part must be a byte or made by an earlier merge.
+    """
+    ranked, known = {}, {letter: bytes([byte]) for letter, byte in unicode_to_byte().items()}
     for rank, (left, right) in enumerate(merges):
         made = left + right
-        for part in (left, right):
-            if part not in known:
-                reason = "is no byte, and no earlier merge makes it; keep their order"
-                raise _wrong_merge(rank, left, right, part, reason)
+        if left not in known or right not in known:
+            part = right if left in known else left
+            reason = "is no byte, and no earlier merge makes it; keep their order"
+            raise _wrong_merge(rank, left, right, part, reason)
         if made in known:
             raise _wrong_merge(rank, left, right, made, "has been made by an earlier merge; remove one of the two")
         if made not in vocab:
             raise _wrong_merge(rank, left, right, made, "is missing in vocab.json; take both files from one source")
-        known.add(made)
+        known[made] = known[left] + known[right]
         ranked[vocab[left], vocab[right]] = (rank, vocab[made])
-    return ranked
+    return ranked, known
 
 
 def _wrong_merge(rank, left, right, token, reason):
@@ -168,7 +169,8 @@ def check_merges(merges):
         raise TokenizerError(f"merges: expected a list of pairs of texts, got {shown(merges)}")
     merges = list(merges)
     for i, pair in enumerate(merges):
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+        is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
+        if not is_pair or not (isinstance(pair[0], str) and isinstance(pair[1], str)):
             raise TokenizerError(f"merges[{i:,}]: expected a pair of texts, got {shown(pair)}")
     return merges
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from nanogpt_np import files
 from nanogpt_np import params as P
@@ -380,14 +381,14 @@ def test_a_full_disk_is_noticed_before(server, fetch, part, monkeypatch):
 
 
 def test_an_interrupt_keeps_the_part(server, fetch, part, monkeypatch):
-    write = transfer.tqdm.update
+    write = tqdm.update
 
     def interrupt(bar, n):
         write(bar, n)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(transfer.tqdm, "update", interrupt)
+        patch.setattr(tqdm, "update", interrupt)
         with pytest.raises(KeyboardInterrupt):
             fetch()
     kept = part.stat().st_size

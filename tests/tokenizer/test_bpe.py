@@ -20,7 +20,6 @@ from nanogpt_np.tokenizer.bpe import (
     SPLIT_PATTERN,
     Tokenizer,
     byte_to_unicode,
-    from_letters,
     merge_long_chunk,
     merge_short_chunk,
     merge_steps,
@@ -28,6 +27,7 @@ from nanogpt_np.tokenizer.bpe import (
 )
 from nanogpt_np.tokenizer.display import format_explanation, visible
 from nanogpt_np.tokenizer.streaming import StreamDecoder
+from nanogpt_np.tokenizer.vocab import from_letters
 
 tiktoken = pytest.importorskip("tiktoken")
 
