@@ -265,7 +265,8 @@ def start_of(bench, directory, name):
     commands = {name: start_command(bench, name, directory) for name in [*OPS, *available(START_PEERS)]}
 
     def open_engine(engine):
-        return Command(commands[engine], bench.threads, START_ABOUT.get(engine, ""), bench.options.isa)
+        about, bytecode = START_ABOUT.get(engine, ""), bench.folder / "bytecode"
+        return Command(commands[engine], bench.threads, about, bench.options.isa, bytecode)
 
     runs = race("start", commands, open_engine, [{}] * (1 + bench.options.runs), pause=bench.pause)
     rows = make_rows(runs, lambda answer: answer["seconds"][0], OPS)

@@ -95,10 +95,16 @@ class Worker:
 
 
 class Command:
-    """A whole command, run once per request: from the call to the end of the process, and what it printed."""
+    """A whole command, run once per request: from the call to the end of the process, and what it printed.
 
-    def __init__(self, words, threads, about, isa="native"):
+    In the folder `bytecode` Python keeps what it has compiled, as it does wherever packages are installed.
+    """
+
+    def __init__(self, words, threads, about, isa="native", bytecode=None):
         self.words, self.about, self.environment = words, about, environment(threads, isa)
+        if bytecode is not None:
+            self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+            self.environment["PYTHONPYCACHEPREFIX"] = str(bytecode)
 
     def ask(self, request):
         """-> {"seconds": [wall time], "text": …}; what was asked stands in the command already."""

@@ -427,6 +427,13 @@ def test_command_times_a_whole_process():
         bad.ask({})
 
 
+def test_command_finds_what_python_compiled_before(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    code = "import sys; print(sys.dont_write_bytecode, sys.pycache_prefix)"
+    warm = Command([sys.executable, "-c", code], 1, "", bytecode=tmp_path)
+    assert warm.ask({})["text"] == f"False {tmp_path}"
+
+
 def test_start_in_real_processes(alone, tmp_path, monkeypatch):
     monkeypatch.setattr(room, "OPS", ["numpy"])
     (table,) = room.start(Bench(BenchOptions(size="tiny", runs=1), 1, tmp_path, pause=0.0))
