@@ -43,9 +43,9 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "avx512vnni": Recipe("dot", "llvm.x86.avx512.vpdpbusd.512", 16, 4, 4),
+    "avx512vnni": Recipe("dot", "llvm.x86.avx512.vpdpbusd.512", 16, 4, 2),
     "avxvnni": Recipe("dot", "llvm.x86.avx512.vpdpbusd.256", 8, 4, 2),
-    "avx512bw": Recipe("pairs", "llvm.x86.avx512.pmaddubs.w.512", 16, 4, 4),
+    "avx512bw": Recipe("pairs", "llvm.x86.avx512.pmaddubs.w.512", 16, 4, 2),
     "avx2": Recipe("pairs", "llvm.x86.avx2.pmadd.ub.sw", 8, 4, 2),
     "dotprod": Recipe("dot", "llvm.aarch64.neon.sdot.v4i32.v16i8", 4, 4, 4),
 }
