@@ -266,7 +266,7 @@ def start_of(bench, directory, name):
 
     def open_engine(engine):
         about, bytecode = START_ABOUT.get(engine, ""), bench.folder / "bytecode"
-        return Command(commands[engine], bench.threads, about, bench.options.isa, bytecode)
+        return Command(commands[engine], bench.threads, about, bench.options.isa, bytecode=bytecode)
 
     runs = race("start", commands, open_engine, [{}] * (1 + bench.options.runs), pause=bench.pause)
     rows = make_rows(runs, lambda answer: answer["seconds"][0], OPS)

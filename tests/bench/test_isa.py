@@ -81,15 +81,15 @@ def test_start_is_held_too(monkeypatch, tmp_path):
     made = []
 
     class Silent(Command):
-        def __init__(self, *words):
-            made.append(words[-1])
+        def __init__(self, *words, bytecode):
+            made.append((words[-1], bytecode))
             super().__init__([sys.executable, "-c", "print('a')"], 1, "")
 
     monkeypatch.setattr("nanogpt_np.bench.suites.Command", Silent)
     monkeypatch.setattr("nanogpt_np.bench.suites.OPS", ["numpy"])
     monkeypatch.setattr(roster, "installed", lambda modules: False)
     start_of(Bench(BenchOptions(isa="avx2", runs=1), 1, tmp_path, pause=0.0), tmp_path, "nothing")
-    assert made == ["avx2"]
+    assert made == [("avx2", tmp_path / "bytecode")]
 
 
 def test_the_machine_line_says_what_was_forced(monkeypatch):
