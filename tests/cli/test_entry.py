@@ -117,12 +117,14 @@ def test_chat_refuses_a_line_that_is_no_text(call, gpt, directory, monkeypatch):
 # ---------------------------------------------------------------- Ctrl-C
 
 
-@pytest.mark.parametrize("module", ["argparse", "regex"])
-def test_ctrl_c_while_python_imports_is_130(tmp_path, module):
+@pytest.mark.parametrize(
+    "module, words", [("argparse", ["tokenize", "the"]), ("regex", ["tokenize", "the"]), ("tqdm", ["warmup"])]
+)
+def test_ctrl_c_while_python_imports_is_130(tmp_path, module, words):
     """A module of that name that is Ctrl-C itself."""
     (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt\n")
     done = subprocess.run(
-        [sys.executable, "-m", "nanogpt_np", "tokenize", "the"], capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "nanogpt_np", *words], capture_output=True, text=True, timeout=60,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "\n")
