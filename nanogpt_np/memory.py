@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names in malloc.h
-_MOST_OFTEN = 32 << 20  # what every glibc keeps, where some keep more (mallopt(3))
+_SURE = 32 << 20  # bytes that every glibc agrees to keep; some refuse more (mallopt(3))
 _LARGE_PAGE, _LINE = 2 << 20, 64
 CHUNK = 64 << 20  # memory of which nothing is taken before something is put there
 
@@ -58,7 +58,7 @@ def keep_freed_memory(n_bytes):
     except (AttributeError, OSError, TypeError):
         return
     if not mallopt(_MMAP_THRESHOLD, n_bytes):
-        mallopt(_MMAP_THRESHOLD, min(n_bytes, _MOST_OFTEN))
+        mallopt(_MMAP_THRESHOLD, min(n_bytes, _SURE))
     mallopt(_TRIM_THRESHOLD, min(4 * n_bytes, 2**31 - 1))
     _kept = n_bytes
 
