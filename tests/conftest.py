@@ -1,5 +1,12 @@
 """Small models that several test files share: a tokenizer that splits characters, random weights, a fixed script."""
 
+import os
+
+# Where tests run side by side, BLAS stays on one core: its threads spin while they wait, on the cores of the others.
+# It is told before NumPy is imported; tests that run alone use all cores.
+if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
