@@ -15,6 +15,12 @@ from nanogpt_np.config import GPTConfig
 
 CLOSE = 3e-5  # steps of int8: a factor, a product and a sum, each rounded: 127 * 3 * 2**-24 is 2.3e-5
 CONFIG = GPTConfig(n_vocab=31, n_ctx=16, n_embd=24, n_layer=2, n_head=3)
+LAYOUTS = {  # a matrix -> the same matrix, its numbers elsewhere in memory
+    "row by row": np.ascontiguousarray,
+    "column by column": np.asfortranarray,
+    "in longer rows": lambda a: np.concatenate([a, a, a], axis=1)[:, a.shape[1] : -a.shape[1]],
+    "one in three of either": lambda a: a.repeat(3, axis=0).repeat(3, axis=1)[::3, ::3],
+}
 
 
 def mostly_slow(values, kept):

@@ -5,6 +5,6 @@ To read: options, generating, tokenizing, training, evaluating, measuring, askin
 looking, exploring, machine, serving, planning, llm_plugin (for another program), entry.
 """
 
-from .entry import main
+from .entry import command, main
 
-__all__ = ["main"]
+__all__ = ["command", "main"]

@@ -44,6 +44,7 @@ from . import matrices
 from .decode import decode_few, decode_greedy, decode_plan, read_piece, read_plan  # noqa: F401
 from .fours import FEW
 from .matrices import (  # noqa: F401
+    PANELS_AT_ONCE,
     SmallMatrix,
     cross_entropy,
     cross_entropy_backward,
@@ -53,14 +54,13 @@ from .matrices import (  # noqa: F401
     make_cache,
     unembed,
 )
-from .nibbles import BLOCK, multiply_by_fours, pack_fours, scales_of, unpack_fours
+from .nibbles import BLOCK, multiply_by_fours
+from .packing import pack_fours, scales_of, unpack_fours
 from .vectors import GROUP, PANEL
-
-PANELS_AT_ONCE = 8  # whose weights are in float32 for a moment
 
 
 class Int4Matrix(SmallMatrix):
-    """A matrix [n_in, n_out] in four bits: `shape` as it was, `packed` uint8 as nibbles.pack_fours() makes it.
+    """A matrix [n_in, n_out] in four bits: `shape` as it was, `packed` uint8 as pack_fours() makes it.
 
     Its `dtype` is the word "int4", as NumPy has none of so few bits.
     `give_back` is called after every few panels, as by Int8Matrix. `n_broken`: outputs whose weights hold NaN or
@@ -76,7 +76,7 @@ class Int4Matrix(SmallMatrix):
         self.packed = in_large_pages((n_panels, n_groups, BLOCK), np.uint8)
         for panel in range(0, n_panels, PANELS_AT_ONCE):
             outputs = slice(panel * PANEL, (panel + PANELS_AT_ONCE) * PANEL)
-            self.packed[panel : panel + PANELS_AT_ONCE] = pack_fours(np.asarray(matrix[:, outputs], np.float32).T)
+            pack_fours(matrix[:, outputs], self.packed[panel : panel + PANELS_AT_ONCE])
             give_back()
 
     @property

@@ -16,7 +16,8 @@ from ..memory import in_large_pages
 from ..ops import IGNORE
 from .cache import Int8Cache
 from .decode import MOST_ROWS
-from .products import multiply_int8, pack_int8
+from .packing import pack_int8
+from .products import multiply_int8
 from .vectors import FLIP, GROUP, PANEL, STRIP, TOGETHER
 
 PANELS_AT_ONCE = 128

@@ -1,9 +1,9 @@
 """Four-bit weights times int8 activations: which instructions do it on this CPU, on all cores.
 
-Enter: the numbers that fours.py makes, as pack_fours() lays them; float32 activations, which become int8. Leave:
+Enter: the numbers that fours.py makes, as packing.py lays them; float32 activations, which become int8. Leave:
 float32. A nibble is 0 to 15, which every CPU multiplies as an unsigned byte; that 8 of them stand for 0 is taken off
 with the sum of the activations. Whole numbers are added exactly, so all recipes give the same bits.
-Next: quantized/cache.py.
+Next: quantized/packing.py.
 """
 
 from typing import NamedTuple
@@ -62,50 +62,11 @@ LANES, ROWS = RECIPE.lanes, RECIPE.rows
 KNOWS_HALVES = cpu_has("avx512f")  # AVX2's own instruction, for 8, is no faster where a single row is multiplied
 
 
-# ---------------------------------------------------------------- weights as they lie
-
-
-def pack_fours(rows):  # float32 [n_out, n_in] -> uint8 [n_panels, n_groups, BLOCK]
-    """Whole panels of outputs as this CPU multiplies them; n_groups is even, as two share the scale of activations.
-
-    A block is [PANEL / LANES, QUADS, LANES, 4] bytes and PANEL scales in float16, NaN where fours.py says so.
-    """
-    q, scales = fours.to_fours(rows)
-    n_out, n_groups = scales.shape
-    n_panels, n_even = -(-n_out // PANEL), -(-n_groups // 2) * 2
-    filled = np.full((n_panels * PANEL, n_even, FEW), fours.ZERO, np.uint8)
-    filled[:n_out, :n_groups] = q
-    filled_scales = np.zeros((n_panels * PANEL, n_even), np.float16)
-    filled_scales[:n_out, :n_groups] = scales
-    halves = filled.reshape(n_panels, PANEL // LANES, LANES, n_even, QUADS, 2, 4)
-    nibbles = (halves[..., 0, :] | halves[..., 1, :] << 4).transpose(0, 3, 1, 4, 2, 5)
-    packed = np.empty((n_panels, n_even, BLOCK), np.uint8)
-    packed[..., : -PANEL * 2] = nibbles.reshape(n_panels, n_even, -1)
-    by_group = np.ascontiguousarray(filled_scales.reshape(n_panels, PANEL, n_even).transpose(0, 2, 1))
-    packed[..., -PANEL * 2 :] = by_group.view(np.uint8)
-    return packed
-
-
-def unpack_fours(packed, n_out, n_in):  # -> float32 [n_out, n_in]
-    """What pack_fours() packed, as the products see it."""
-    n_panels, n_groups, _ = packed.shape
-    nibbles = packed[..., : -PANEL * 2].reshape(n_panels, n_groups, PANEL // LANES, QUADS, LANES, 4)
-    q = np.stack([nibbles & 15, nibbles >> 4], axis=-2).transpose(0, 2, 4, 1, 3, 5, 6)
-    scales = scales_of(packed)
-    return fours.from_fours(q.reshape(*scales.shape, FEW), scales, n_in)[:n_out]
-
-
-def scales_of(packed):  # -> float16 [n_panels * PANEL, n_groups]
-    """The scales alone, by output."""
-    scales = np.ascontiguousarray(packed[..., -PANEL * 2 :]).view(np.float16).transpose(0, 2, 1)
-    return scales.reshape(-1, packed.shape[1])
-
-
 # ---------------------------------------------------------------- products
 
 
 def multiply_by_fours(x, packed, n_out, bias=NO_BIAS):  # float32 [n_rows, n_in] -> [n_rows, n_out]
-    """x @ weights + bias, with x as int8; `packed` as pack_fours() makes it."""
+    """x @ weights + bias, with x as int8; `packed` as packing.pack_fours() makes it."""
     out = np.empty((len(x), n_out), np.float32)
     _multiply_fours_kernel(x, packed.reshape(-1), bias, n_threads(), out)
     return out

@@ -1,6 +1,6 @@
 """Products of int8 numbers, all columns of a few rows at a time, on all cores.
 
-Enter: weights as pack_int8() packs them, float32 activations, which become int8 with a scale per GROUP. Leave: float32.
+Enter: weights as packing.py packs them, float32 activations, which become int8 with a scale per GROUP. Leave: float32.
 Where an instruction wants unsigned weights, w + OFFSET is stored, and what that adds is taken off where each sum
 begins. Next: quantized/fours.py.
 """
@@ -11,7 +11,7 @@ from numba import float32, int8, int32, intp, void
 from ..kernels.calls import shared
 from ..kernels.compile import exact, inner, kernel, n_threads, read
 from ..kernels.cores import spread
-from .rounding import SMALL, quantize, round_to_int8
+from .rounding import SMALL, quantize
 from .vectors import ACTIVATION, FLIP, GROUP, PANEL, ROWS, STRIP, TOGETHER, add_one, add_rows, finish
 
 
@@ -24,7 +24,7 @@ def room_for(n_rows, width):
 
 
 def multiply_int8(x, packed, factors, bias):  # float32 [n_rows, n_in] -> [n_rows, n_out]
-    """x @ weights + bias, with x as int8 too; `packed` and `factors` as pack_int8() makes them."""
+    """x @ weights + bias, with x as int8 too; `packed` and `factors` as packing.pack_int8() makes them."""
     out = np.empty((len(x), len(factors)), np.float32)
     _multiply_kernel(x, packed.reshape(-1), factors, bias, n_threads(), out)
     return out
@@ -78,28 +78,6 @@ def multiply_panels(x, scales, starts, weights, factors, bias, first, end, out):
             for number in range(n):
                 finish(sums, number, factors, bias, start, out, row + number)
             row += n
-
-
-def pack_int8(weight, factors, packed):
-    """[n_in, n_out] to int8 panels, as Int8Matrix has them, and a factor per column, in place."""
-    _pack_kernel(np.asarray(weight, np.float32), -(-len(packed) // n_threads()), factors, packed)
-
-
-@kernel(void(read(float32[:, :]), intp, float32[::1], int8[:, :, :, :, :, ::1]))
-def _pack_kernel(weight, each, factors, packed):
-    spread((len(packed) + each - 1) // each, _pack_part, (weight, each, factors, packed))
-
-
-@inner
-def _pack_part(part, weight, each, factors, packed):
-    n_in, n_out = weight.shape
-    small = np.empty(n_in, np.int8)
-    for panel in range(part * each, min(len(packed), (part + 1) * each)):
-        for column in range(panel * PANEL, min(n_out, (panel + 1) * PANEL)):
-            factors[column], _ = round_to_int8(weight[:, column], small)
-            for k in range(n_in):
-                group, step, strip, at = k // GROUP, k % GROUP // TOGETHER, column % PANEL // STRIP, column % STRIP
-                packed[panel, group, strip, step, at, k % TOGETHER] = small[k] ^ FLIP
 
 
 @exact

@@ -1,10 +1,12 @@
 """The front door: closed and broken streams, Ctrl-C from the first moment on, words that are not known."""
 
+import importlib.metadata
 import io
 import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -283,3 +285,19 @@ def test_info_of_what_ships_and_of_what_is_not_there(call, tmp_path):
     (tmp_path / "LICENSE").write_text("none")
     assert f"licence     see {tmp_path / 'LICENSE'}" in call("info", tmp_path)[1]
     assert "vocabulary  none" in call("info", tmp_path)[1]
+
+
+@pytest.mark.parametrize("words, status", [(["tokenize", "a"], 0), (["generate", "a", "--model", "nowhere"], 2)])
+def test_a_process_ends_without_looking_for_cycles_once_more(words, status, monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(sys, "argv", ["nanogpt-np", *words])
+    monkeypatch.setattr(entry.gc, "freeze", lambda: calls.append(1))
+    assert entry.command() == status and calls == [1]
+    assert entry.main(words) == status and calls == [1]  # who calls it from Python goes on
+
+
+def test_both_ways_to_call_the_command_end_alike():
+    package = Path(entry.__file__).parent.parent
+    assert "sys.exit(command())" in (package / "__main__.py").read_text(encoding="utf-8")
+    scripts = importlib.metadata.distribution("nanogpt_np").entry_points.select(group="console_scripts")
+    assert [one.load() for one in scripts] == [entry.command]

@@ -66,7 +66,9 @@ OTHERS = {  # the kernel: why no function of ops.py has its name; its test, and 
     "quantized.cache._widen_kernel": ("a KVCache's append, in int8", "quantized/test_cache.py", ".append("),
     "quantized.products._multiply_kernel": ("linear of int8", "quantized/test_matrices.py", "quantized.linear("),
     "quantized.nibbles._multiply_fours_kernel": ("linear of int4", "quantized/test_int4.py", "quantized.linear("),
-    "quantized.products._pack_kernel": ("float32 to int8", "quantized/test_matrices.py", "Int8Matrix("),
+    "quantized.packing._pack_int8_kernel": ("float32 to int8", "quantized/test_packing.py", "Int8Matrix("),
+    "quantized.packing._pack_fours_kernel": ("fours.to_fours, laid", "quantized/test_packing.py", "Int4Matrix("),
+    "weights._copy_kernel": ("the same numbers elsewhere", "kernels/test_weights.py", "kernels.keep_one("),
     "tokenizer.compiled._fill_kernel": ("the tokenizer's table", "tokenizer/test_compiled.py", "encode_array("),
     "tokenizer.compiled._encode_kernel": ("Tokenizer.encode", "tokenizer/test_compiled.py", "encode_array("),
 }

@@ -12,7 +12,7 @@ from nanogpt_np.errors import InputError
 from nanogpt_np.generation import decoding
 
 quantized = pytest.importorskip("nanogpt_np.quantized")
-from nanogpt_np.quantized import fours, int4, nibbles  # noqa: E402
+from nanogpt_np.quantized import fours, int4, packing  # noqa: E402
 
 GROUP = 64  # activations that share a scale, stated here again
 
@@ -38,9 +38,10 @@ def test_same_names_and_signatures():
 def test_what_is_packed_comes_back_to_the_bit(n_out, n_in):
     rows = normal(n_out, n_in, scale=0.05)
     expected = fours.from_fours(*fours.to_fours(rows), n_in)
-    packed = nibbles.pack_fours(rows)
-    assert np.array_equal(nibbles.unpack_fours(packed, n_out, n_in), expected)
     matrix = int4.Int4Matrix(rows.T)
+    packed = np.empty_like(matrix.packed)
+    packing.pack_fours(rows.T, packed)
+    assert np.array_equal(packing.unpack_fours(packed, n_out, n_in), expected)
     assert np.array_equal(matrix.dequantized(), expected.T) and matrix.nbytes == packed.nbytes
     assert np.array_equal(matrix.packed, packed) and (matrix.shape, matrix.size) == ((n_in, n_out), rows.size)
 
