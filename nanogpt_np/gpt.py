@@ -211,7 +211,7 @@ def find_ops(ops: str | ModuleType, n_parameters: int = 0) -> Any:
         from .kernels.compile import load_kept
 
         twin = _import_kernels(ops)
-        load_kept()
+        load_kept("kernels" if ops == "numba" else "quantized")
         return twin
     return choose_ops(n_parameters)[0] if ops == "auto" else numpy_ops
 
@@ -229,7 +229,7 @@ def choose_ops(n_parameters: int) -> tuple[Any, str]:
     from .kernels import compile
 
     if compile.all_kept():
-        compile.load_kept()
+        compile.load_kept("kernels")
         return kernels, f"a model of at least {LARGE:,} parameters, and kernels that are compiled"
     return numpy_ops, "kernels that are not compiled yet; `nanogpt-np warmup` compiles them"
 

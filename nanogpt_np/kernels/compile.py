@@ -85,6 +85,11 @@ class Kernel:
     def announce(self):
         """Tell other compiled code where this one lies, if it may be called from there."""
 
+    @property
+    def wing(self):
+        """The folder of the package that it is defined in."""
+        return self.function.__module__.split(".")[-2]
+
     def is_kept(self):
         """Was it compiled before, and kept on disk, with all that it needs?"""
         index = _index(self.dispatcher)
@@ -240,9 +245,13 @@ def compile_all(progress=iter):
     return len(_kernels)
 
 
-def load_kept():
-    """Load what generating needs and was compiled before: the first token need not wait, nor will LLVM be needed."""
-    waiting = [one for one in _kernels if one.early and not one.is_ready and one.is_kept()]
+def load_kept(wing):
+    """Load a wing's kernels that were compiled before: the first token need not wait, nor will LLVM be needed.
+
+    Those that only training calls wait for their first call, and so do those of the other wing: few models need them.
+    """
+    ours = [one for one in _kernels if one.early and one.wing == wing]
+    waiting = [one for one in ours if not one.is_ready and one.is_kept()]
     for one in waiting:
         one.compile()
     if waiting:

@@ -171,14 +171,16 @@ def test_warmup(monkeypatch, capsys):
     assert len(compiled) == len(kernel_compile._kernels) and f"{len(compiled)} kernels ready" in capsys.readouterr().out
 
 
-def test_load_kept_leaves_the_others(monkeypatch):
+@pytest.mark.parametrize("wing", kernel_compile.WINGS)
+def test_load_kept_leaves_the_others(wing, monkeypatch):
     loaded = []
     monkeypatch.setattr(kernel_compile.Kernel, "compile", lambda self: loaded.append(self))
     for one in kernel_compile._kernels:
         monkeypatch.setattr(one, "is_ready", False)
         monkeypatch.setattr(one, "is_kept", lambda early=one.early: early)
-    kernel_compile.load_kept()
-    assert loaded and all(one.early for one in loaded)
+    kernel_compile.load_kept(wing)
+    expected = [one for one in kernel_compile._kernels if one.early and f".{wing}." in one.function.__module__]
+    assert loaded == expected and len(loaded) >= 8
 
 
 def test_memory_of_a_library_is_given_back(monkeypatch):
@@ -199,7 +201,7 @@ def test_memory_of_a_library_is_given_back(monkeypatch):
 )
 def test_auto(monkeypatch, n_parameters, kept, module, why):
     monkeypatch.setattr(kernel_compile, "all_kept", lambda: kept)
-    monkeypatch.setattr(kernel_compile, "load_kept", lambda: None)
+    monkeypatch.setattr(kernel_compile, "load_kept", lambda wing: None)
     chosen, words = gpt.choose_ops(n_parameters)
     assert chosen.__name__ == f"nanogpt_np.{module}" and why in words
 
