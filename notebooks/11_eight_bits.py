@@ -27,7 +27,7 @@ from checks import ch11
 from nanogpt_np import GPT, lens, ops, quantized
 from nanogpt_np import params as P
 from nanogpt_np.lens import style
-from nanogpt_np.quantized import products as int8_products
+from nanogpt_np.quantized import rounding as int8_rounding
 
 gpt = GPT.from_pretrained("stories", ops="numpy")
 print(f"{P.count(gpt.params):,} numbers, {sum(array.nbytes for _, array in P.walk(gpt.params)):,} bytes as float32")
@@ -497,7 +497,7 @@ assert by_activations[64, 4] < by_activations["row", 4] / 3
 # 128 added where the CPU has VNNI.
 
 # %%
-print(inspect.getsource(int8_products.round_to_int8.py_func))
+print(inspect.getsource(int8_rounding.round_to_int8.py_func))
 
 # %% [markdown]
 # But for halves, which it rounds up and NumPy to the even neighbour, its numbers are those of this page. Assert it, for all matrices:
@@ -862,7 +862,7 @@ ch11.allocate(allocate);
 #
 # | here | there |
 # |---|---|
-# | `quantize`, by output | `nanogpt_np/quantized/rounding.py`: `round_to_int8`; `quantized/products.py`: `pack_int8` |
+# | `quantize`, by output | `nanogpt_np/quantized/rounding.py`: `round_to_int8`; `quantized/packing.py`: `pack_int8` |
 # | a matrix with its steps | `nanogpt_np/quantized/matrices.py`: `Int8Matrix` (its `factors`) |
 # | a step per 64 of a row | `quantized/vectors.py`: `GROUP`; `quantized/rounding.py`: `quantize_group` |
 # | $w + 128$, or int16, by CPU | `quantized/vectors.py`: `RECIPES`; `quantized/rounding.py`: `starts` |

@@ -4,8 +4,8 @@ Enter and leave: as in ops.py, but a matrix may be an Int8Matrix, which `quantiz
 cache an Int8Cache. A number becomes round(x / scale), from -127 to 127. Weights have a scale per output, activations
 one per 64 of a row, chosen as they come (Dettmers et al. 2022, section 2); keys and values have one per position of a
 head. All else is the functions of kernels/, in float32. It generates and measures, but cannot train.
-To read: vectors (int8 times int8), rounding, products, fours (four-bit weights), nibbles, cache, decode (a token),
-matrices (as ops.py), int4 (the same with four bits).
+To read: vectors (int8 times int8), rounding, products, fours (four-bit weights), nibbles, packing, cache, decode (a
+token), matrices (as ops.py), int4 (the same with four bits).
 """
 
 from ..kernels import (
