@@ -6,23 +6,32 @@ from goldens import measure
 from small import CLOSE, LAYOUTS, normal
 
 pytest.importorskip("nanogpt_np.quantized")
-from nanogpt_np.quantized import Int8Matrix, fours, int4, packing
+from nanogpt_np.quantized import Int8Matrix, fours, int4, nibbles, packing
 
 FILE = measure.load("fours")
 HARD = [name.removesuffix("/rows") for name in FILE if name.endswith("/rows")]
 SHAPES = [(1, 1), (5, 70), (64, 64), (130, 67), (1000, 256)]  # [n_out, n_in]
 
 
-def bits(array):
-    """So that -0 is not 0, and NaN is NaN."""
-    return array.view(f"u{array.itemsize}")
+def expected(rows):  # [n_out, n_in] -> uint8 [n_panels, n_groups, BLOCK]
+    """In NumPy, by what pack_fours() says of a block; what fills up panels and pairs of groups is 8 times 0."""
+    q, scales = fours.to_fours(rows)
+    n_out, n_groups = scales.shape
+    n_panels, n_even = -(-n_out // nibbles.PANEL), -(-n_groups // 2) * 2
+    filled = np.full((n_panels * nibbles.PANEL, n_even, 32), 8, np.uint8)
+    filled[:n_out, :n_groups] = q
+    filled_scales = np.zeros((n_panels * nibbles.PANEL, n_even), np.float16)
+    filled_scales[:n_out, :n_groups] = scales
+    halves = filled.reshape(n_panels, -1, nibbles.LANES, n_even, 4, 2, 4)
+    bytes_of = (halves[..., 0, :] | halves[..., 1, :] << 4).transpose(0, 3, 1, 4, 2, 5).reshape(n_panels, n_even, -1)
+    by_group = np.ascontiguousarray(filled_scales.reshape(n_panels, nibbles.PANEL, n_even).transpose(0, 2, 1))
+    return np.concatenate([bytes_of, by_group.view(np.uint8)], axis=-1)
 
 
 def assert_packed(matrix, rows):
-    q, scales = fours.to_fours(rows)
-    np.testing.assert_array_equal(bits(packing.scales_of(matrix.packed)[: len(q), : q.shape[1]]), bits(scales))
-    unpacked = packing.unpack_fours(matrix.packed, *rows.shape)
-    np.testing.assert_array_equal(unpacked, fours.from_fours(q, scales, rows.shape[1]))
+    np.testing.assert_array_equal(matrix.packed, expected(rows))
+    values = fours.from_fours(*fours.to_fours(rows), rows.shape[1])
+    np.testing.assert_array_equal(packing.unpack_fours(matrix.packed, *rows.shape), values)
 
 
 @pytest.mark.parametrize("name", HARD)
