@@ -42,7 +42,8 @@ from ..kernels.math import gelu_new_in_place
 from ..kernels.products import FEW_ROWS, dots_int8, stream_int8
 from .cache import Int8Cache
 from .nibbles import BLOCK, FEW, multiply_fours
-from .products import multiply_panels, part_of_panels, quantize_part, room_for, widen_output
+from .packing import widen_output
+from .products import multiply_panels, part_of_panels, quantize_part, room_for
 from .rounding import quantize_group, round_to_int8
 from .vectors import GROUP, PANEL
 

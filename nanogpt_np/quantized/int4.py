@@ -44,11 +44,11 @@ from . import matrices
 from .decode import decode_few, decode_greedy, decode_plan, read_piece, read_plan  # noqa: F401
 from .fours import FEW
 from .matrices import (  # noqa: F401
-    PANELS_AT_ONCE,
     SmallMatrix,
     cross_entropy,
     cross_entropy_backward,
     embedding,
+    few_at_once,
     finite,
     linear,
     make_cache,
@@ -74,10 +74,8 @@ class Int4Matrix(SmallMatrix):
         n_in, n_out = matrix.shape
         n_panels, n_groups = -(-n_out // PANEL), -(-n_in // GROUP) * (GROUP // FEW)
         self.packed = in_large_pages((n_panels, n_groups, BLOCK), np.uint8)
-        for panel in range(0, n_panels, PANELS_AT_ONCE):
-            outputs = slice(panel * PANEL, (panel + PANELS_AT_ONCE) * PANEL)
-            pack_fours(matrix[:, outputs], self.packed[panel : panel + PANELS_AT_ONCE])
-            give_back()
+        for panels, outputs in few_at_once(n_panels, give_back):
+            pack_fours(matrix[:, outputs], self.packed[panels])
 
     @property
     def nbytes(self):

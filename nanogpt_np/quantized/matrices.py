@@ -35,6 +35,14 @@ class SmallMatrix:
         return self._product(rows, np.ascontiguousarray(bias, np.float32)).reshape(*x.shape[:-1], -1)
 
 
+def few_at_once(n_panels, give_back):
+    """Slices of some panels and of their outputs, one after the other; `give_back` is called when they are done."""
+    for first in range(0, n_panels, PANELS_AT_ONCE):
+        end = first + PANELS_AT_ONCE
+        yield slice(first, end), slice(first * PANEL, end * PANEL)
+        give_back()
+
+
 class Int8Matrix(SmallMatrix):
     """A matrix as int8: `shape` as it was, `packed` int8, `factors` float32 [n_out].
 
@@ -55,11 +63,8 @@ class Int8Matrix(SmallMatrix):
         shape = (n_panels, n_groups, PANEL // STRIP, GROUP // TOGETHER, STRIP, TOGETHER)
         self.packed = in_large_pages(shape, np.int8)
         self.factors = np.empty(n_out, np.float32)
-        for panel in range(0, n_panels, PANELS_AT_ONCE):
-            outputs = slice(panel * PANEL, (panel + PANELS_AT_ONCE) * PANEL)
-            packed = self.packed[panel : panel + PANELS_AT_ONCE]
-            pack_int8(columns[:, outputs], self.factors[outputs], packed)
-            give_back()
+        for panels, outputs in few_at_once(n_panels, give_back):
+            pack_int8(columns[:, outputs], self.factors[outputs], self.packed[panels])
 
     @property
     def nbytes(self):

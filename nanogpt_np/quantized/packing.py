@@ -58,6 +58,17 @@ def _lay(small, places):  # -> [n_groups, GROUP / TOGETHER, TOGETHER]
             at += TOGETHER
 
 
+@exact
+def widen_output(packed, factors, output, out):
+    """The weights of one output in float32, as Int8Matrix.outputs() has them."""
+    panel, strip, column = output // PANEL, output % PANEL // STRIP, output % STRIP
+    n_groups, n_strips, n_steps = (out.size + GROUP - 1) // GROUP, PANEL // STRIP, GROUP // TOGETHER
+    for j in range(out.size):
+        group, step = j // GROUP, j % GROUP // TOGETHER
+        at = (((panel * n_groups + group) * n_strips + strip) * n_steps + step) * STRIP + column
+        out[j] = np.int8(packed[at * TOGETHER + j % TOGETHER] ^ FLIP) * factors[output]
+
+
 # ---------------------------------------------------------------- four bits
 
 
@@ -67,7 +78,7 @@ def pack_fours(weight, packed):  # float32 [n_in, n_out] -> uint8 [n_panels, n_g
     A block is [PANEL / LANES, QUADS, LANES, 4] bytes and PANEL scales in float16, NaN where fours.py says so.
     """
     steps = np.zeros((*packed.shape[:2], PANEL), np.float32)
-    packed[...] = NOTHING
+    packed[-1], packed[:, -1] = NOTHING, NOTHING  # where outputs and groups end, the rest of a block
     _pack_fours_kernel(np.asarray(weight, np.float32), n_threads(), steps, packed)
     with np.errstate(over="ignore"):
         scales = steps.astype(np.float16)

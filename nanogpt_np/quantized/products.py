@@ -9,10 +9,10 @@ import numpy as np
 from numba import float32, int8, int32, intp, void
 
 from ..kernels.calls import shared
-from ..kernels.compile import exact, inner, kernel, n_threads, read
+from ..kernels.compile import inner, kernel, n_threads, read
 from ..kernels.cores import spread
 from .rounding import SMALL, quantize
-from .vectors import ACTIVATION, FLIP, GROUP, PANEL, ROWS, STRIP, TOGETHER, add_one, add_rows, finish
+from .vectors import ACTIVATION, GROUP, PANEL, ROWS, add_one, add_rows, finish
 
 
 @inner
@@ -78,14 +78,3 @@ def multiply_panels(x, scales, starts, weights, factors, bias, first, end, out):
             for number in range(n):
                 finish(sums, number, factors, bias, start, out, row + number)
             row += n
-
-
-@exact
-def widen_output(packed, factors, output, out):
-    """The weights of one output in float32, as Int8Matrix.outputs() has them."""
-    panel, strip, column = output // PANEL, output % PANEL // STRIP, output % STRIP
-    n_groups, n_strips, n_steps = (out.size + GROUP - 1) // GROUP, PANEL // STRIP, GROUP // TOGETHER
-    for j in range(out.size):
-        group, step = j // GROUP, j % GROUP // TOGETHER
-        at = (((panel * n_groups + group) * n_strips + strip) * n_steps + step) * STRIP + column
-        out[j] = np.int8(packed[at * TOGETHER + j % TOGETHER] ^ FLIP) * factors[output]
